@@ -1,0 +1,24 @@
+"""tipx eval"""
+
+from typing import Annotated
+
+import typer
+
+from tipx.cli.options import ConfigDir, Overrides
+
+
+def evaluate(
+    target: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run (path, name or hash) or a model folder")],
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Measure accuracy on a benchmark: `tipx eval RUN benchmark=arithmetic n=16 checkpoint=100`."""
+    from rich.console import Console
+
+    from tipx.jobs import evaluation
+    from tipx.tables import result_table
+
+    result, out = evaluation(target, overrides or [], config_dir)
+    console = Console()
+    console.print(result_table(result))
+    console.print(f"result   {out / 'result.json'}\nsamples  {out / 'samples.jsonl'}", soft_wrap=True, highlight=False)

@@ -1,0 +1,23 @@
+"""tipx train"""
+
+from typing import Annotated
+
+import typer
+
+from tipx.cli.options import ConfigDir, Overrides
+
+
+def train(
+    overrides: Overrides = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, removing what this run has")] = False,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Distil a teacher into a student on the student's own rollouts, learning from selected tokens.
+
+    The same command again continues a run that was stopped, and does nothing if it is finished.
+    """
+    from tipx.cli.report import print_run
+    from tipx.jobs import train as job
+
+    run, worked = job(overrides or [], fresh=fresh, config_dir=config_dir)
+    print_run(run, worked=worked)

@@ -1,0 +1,31 @@
+"""YAML and overrides to values and back; the only importer of hydra and omegaconf."""
+
+from tipx.config.compose import (
+    Tree,
+    build,
+    choices,
+    conf_dir,
+    describe,
+    identity,
+    inherit,
+    load,
+    options,
+    rebuild,
+    resolved,
+)
+from tipx.config.origins import origins
+
+__all__ = [
+    "Tree",
+    "build",
+    "choices",
+    "conf_dir",
+    "describe",
+    "identity",
+    "inherit",
+    "load",
+    "options",
+    "origins",
+    "rebuild",
+    "resolved",
+]

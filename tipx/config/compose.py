@@ -1,0 +1,139 @@
+"""Composing `conf/`, building what it describes, and naming which run that is."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from tipx.config.explain import explain, explain_values
+from tipx.config.trees import Tree, leaves
+from tipx.errors import ConfigError, TipxError
+
+PLACE = ("runs_dir", "name", "group")
+"""Top-level keys that say where a run goes, and are no part of an `Experiment`."""
+OUTSIDE_IDENTITY = (*PLACE, "logger", "hardware", "ratio", "norm", "quadrants")
+"""What does not make another run: places, logging, hardware, and shorthands, which count where they are interpolated
+(so that `selector=full` is one run whatever the ratio)."""
+OUTSIDE_LOOP_IDENTITY = ("save_every", "keep_checkpoints")
+
+
+def conf_dir() -> Path:
+    """The shipped `conf/`: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+@contextmanager
+def hydra() -> Iterator[None]:
+    """Hydra's Compose API over the shipped `conf/`."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield
+
+
+def search_path(config_dir: Path | None) -> list[str]:
+    """The override that adds a user's own folder of YAML; raises ConfigError if there is no such folder."""
+    if config_dir is None:
+        return []
+    if not config_dir.is_dir():
+        raise ConfigError(f"--config-dir: {config_dir} is not a folder; give one laid out like conf/")
+    return [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
+
+
+def load(overrides: Sequence[str], name: str = "train", config_dir: Path | None = None) -> DictConfig:
+    """Compose `conf/<name>.yaml` with Hydra overrides; raises ConfigError with the nearest valid choices."""
+    extra = search_path(config_dir)
+    try:
+        with hydra():
+            return compose(name, [*extra, *overrides])
+    except (HydraException, OmegaConfBaseException) as error:
+        with hydra():
+            keys = leaves(OmegaConf.to_container(compose(name), resolve=False))
+        raise ConfigError(explain(str(error), keys, lambda group: options(group, config_dir))) from error
+
+
+def build(cfg: DictConfig) -> Any:
+    """Instantiate every `_target_`; raises ConfigError naming the key, what was expected, and what came."""
+    try:
+        tree = {key: value for key, value in resolved(cfg).items() if key not in PLACE}
+        return instantiate(tree, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, TipxError):
+            raise cause from error
+        full_key = re.search(r"full_key: (\S+)", str(error))
+        key = full_key.group(1) if full_key else ""
+        if isinstance(cause, ValidationError):
+            raw = OmegaConf.to_container(cfg, resolve=False)
+            raise ConfigError(explain_values(cause, key, raw)) from error
+        raise ConfigError(f"{key or 'config'}: {str(error).splitlines()[0]}") from error
+    except OmegaConfBaseException as error:
+        key = error.full_key or "config"
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}; give it as {key}=VALUE") from error
+
+
+def resolved(cfg: DictConfig) -> Tree:
+    """Plain containers with every interpolation filled in; raises ConfigError for a value that is still `???`."""
+    for key in sorted(OmegaConf.missing_keys(cfg)):
+        raise ConfigError(f"{key}: a value is required; give it as {key}=VALUE")
+    tree: Tree = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return tree
+
+
+def rebuild(tree: Tree) -> Any:
+    """The object a resolved config describes."""
+    return build(OmegaConf.create(tree))
+
+
+def inherit(cfg: DictConfig, values: Tree, overrides: Sequence[str]) -> None:
+    """Set `values` in `cfg`, except the keys that `overrides` set themselves."""
+    given = {override.lstrip("+~").split("=")[0].split("@")[-1] for override in overrides}
+    for key in leaves(values):
+        if not any(key == g or key.startswith(f"{g}.") for g in given):
+            value: Any = values
+            for part in key.split("."):
+                value = value[part]
+            OmegaConf.update(cfg, key, value, force_add=True)
+
+
+def identity(tree: Tree) -> str:
+    """8 hex digits: what run this is, whatever its place, name or hardware."""
+    kept = {key: value for key, value in tree.items() if key not in OUTSIDE_IDENTITY}
+    kept["loop"] = {key: value for key, value in tree["loop"].items() if key not in OUTSIDE_LOOP_IDENTITY}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def choices(overrides: Sequence[str], name: str = "train", config_dir: Path | None = None) -> dict[str, str]:
+    """Which file each config group took, e.g. {"model": "tiny", "selector/pick": "topk"}."""
+    with hydra():
+        full = compose(name, [*search_path(config_dir), *overrides], return_hydra_config=True)
+    found = {str(group): str(choice) for group, choice in full.hydra.runtime.choices.items()}
+    return {group: choice for group, choice in found.items() if not group.startswith("hydra/")}
+
+
+def options(group: str, config_dir: Path | None = None) -> list[str]:
+    """Names that a config group offers; those with a leading underscore are parts of others."""
+    folders = [conf_dir(), *([config_dir] if config_dir else [])]
+    found = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def describe(group: str, option: str, config_dir: Path | None = None) -> str:
+    """The first comment line of an option's file, its description."""
+    for folder in [conf_dir(), *([config_dir] if config_dir else [])]:
+        path = folder / group / f"{option}.yaml"
+        if path.exists():
+            lines = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
+            return next((line for line in lines if not line.startswith("@package")), "")
+    return ""

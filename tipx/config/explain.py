@@ -1,0 +1,53 @@
+"""One line for each way in which a configuration can be wrong: the key, what was expected, what came."""
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from tipx.config.trees import at
+
+
+def explain(text: str, keys: Sequence[str], options: Callable[[str], list[str]]) -> str:
+    """For Hydra's composition errors. `keys` are the dotted keys that exist, `options(group)` a group's choices."""
+    choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if choice:
+        group, name = choice.groups()
+        there = options(group)
+        if not there:
+            return f"{group}: no such config group; `tipx list` shows what there is"
+        near = difflib.get_close_matches(name, there, n=2, cutoff=0.4)
+        return f"{group}={name}: no such choice; {meant(near)}there are {', '.join(there)}"
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        key = unknown.group(1)
+        sections = sorted({known.rsplit(".", 1)[0] for known in keys if "." in known})
+        near = difflib.get_close_matches(key, [*keys, *sections], n=2, cutoff=0.5)
+        return f"{key}: no such key; {meant(near)}`tipx show` lists every key"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if re.match(r"(Lexer|mismatched|extraneous|token recognition|no viable|missing)", lines[0]):
+        return f"cannot read the override: {' '.join(lines[:2])}; expected KEY=VALUE (quote values with spaces or commas)"
+    return " ".join(lines)
+
+
+def meant(near: Sequence[str]) -> str:
+    return f"did you mean {' or '.join(near)}? " if near else ""
+
+
+def explain_values(error: ValidationError, where: str, raw: Any) -> str:
+    """For the first field that does not validate; `raw` is the config before interpolation."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in [where, *first["loc"]] if part != "")
+    kind, got = first["type"], first.get("input")
+    if kind == "unexpected_keyword_argument":
+        return f"{key}: no such key; `tipx show` lists every key"
+    if kind.startswith("missing"):
+        return f"{key}: a value is required; give it as {key}=VALUE"
+    # A value that was interpolated is better named where the user wrote it.
+    source = re.fullmatch(r"\$\{([\w.]+)\}", str(at(raw, key)))
+    name = f"{source.group(1)} (as {key})" if source else key
+    expected = first["msg"].removeprefix("Input ").replace("should be", "must be", 1)
+    shown = type(got).__name__ if kind == "is_instance_of" else repr(got)
+    return f"{name}: {expected}, got {shown}; see `tipx show`"

@@ -1,0 +1,30 @@
+"""Where training prompts come from, and in which order they are used."""
+
+from functools import lru_cache
+from typing import Protocol, runtime_checkable
+
+from tipx.noise import Noise
+from tipx.types import Prompt
+
+
+@runtime_checkable
+class PromptSource(Protocol):
+    """A training set of prompts."""
+
+    def load(self) -> list[Prompt]:
+        """Every prompt; raises DataError when there is none to be had."""
+        ...
+
+
+def batch_indices(size: int, step: int, count: int, seed: int) -> list[int]:
+    """Which `count` of `size` prompts step `step` (from 1) uses: a new random order each epoch, no state."""
+    out = []
+    for position in range((step - 1) * count, step * count):
+        epoch, place = divmod(position, size)
+        out.append(_order(size, epoch, seed)[place])
+    return out
+
+
+@lru_cache(maxsize=2)
+def _order(size: int, epoch: int, seed: int) -> list[int]:
+    return Noise(seed, epoch, "data").permutation(size)

@@ -1,0 +1,16 @@
+"""The embedded task as a training set."""
+
+from tipx.spec import Count, Whole, spec
+from tipx.tiny.task import training
+from tipx.types import Prompt
+
+
+@spec
+class ArithmeticPrompts:
+    """`size` word problems generated from `seed`, none of them among the benchmark's held-out ones."""
+
+    size: Count
+    seed: Whole
+
+    def load(self) -> list[Prompt]:
+        return [Prompt(p.id, p.question, p.answer) for p in training(self.seed, self.size)]

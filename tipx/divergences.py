@@ -1,0 +1,77 @@
+"""Per-token divergences between next-token distributions, in nats.
+
+Arguments are log-probabilities of student (P_S) and teacher (P_T), shape (N, V); the result has shape (N,). Entries of
+probability 0 (log-probability -inf, as in masked vocabularies) contribute 0 and give a finite gradient.
+"""
+
+import math
+from typing import Annotated, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from tipx.spec import spec
+
+LogProbs = Float[Tensor, "N V"]
+
+
+@runtime_checkable
+class TokenDivergence(Protocol):
+    """A divergence that can be trained on."""
+
+    def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]: ...
+
+
+def expectation(log_weight_NV: LogProbs, value_NV: Float[Tensor, "N V"]) -> Float[Tensor, " N"]:
+    """Sum over V of exp(log_weight) * value, where entries of weight 0 count as 0 whatever their value."""
+    empty_NV = log_weight_NV == -math.inf
+    return (log_weight_NV.exp() * value_NV.masked_fill(empty_NV, 0.0)).sum(-1)
+
+
+def kl(log_p_NV: LogProbs, log_q_NV: LogProbs) -> Float[Tensor, " N"]:
+    """KL(p || q), nats."""
+    both_empty_NV = log_p_NV == -math.inf
+    # Fill before subtracting: -inf - -inf is nan, and would stay nan in the gradient.
+    return expectation(log_p_NV, log_p_NV.masked_fill(both_empty_NV, 0.0) - log_q_NV.masked_fill(both_empty_NV, 0.0))
+
+
+def entropy(log_p_NV: LogProbs) -> Float[Tensor, " N"]:
+    """H(p), nats."""
+    return -expectation(log_p_NV, log_p_NV.masked_fill(log_p_NV == -math.inf, 0.0))
+
+
+@spec
+class ReverseKL:
+    """KL(P_S || P_T): mode-seeking; the objective of arXiv 2604.14084."""
+
+    def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
+        return kl(student_NV, teacher_NV)
+
+
+@spec
+class ForwardKL:
+    """KL(P_T || P_S): mass-covering."""
+
+    def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
+        return kl(teacher_NV, student_NV)
+
+
+@spec
+class GeneralisedJSD:
+    """beta KL(P_T || M) + (1 - beta) KL(P_S || M) with M = beta P_T + (1 - beta) P_S (GKD, arXiv 2306.13649).
+
+    beta = 0.5 is the Jensen-Shannon divergence. Scaled by 1/beta it tends to forward KL as beta -> 0, and by
+    1/(1 - beta) to reverse KL as beta -> 1; the ends themselves are 0, hence the open interval.
+    """
+
+    beta: Annotated[float, Field(gt=0, lt=1)]
+
+    def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
+        teacher_part_NV = teacher_NV + math.log(self.beta)
+        student_part_NV = student_NV + math.log1p(-self.beta)
+        # logaddexp(-inf, -inf) has a nan gradient, so entries that both rule out are filled first.
+        empty_NV = (teacher_NV == -math.inf) & (student_NV == -math.inf)
+        mixture_NV = torch.logaddexp(teacher_part_NV.masked_fill(empty_NV, 0.0), student_part_NV.masked_fill(empty_NV, 0.0))
+        return self.beta * kl(teacher_NV, mixture_NV) + (1 - self.beta) * kl(student_NV, mixture_NV)

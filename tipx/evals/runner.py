@@ -1,0 +1,168 @@
+"""One runner for every benchmark: sample, grade, summarise, write."""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tipx.errors import DataError
+from tipx.evals import Benchmark, Evaluation
+from tipx.files import write_json, write_text
+from tipx.grading import OUTCOMES, Grader, grader
+from tipx.models import Template
+from tipx.noise import Noise
+from tipx.rollout.hf import HFRollouts
+from tipx.statistics import mean_and_error, pass_at_k, powers_of_two
+from tipx.types import Prompt
+from tipx.world import World
+
+Sample = dict[str, Any]
+Tick = Callable[[int], None]
+
+
+def folder_name(benchmark: Benchmark, how: Evaluation, seed: int) -> str:
+    """`<benchmark>-<hash6>` of all that decides the answers, so that other settings never overwrite a result."""
+    settings = asdict(how)  # type: ignore[call-overload]
+    del settings["sampling"]["batch_size"]
+    text = json.dumps([benchmark.name, settings, seed], sort_keys=True)
+    return f"{benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model under test."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    template: Template
+
+
+def evaluate(
+    subject: Subject, benchmark: Benchmark, how: Evaluation, seed: int, out: Path, world: World, tick: Tick | None = None
+) -> dict[str, Any]:
+    """Evaluate and write `samples.jsonl` and `result.json` (last) under `out`; an existing result is returned as it is.
+
+    `tick` is told after each batch how many answers it made. Problems are shared over the processes of `world`.
+    """
+    done = out / "result.json"
+    if done.exists():
+        result: dict[str, Any] = json.loads(done.read_text())
+        return result
+    problems = benchmark.load()[: how.limit]
+    if not problems:
+        raise DataError(f"benchmark={benchmark.name}: holds no problems; expected at least one")
+    start = time.perf_counter()
+    samples = run_all(subject, problems, how, seed, world, tick)
+    seconds = time.perf_counter() - start
+    result = summarise(samples, how) | {
+        "benchmark": benchmark.name,
+        "problems": len(problems),
+        "partial": how.limit is not None and len(benchmark.load()) > len(problems),
+        "n": how.n,
+        "seed": seed,
+        "temperature": how.sampling.temperature,
+        "top_p": how.sampling.top_p,
+        "top_k": how.sampling.top_k,
+        "max_new_tokens": how.sampling.max_new_tokens,
+        "seconds": seconds,
+        "tokens_per_s": sum(s["length"] for s in samples) / seconds,
+        "first_prompt": samples[0]["prompt"],
+    }
+    if world.is_main:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "samples.jsonl", "".join(json.dumps(s) + "\n" for s in samples))
+        write_json(done, result)
+    world.barrier()
+    return result
+
+
+def run_all(
+    subject: Subject, problems: Sequence[Prompt], how: Evaluation, seed: int, world: World, tick: Tick | None
+) -> list[Sample]:
+    """Every answer, graded, in the order (mode, problem, sample)."""
+    jobs = [("sample", p, i) for p in range(len(problems)) for i in range(how.n)]
+    if how.greedy:
+        jobs += [("greedy", p, 0) for p in range(len(problems))]
+    mine = [j for j in range(len(jobs)) if j % world.size == world.rank]
+    out: list[tuple[int, Sample]] = []
+    with grader() as judge:
+        for mode in ("sample", "greedy"):
+            rows = [j for j in mine if jobs[j][0] == mode]
+            rollouts = how.sampling if mode == "sample" else greedy(how.sampling)
+            for start in range(0, len(rows), rollouts.batch_size):
+                batch = rows[start : start + rollouts.batch_size]
+                answers = answer(subject, [problems[jobs[j][1]] for j in batch], rollouts, batch, seed, judge)
+                out += [(j, {"mode": mode, "sample": jobs[j][2]} | a) for j, a in zip(batch, answers, strict=True)]
+                if tick is not None:
+                    tick(len(batch))
+    return [sample for _, sample in sorted(world.gather_list(out), key=lambda item: item[0])]
+
+
+def greedy(sampling: HFRollouts) -> HFRollouts:
+    """The same limits at temperature 0."""
+    return HFRollouts(
+        temperature=0, top_p=1, top_k=0, max_new_tokens=sampling.max_new_tokens, batch_size=sampling.batch_size
+    )
+
+
+def answer(
+    subject: Subject, problems: Sequence[Prompt], rollouts: HFRollouts, rows: Sequence[int], seed: int, judge: Grader
+) -> list[Sample]:
+    """One graded answer for each problem; draws are keyed by `rows`."""
+    prompts = [subject.template.encode(subject.tokenizer, p.text) for p in problems]
+    rollout = rollouts(subject.model, subject.tokenizer, prompts, rows, Noise(seed, stream="eval"))
+    samples: list[Sample] = []
+    for b, problem in enumerate(problems):
+        ids = rollout.response_BT[b, : rollout.lengths[b]]
+        text = subject.tokenizer.decode(ids, skip_special_tokens=True)
+        grade = judge.grade(text, problem.answer or "", truncated=rollout.stop_reasons[b] == "length")
+        samples.append(
+            {
+                "id": problem.id,
+                "prompt": subject.tokenizer.decode(prompts[b]),
+                "gold": problem.answer,
+                "response": text,
+                "extracted": grade.extracted,
+                "outcome": grade.outcome,
+                "value": grade.value,
+                "length": len(ids),
+                "stop": rollout.stop_reasons[b],
+            }
+        )
+    return samples
+
+
+def summarise(samples: Sequence[Sample], how: Evaluation) -> dict[str, Any]:
+    """Accuracy with standard errors over problems, pass@k, and outcomes that add up to the number of answers."""
+    sampled = [s for s in samples if s["mode"] == "sample"]
+    correct: Counter[str] = Counter()
+    for s in sampled:
+        correct[s["id"]] += s["outcome"] == "correct"
+    mean, error = mean_and_error([c / how.n for c in correct.values()])
+    summary: dict[str, Any] = {
+        "mean": mean,
+        "mean_se": error,
+        "pass_at": {
+            str(k): mean_and_error([pass_at_k(how.n, c, k) for c in correct.values()])[0] for k in powers_of_two(how.n)
+        },
+        "outcomes": outcomes(sampled),
+        "mean_length": mean_and_error([s["length"] for s in sampled])[0],
+        "clipped_ratio": mean_and_error([float(s["stop"] == "length") for s in sampled])[0],
+    }
+    if how.greedy:
+        one = [s for s in samples if s["mode"] == "greedy"]
+        summary["greedy"], summary["greedy_se"] = mean_and_error([s["value"] for s in one])
+        summary["greedy_outcomes"] = outcomes(one)
+    return summary
+
+
+def outcomes(samples: Sequence[Sample]) -> dict[str, int]:
+    """How many answers ended in each way; nothing is dropped."""
+    counts = Counter(s["outcome"] for s in samples)
+    return {name: counts[name] for name in OUTCOMES}

@@ -1,0 +1,75 @@
+"""What a run is. Nothing here says how it is done."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tipx.data import PromptSource
+from tipx.divergences import TokenDivergence
+from tipx.evals import Benchmark, Evaluation
+from tipx.loggers import Logger
+from tipx.models import Pair
+from tipx.optim import AdamW
+from tipx.rollout import Rollouts
+from tipx.selectors import Selector
+from tipx.selectors.normalise import Normalise
+from tipx.selectors.quadrant import Quadrants
+from tipx.spec import Count, Ratio, Whole, spec
+from tipx.vocab import Vocab
+from tipx.world import Hardware
+
+
+@spec
+class Loop:
+    """How much is done in a step and how often the rest happens; an `_every` of 0 is never.
+
+    A step uses `prompts` prompts with `rollouts` responses each. `denominator` is what the summed loss is divided by:
+    kept weight (the paper's) or all valid tokens. `monitor_every` sets at which steps entropy, divergence and quadrant
+    shares are computed even if the selector needs none of them. After `max_bad_steps` steps in all whose loss was not
+    finite the run stops.
+    """
+
+    steps: Count
+    prompts: Count
+    rollouts: Count
+    max_prompt_tokens: Count
+    denominator: Literal["kept", "valid"]
+    precision: Literal["no", "bf16"]
+    monitor_every: Whole
+    eval_every: Whole
+    save_every: Whole
+    keep_checkpoints: Annotated[int, Field(ge=2)]
+    sample_every: Whole
+    sample_count: Whole
+    max_bad_steps: Whole
+
+    @property
+    def sequences(self) -> int:
+        """Sequences a step."""
+        return self.prompts * self.rollouts
+
+    def due(self, every: int, step: int) -> bool:
+        """Whether something done each `every` steps is done at `step`; always at the last."""
+        return every > 0 and (step % every == 0 or step == self.steps)
+
+
+@spec
+class Experiment:
+    """One run of on-policy distillation, as composed from `conf/train.yaml`."""
+
+    seed: Whole
+    ratio: Ratio
+    model: Pair
+    selector: Selector
+    norm: Normalise
+    quadrants: Quadrants
+    divergence: TokenDivergence
+    data: PromptSource
+    rollout: Rollouts
+    vocab: Vocab
+    optim: AdamW
+    loop: Loop
+    benchmark: Benchmark
+    eval: Evaluation
+    logger: Logger
+    hardware: Hardware

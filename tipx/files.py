@@ -1,0 +1,94 @@
+"""Files that are whole or not there: written aside, fsynced, renamed into place."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from tipx.errors import RunFailed
+
+MANIFEST = "manifest.json"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` in one step; raises RunFailed when the disk does not take it."""
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        with aside.open("w") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise RunFailed(f"cannot write {path}: {error.strerror}; free space and run the same command again") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_text` of readable JSON."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write a folder, add a manifest of checksums, and move it into place in one step.
+
+    Raises RunFailed when the disk does not take it; what was written is removed, and nothing else is touched.
+    """
+    aside = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        fill(aside)
+        sums = {p.name: digest(p) for p in sorted(aside.iterdir())}
+        (aside / MANIFEST).write_text(json.dumps(sums, indent=1))
+        for path in [*aside.iterdir(), aside]:
+            sync(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.replace(folder)
+        sync(folder.parent)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # Three libraries write here; each reports a full disk in its own way (torch: RuntimeError).
+        shutil.rmtree(aside, ignore_errors=True)
+        if isinstance(error, RuntimeError) and "write" not in str(error):
+            raise
+        reason = str(error).strip().split("\n")[0]
+        raise RunFailed(
+            f"cannot write checkpoint {folder}: {reason}; earlier checkpoints are intact: free space and run the same "
+            "command again"
+        ) from error
+
+
+def sync(path: Path) -> None:
+    """fsync a file or a directory."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a folder made by `write_folder`, or None if every file is as it was written."""
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        return "it has no manifest"
+    try:
+        sums: dict[str, str] = json.loads(manifest.read_text())
+    except json.JSONDecodeError:
+        return "its manifest is not valid JSON"
+    for name, expected in sums.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if digest(folder / name) != expected:
+            return f"the checksum of {name} does not match"
+    return None

@@ -1,0 +1,137 @@
+"""The two jobs behind `tipx train` and `tipx eval`: from overrides to a finished run or result."""
+
+import logging
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from tipx import config
+from tipx.distill import distill
+from tipx.errors import ModelError
+from tipx.evals.job import EvalJob
+from tipx.evals.runner import Subject, evaluate, folder_name
+from tipx.experiment import Experiment
+from tipx.loggers import Silence
+from tipx.models import ModelSource
+from tipx.progress import Quiet, Screen
+from tipx.run import Row, Run, find_run
+
+STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
+
+
+def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> tuple[Run, bool]:
+    """Train the run that `overrides` describe, from wherever it stands; (run, whether there was anything to do)."""
+    cfg = config.load(overrides, "train", config_dir)
+    exp: Experiment = config.build(cfg)
+    tree = config.resolved(cfg)
+    run = Run(run_path(tree, overrides, config_dir))
+    if run.finished and not fresh:
+        return run, False
+    quiet_libraries()
+    world = exp.hardware.start(exp.loop.precision)
+    world.share(exp.loop.sequences)
+    if not world.is_main:
+        world.barrier()
+        distill(exp, run, world, Quiet(), Silence())
+        return run, True
+    Run.create(run.path, tree, provenance(world.size, str(world.device)), fresh=fresh)
+    with run.lock(), Screen(exp.loop.steps) as screen:
+        world.barrier()
+        sink = exp.logger.open(run.path, tree)
+        try:
+            distill(exp, run, world, screen, sink)
+        finally:
+            sink.finish()
+    return run, True
+
+
+def run_path(tree: config.Tree, overrides: Sequence[str], config_dir: Path | None) -> Path:
+    """runs_dir/group/name-hash8."""
+    name = tree["name"]
+    if name is None:
+        chosen = config.choices(overrides, "train", config_dir)
+        name = f"{chosen['model']}-{chosen['selector']}"
+    return Path(tree["runs_dir"]) / tree["group"] / f"{name}-{config.identity(tree)}"
+
+
+def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -> tuple[Row, Path]:
+    """Evaluate a run's checkpoint or a model folder; returns the result and its folder.
+
+    A run lends its prompt template and sampling limits, unless the overrides set them.
+    """
+    cfg = config.load(overrides, "eval", config_dir)
+    runs_dir = Path(cfg.runs_dir)
+    run = find_run(target, runs_dir)
+    if run is not None:
+        made = run.config()
+        lent = {"eval": {"sampling": made["eval"]["sampling"]}, "template": made["model"]["template"]}
+        config.inherit(cfg, lent, overrides)
+    job: EvalJob = config.build(cfg)
+    if run is not None:
+        step, place = run.checkpoint(str(job.checkpoint))
+        base, dtype = run.eval_dir(step), made["model"]["student"]["dtype"]
+    else:
+        place, dtype = known_model(target, runs_dir), "float32"
+        base = runs_dir / "eval" / (Path(target).name or "model").replace(":", "-")
+    out = base / folder_name(job.benchmark, job.eval, job.seed)
+    return measure(job, str(place), dtype, out), out
+
+
+def known_model(target: str, runs_dir: Path) -> str:
+    """`target` if it can be a model: an existing folder, the embedded pair or a hub id; else raises ModelError."""
+    if Path(target).is_dir() or target.startswith("embedded:") or target.count("/") == 1 and not target.startswith("."):
+        return target
+    raise ModelError(f"{target!r} is no run under {runs_dir} and no model folder or hub id; `tipx runs` lists the runs")
+
+
+def measure(job: EvalJob, place: str, dtype: str, out: Path) -> Row:
+    """Load and evaluate; an existing result is returned as it is."""
+    quiet_libraries()
+    world = job.hardware.start("no")
+    source = ModelSource(path=place, revision=None, dtype=dtype, attn=None)  # type: ignore[arg-type]
+    tokenizer = source.load_tokenizer("student")
+    subject = Subject(source.load("student", world.device), tokenizer, job.template)
+    total = len(job.benchmark.load()[: job.eval.limit]) * (job.eval.n + job.eval.greedy)
+    with Screen(total) if world.is_main else Quiet() as screen:
+        return evaluate(subject, job.benchmark, job.eval, job.seed, out, world, screen.phase("answers", total))
+
+
+def provenance(processes: int, device: str) -> dict[str, Any]:
+    """Commit, versions, hardware and command: enough to find out why two numbers differ."""
+    return {
+        "argv": sys.argv,
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "versions": {name: version(name) for name in STACK},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "cores": os.cpu_count(),
+        "processes": processes,
+    }
+
+
+def git(*args: str) -> str | None:
+    """Output of a git command in the package's own folder; None outside a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, check=True  # noqa: S607
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def quiet_libraries() -> None:
+    """Their progress bars and advice would tear the display; errors still show."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("accelerate").setLevel(logging.ERROR)

@@ -1,0 +1,80 @@
+"""Where metrics go besides the run directory."""
+
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from tipx.spec import spec
+
+
+class Sink(Protocol):
+    """An open log."""
+
+    def log(self, row: dict[str, Any], step: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+@runtime_checkable
+class Logger(Protocol):
+    """Opens a log for a run; called again when the run is resumed."""
+
+    def open(self, path: Path, config: dict[str, Any]) -> Sink: ...
+
+
+class Silence:
+    """A log that keeps nothing."""
+
+    def log(self, row: dict[str, Any], step: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+@spec
+class NoLogger:
+    """Only the run directory."""
+
+    def open(self, path: Path, config: dict[str, Any]) -> Sink:
+        return Silence()
+
+
+class WandbSink:
+    """A wandb run."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def log(self, row: dict[str, Any], step: int) -> None:
+        self.run.log(row, step=step)
+
+    def finish(self) -> None:
+        self.run.finish()
+
+
+@spec
+class WandbLogger:
+    """A wandb run under the run directory. `mode=offline` needs no account; `wandb sync` uploads it later.
+
+    The wandb id is the run directory's name, so a resumed run goes on in the same wandb run.
+    """
+
+    project: str
+    entity: str | None
+    group: str | None
+    mode: Literal["offline", "online"]
+
+    def open(self, path: Path, config: dict[str, Any]) -> Sink:
+        import wandb
+
+        run = wandb.init(
+            project=self.project,
+            entity=self.entity,
+            group=self.group,
+            mode=self.mode,
+            id=path.name,
+            name=path.name,
+            dir=path,
+            config=config,
+            resume="allow",
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        return WandbSink(run)

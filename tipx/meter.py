@@ -1,0 +1,54 @@
+"""Wall time and peak memory of each phase of a step."""
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+MIB = 2**20
+
+
+class Meter:
+    """Collects `time/<phase>` in seconds and `memory/<phase>` in MiB until `read` empties it.
+
+    On an accelerator the peak is what its allocator held; on the CPU it is the process's resident set.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.values: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self._reset_peak()
+        start = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.values[f"time/{name}"] = time.perf_counter() - start
+        self.values[f"memory/{name}"] = self._peak() / MIB
+
+    def read(self) -> dict[str, float]:
+        values, self.values = self.values, {}
+        return values
+
+    def _reset_peak(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            return
+        marks = Path("/proc/self/clear_refs")
+        if marks.exists():
+            marks.write_text("5")  # Linux: resets the high-water mark of resident memory
+
+    def _peak(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        status = Path("/proc/self/status")
+        if status.exists():
+            line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
+            return int(line.split()[1]) * 1024
+        # Elsewhere only the peak since the process began is known; macOS counts bytes.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

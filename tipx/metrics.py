@@ -1,0 +1,81 @@
+"""What a step did: the numbers of one line of metrics.jsonl."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from tipx.selectors.quadrant import Quadrants
+from tipx.types import Rollout, TokenStats
+
+MONITORED = frozenset({"student_entropy", "reverse_kl", "loss"})
+VOLATILE = ("time", "perf/", "memory/")
+"""Prefixes of keys that differ between two runs of the same thing."""
+
+
+def selection(
+    stats: TokenStats, valid_BT: Bool[Tensor, "B T"], weights_BT: Float[Tensor, "B T"], quadrants: Quadrants
+) -> dict[str, float]:
+    """Kept share, and what kept and dropped tokens look like. Entropy and divergence (reverse KL) in nats.
+
+    Without monitored statistics only the counts are known, and only they are returned.
+    """
+    kept_BT, n = (weights_BT > 0) & valid_BT, int(valid_BT.sum())
+    row = {"tokens/n": n, "select/kept_tokens": int(kept_BT.sum()), "select/kept_frac": int(kept_BT.sum()) / max(n, 1)}
+    if MONITORED - stats.present().keys():
+        return row
+    dropped_BT = valid_BT & ~kept_BT
+    for name, values_BT in (("entropy", stats["student_entropy"]), ("div", stats["reverse_kl"])):
+        for part, mask_BT in (("kept", kept_BT), ("dropped", dropped_BT), ("all", valid_BT)):
+            if mask_BT.any():
+                row[f"select/{name}_{part}"] = float(values_BT[mask_BT].mean())
+    mass = float(stats["loss"][valid_BT].sum())
+    if mass > 0:
+        row["select/loss_mass_kept"] = float(stats["loss"][kept_BT].sum()) / mass
+    quadrant_BT = quadrants(stats, valid_BT)
+    for q in (1, 2, 3, 4):
+        row[f"tokens/q{q}"] = int((quadrant_BT == q).sum()) / max(n, 1)
+        row[f"select/q{q}_of_kept"] = int(((quadrant_BT == q) & kept_BT).sum()) / max(int(kept_BT.sum()), 1)
+    return row
+
+
+def lengths(rollouts: list[tuple[int, str]]) -> dict[str, float]:
+    """Response lengths in tokens and the share cut by the limit, from (length, stop reason) of every sequence."""
+    sizes = [length for length, _ in rollouts]
+    return {
+        "rollout/mean_length": sum(sizes) / len(sizes),
+        "rollout/max_length": max(sizes),
+        "rollout/clipped_ratio": sum(reason == "length" for _, reason in rollouts) / len(rollouts),
+    }
+
+
+def samples(
+    rollout: Rollout,
+    stats: TokenStats,
+    weights_BT: Float[Tensor, "B T"],
+    decode: Callable[[list[int]], str],
+    count: int,
+) -> list[dict[str, object]]:
+    """The first `count` rollouts with text, statistics and what was selected, to be read by people and programs."""
+    rows: list[dict[str, object]] = []
+    for b in range(min(count, len(rollout))):
+        n = rollout.lengths[b]
+        tokens: list[int] = rollout.response_BT[b, :n].tolist()
+        rows.append(
+            {
+                "prompt": decode(list(rollout.prompt_ids[b])),
+                "response": decode(tokens),
+                "tokens": tokens,
+                "pieces": [decode([token]) for token in tokens],
+                "stop": rollout.stop_reasons[b],
+                "weights": rounded(weights_BT[b, :n]),
+                "stats": {name: rounded(values_BT[b, :n]) for name, values_BT in stats.present().items()},
+            }
+        )
+    return rows
+
+
+def rounded(values_T: Tensor) -> list[float]:
+    """Six significant digits are enough to look at, and half the file."""
+    return [float(f"{v:.6g}") for v in values_T.to(torch.float64).tolist()]

@@ -1,0 +1,181 @@
+"""Teacher and student: where they come from, and whether they fit together."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tipx.errors import ModelError
+from tipx.spec import spec
+from tipx.vocab import Head
+
+EMBEDDED = "embedded:"
+PAIR = Path(__file__).parent / "tiny" / "pair"
+PROBE = "The answer is \\boxed{42}. tom has 14 pens . then 14 + 8 = 22 . a : <|im_end|> é 数"
+
+
+@spec
+class ModelSource:
+    """One model: a hub id, a local folder, or `embedded:teacher` / `embedded:student` for the pair in the package."""
+
+    path: str
+    revision: str | None
+    dtype: Literal["float32", "bfloat16", "float16"]
+    attn: str | None
+
+    @property
+    def place(self) -> str:
+        """What transformers is given."""
+        return str(PAIR / self.path.removeprefix(EMBEDDED)) if self.path.startswith(EMBEDDED) else self.path
+
+    def load(self, role: str, device: torch.device) -> PreTrainedModel:
+        """The model in eval mode on `device`; raises ModelError with the remedies when it cannot be had."""
+        with missing(role, self.path):
+            model = AutoModelForCausalLM.from_pretrained(
+                self.place, revision=self.revision, dtype=getattr(torch, self.dtype), attn_implementation=self.attn
+            )
+        return model.to(device).eval()
+
+    def load_tokenizer(self, role: str) -> PreTrainedTokenizerBase:
+        """Its tokenizer, padding on the left as generation needs; raises ModelError."""
+        with missing(role, self.path):
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                self.place, revision=self.revision, padding_side="left"
+            )
+        if tokenizer.eos_token_id is None:
+            raise ModelError(f"model.{role}.path: the tokenizer of {self.path!r} has no end-of-sequence token")
+        return tokenizer
+
+
+class missing:  # noqa: N801 - reads as a statement at its two uses
+    """Turns transformers' ways of saying "cannot load" into one line that names both remedies."""
+
+    def __init__(self, role: str, path: str) -> None:
+        self.role, self.path = role, path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, OSError | ValueError):
+            return
+        key = f"model.{self.role}.path"
+        if Path(self.path).is_dir():
+            reason = str(error).strip().split("\n")[0]
+            raise ModelError(f"{key}: the folder {self.path!r} holds no loadable model: {reason}") from error
+        what = "no such folder" if self.path.startswith(("/", "./", "~")) else "not a local folder, not in the cache of \
+the hub, and the hub cannot be reached (or does not know it)"
+        raise ModelError(
+            f"{key}: cannot load {self.path!r}: {what}. Either fetch it where there is network "
+            f"(`hf download {self.path.lstrip('./~')}`), or give a folder that holds it: {key}=/models/{Path(self.path).name}"
+        ) from error
+
+
+@spec
+class Template:
+    """How a question becomes a prompt: through the chat template or as plain text, with an instruction after it."""
+
+    chat: bool
+    instruction: str
+    thinking: bool | None
+
+    def encode(self, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
+        """Prompt token ids, generation prompt included."""
+        text = question + self.instruction
+        if not self.chat:
+            return list(tokenizer(text)["input_ids"])
+        extra: dict[str, Any] = {} if self.thinking is None else {"enable_thinking": self.thinking}
+        message = [{"role": "user", "content": text}]
+        rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, **extra)
+        return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+
+
+@spec
+class Pair:
+    """A teacher, the student that learns from it, and the prompt template both see."""
+
+    teacher: ModelSource
+    student: ModelSource
+    template: Template
+
+    def load(self, device: torch.device, student_from: str | None = None) -> "LoadedPair":
+        """Both models and the student's tokenizer, checked to share token ids; raises ModelError.
+
+        `student_from` is a checkpoint folder that takes the place of the student's own weights.
+        """
+        source = self.student if student_from is None else replace(self.student, path=student_from, revision=None)
+        tokenizer = source.load_tokenizer("student")
+        check_tokenizers(tokenizer, self.teacher.load_tokenizer("teacher"))
+        teacher = self.teacher.load("teacher", device).requires_grad_(requires_grad=False)
+        student = source.load("student", device)
+        rows = shared_rows(student, teacher, tokenizer)
+        for role, model in (("teacher", teacher), ("student", student)):
+            check_head(role, model)
+        return LoadedPair(teacher, student, tokenizer, rows)
+
+
+@dataclass(frozen=True)
+class LoadedPair:
+    """Live models; `rows` is the number of LM-head rows that mean the same token in both."""
+
+    teacher: PreTrainedModel
+    student: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    rows: int
+
+
+def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> None:
+    """Raises ModelError, with an example token, unless both map the same tokens to the same ids."""
+    ours, theirs = student.get_vocab(), teacher.get_vocab()
+    for token in sorted(ours.keys() | theirs.keys(), key=lambda t: ours.get(t, theirs.get(t, 0))):
+        if ours.get(token) != theirs.get(token):
+            raise ModelError(
+                f"model: teacher and student must share one tokenizer, but token {token!r} has id {ours.get(token)} in the "
+                f"student's and {theirs.get(token)} in the teacher's; choose a pair of one family (`tipx list models`)"
+            )
+    if student(PROBE)["input_ids"] != teacher(PROBE)["input_ids"]:
+        raise ModelError("model: teacher and student have one vocabulary but split text differently; choose a pair of one family")
+
+
+def shared_rows(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """LM-head rows in common. Families pad the embedding differently by size (Qwen2.5: 151,936 and 152,064)."""
+    sizes = {"student": lm_head(student).weight_VD.shape[0], "teacher": lm_head(teacher).weight_VD.shape[0]}
+    for role, size in sizes.items():
+        if size < len(tokenizer):
+            raise ModelError(
+                f"model.{role}: the LM head has {size} rows but the tokenizer has {len(tokenizer)} tokens: "
+                f"the vocabulary does not match; give the tokenizer's own model as model.{role}.path"
+            )
+    return min(sizes.values())
+
+
+def lm_head(model: PreTrainedModel, rows: int | None = None) -> Head:
+    """The model's LM head, cut to its first `rows` rows."""
+    layer = model.get_output_embeddings()
+    if not isinstance(layer, nn.Linear):
+        raise ModelError(f"model: {type(model).__name__} has no linear LM head, which tipx needs")
+    bias_V = None if layer.bias is None else layer.bias[:rows]
+    return Head(layer.weight[:rows], bias_V)
+
+
+def body(model: PreTrainedModel) -> nn.Module:
+    """The model without its LM head: token ids to last hidden states."""
+    inner: nn.Module = model.base_model
+    return inner
+
+
+@torch.no_grad()
+def check_head(role: str, model: PreTrainedModel) -> None:
+    """Raises ModelError if logits are not simply head(hidden): scaling or soft-capping that tipx would miss."""
+    ids = torch.tensor([[1, 2, 3, 4]], device=model.device)
+    hidden_ND = body(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
+    expected_NV = model(input_ids=ids).logits[0].float().log_softmax(-1)
+    if not torch.allclose(lm_head(model).log_probs(hidden_ND), expected_NV, atol=1e-2, rtol=1e-2):
+        raise ModelError(
+            f"model.{role}: {type(model).__name__} changes its logits after the LM head (scaling or soft-capping), "
+            "which tipx does not support yet; its distribution would be wrong"
+        )
+
+

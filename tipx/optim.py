@@ -1,0 +1,45 @@
+"""The optimizer and its schedule."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch.nn import Parameter
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import get_scheduler
+
+from tipx.spec import Fraction01, NonNegative, Positive, Whole, spec
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+@spec
+class AdamW:
+    """AdamW, linear warm-up, then constant or a cosine down to `min_lr_ratio` of the peak; gradients clipped to norm `clip`."""
+
+    lr: Positive
+    betas: tuple[Beta, Beta]
+    eps: Positive
+    weight_decay: NonNegative
+    clip: Positive
+    schedule: Literal["cosine", "constant"]
+    warmup_steps: Whole
+    min_lr_ratio: Fraction01
+
+    def build(self, parameters: Iterable[Parameter]) -> torch.optim.AdamW:
+        return torch.optim.AdamW(
+            parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
+        )
+
+    def build_schedule(self, optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
+        """One scheduler step an optimizer step; `steps` in total."""
+        if self.schedule == "constant":
+            return get_scheduler("constant_with_warmup", optimizer, num_warmup_steps=self.warmup_steps)
+        return get_scheduler(
+            "cosine_with_min_lr",
+            optimizer,
+            num_warmup_steps=self.warmup_steps,
+            num_training_steps=steps,
+            scheduler_specific_kwargs={"min_lr_rate": self.min_lr_ratio},
+        )

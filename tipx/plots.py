@@ -1,0 +1,86 @@
+"""Pictures of runs; reads files, needs neither torch nor hydra."""
+
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tipx.run import Run
+
+# Okabe and Ito's colours, told apart by colour-blind readers and in print.
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8a8a8a"
+QUADRANTS = {
+    "tokens/q1": ("Q1 unsure, wrong", BLUE),
+    "tokens/q2": ("Q2 unsure, agreeing", GREEN),
+    "tokens/q3": ("Q3 sure, wrong", ORANGE),
+    "tokens/q4": ("Q4 solved", GREY),
+}
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "figure.dpi": 150,
+}
+
+
+def learning_curve(run: Run) -> Figure:
+    """Accuracy, divergence of kept and dropped tokens, and quadrant shares, against the step."""
+    frame = pd.DataFrame(run.rows()).set_index("step")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 3.2), layout="constrained")
+        accuracy, divergence, quadrants = figure.subplots(1, 3)
+        draw_accuracy(accuracy, frame)
+        draw_divergence(divergence, frame)
+        draw_quadrants(quadrants, frame)
+        for axes in (accuracy, divergence, quadrants):
+            axes.set_xlabel("step")
+        figure.suptitle(run.path.name, x=0.005, ha="left", fontsize=9, color=GREY)
+    return figure
+
+
+def draw_accuracy(axes: Any, frame: pd.DataFrame) -> None:
+    """Sampled accuracy with one standard error over problems, and greedy."""
+    axes.set_title("accuracy")
+    axes.set_ylim(0, 1)
+    for column in [c for c in frame.columns if c.startswith("eval/") and c.endswith("/mean")]:
+        name = column.split("/")[1]
+        seen = frame[column].dropna()
+        errors = frame.get(f"eval/{name}/mean_se", pd.Series(dtype=float)).reindex(seen.index)
+        axes.errorbar(seen.index, seen, yerr=errors, color=BLUE, marker="o", ms=4, capsize=2, label=f"{name}, sampled")
+        greedy = frame.get(f"eval/{name}/greedy", pd.Series(dtype=float)).dropna()
+        if len(greedy):
+            axes.plot(greedy.index, greedy, color=GREY, marker="s", ms=3, ls="--", label=f"{name}, greedy")
+    if axes.has_data():
+        axes.legend(loc="lower right")
+
+
+def draw_divergence(axes: Any, frame: pd.DataFrame) -> None:
+    """Mean reverse KL; a faint line for each step, a rolling mean over it."""
+    axes.set_title("reverse KL, nats a token")
+    lines = {"select/div_kept": ("kept", ORANGE), "select/div_all": ("all", BLUE), "select/div_dropped": ("dropped", GREY)}
+    for column, (label, colour) in lines.items():
+        if column in frame:
+            values = frame[column].dropna()
+            axes.plot(values.index, values, color=colour, alpha=0.25, lw=0.8)
+            axes.plot(values.index, values.rolling(10, min_periods=1).mean(), color=colour, label=label)
+    if axes.has_data():
+        axes.set_yscale("log")
+        axes.legend(loc="upper right")
+
+
+def draw_quadrants(axes: Any, frame: pd.DataFrame) -> None:
+    """Share of response tokens in each quadrant."""
+    axes.set_title("share of tokens by quadrant")
+    axes.set_ylim(0, 1)
+    columns = [c for c in QUADRANTS if c in frame]
+    if columns:
+        shares = frame[columns].dropna().rolling(10, min_periods=1).mean()
+        labels, colours = zip(*(QUADRANTS[c] for c in columns), strict=True)
+        axes.stackplot(shares.index, *(shares[c] for c in columns), labels=labels, colors=colours, alpha=0.8)
+        axes.legend(loc="lower left", fontsize=7, frameon=True, framealpha=0.8)

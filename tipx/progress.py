@@ -1,0 +1,102 @@
+"""Showing how a job goes: a live display in a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+Row = dict[str, Any]
+PLAIN_EVERY_S = 10.0
+
+
+class Quiet:
+    """Shows nothing: for the processes that are not the main one."""
+
+    def __enter__(self) -> "Quiet":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def say(self, message: str) -> None: ...
+
+    def step(self, row: Row) -> None: ...
+
+    def phase(self, name: str, total: int) -> Callable[[int], None]:
+        return lambda done: None
+
+
+class Screen:
+    """Loss, kept fraction, divergence, tokens/s and time left of a run of `steps` steps, on stderr."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.console = Console(stderr=True)
+        self.live = self.console.is_terminal
+        self.began, self.first, self.shown = time.monotonic(), 0, 0.0
+        self.bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=not self.live,
+        )
+        self.train: Any = None
+
+    def __enter__(self) -> "Screen":
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def say(self, message: str) -> None:
+        self.console.print(message, markup=False, highlight=False)
+
+    def step(self, row: Row) -> None:
+        """One line of metrics has been written."""
+        accuracy = [f"{key.split('/')[1]} {value:.3f}" for key, value in row.items() if key.endswith("/mean")]
+        if "train/loss" not in row:
+            self.say(f"step {row['step']:>5}  {' '.join(accuracy)}")
+            return
+        self.first = self.first or row["step"]
+        note = f"loss {row['train/loss']:.4f}  kept {row['select/kept_frac']:.0%}  "
+        note += f"div {row['select/div_all']:.4f}  " if "select/div_all" in row else ""
+        note += f"{row['perf/tokens_per_s']:.0f} tok/s" if "perf/tokens_per_s" in row else ""
+        if self.live:
+            if self.train is None:
+                self.train = self.bars.add_task("train", total=self.steps, note="")
+            self.bars.update(self.train, completed=row["step"], note=note)
+        if accuracy or (not self.live and self._time_to_speak(row["step"])):
+            self.say(f"step {row['step']:>5}  {'  '.join([note, *accuracy])}{'' if self.live else self._eta(row['step'])}")
+
+    def phase(self, name: str, total: int) -> Callable[[int], None]:
+        """A bar for `total` things; call the result with how many more are done."""
+        if not self.live:
+            return lambda done: None
+        task = self.bars.add_task(name, total=total, note="")
+
+        def tick(done: int) -> None:
+            self.bars.advance(task, done)
+            if self.bars.tasks[task].finished:
+                self.bars.update(task, visible=False)
+
+        return tick
+
+    def _time_to_speak(self, step: int) -> bool:
+        now = time.monotonic()
+        if step != self.steps and now - self.shown < PLAIN_EVERY_S:
+            return False
+        self.shown = now
+        return True
+
+    def _eta(self, step: int) -> str:
+        done = step - self.first
+        if done <= 0:
+            return ""
+        left = (time.monotonic() - self.began) / (done + 1) * (self.steps - step)
+        return f"  {int(left // 60)}:{int(left % 60):02d} left"

@@ -1,0 +1,30 @@
+"""Sampling responses from the current student; backends behind one protocol."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tipx.noise import Noise
+from tipx.types import Rollout
+
+
+@runtime_checkable
+class Rollouts(Protocol):
+    """A rollout backend."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """The longest response, in tokens."""
+        ...
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        noise: Noise,
+    ) -> Rollout:
+        """One response for each prompt. `rows` are the prompts' indices in the whole step: draws are keyed by them."""
+        ...

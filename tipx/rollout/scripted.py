@@ -1,0 +1,31 @@
+"""Rollouts from a script, for tests: no sampling, exact token ids."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tipx.noise import Noise
+from tipx.rollout.collect import collect
+from tipx.rollout.hf import eos_ids
+from tipx.spec import Count, spec
+from tipx.types import Rollout
+
+
+@spec
+class ScriptedRollouts:
+    """Row r of the step gets `responses[r % len(responses)]`, text that is encoded without special tokens, then eos."""
+
+    responses: tuple[str, ...]
+    max_new_tokens: Count
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        noise: Noise,
+    ) -> Rollout:
+        texts = [self.responses[row % len(self.responses)] for row in rows]
+        ids = [tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for text in texts]
+        return collect(prompts, [i[: self.max_new_tokens] for i in ids], eos_ids(model, tokenizer), model.device)

@@ -1,0 +1,200 @@
+"""The run directory: the only module that writes under `runs/`.
+
+    config.yaml      resolved; rebuilds the Experiment     metrics.jsonl   one line a step
+    provenance.json  commit, versions, hardware, argv      rollouts/       what was selected, to be read
+    checkpoints/     000500/, written aside and renamed    evals/          000500/arithmetic-<hash6>/result.json
+    summary.json     written last: its presence is "finished"
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+from matplotlib.figure import Figure
+
+from tipx.errors import RunError
+from tipx.files import damage, sync, write_folder, write_json, write_text
+from tipx.metrics import VOLATILE
+
+Row = dict[str, Any]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: dict[str, Any], provenance: Row, *, fresh: bool = False) -> "Run":
+        """Make or reopen the directory; `fresh` removes what was there. Raises RunError if it cannot be written."""
+        run = cls(path)
+        try:
+            if fresh:
+                shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True, exist_ok=True)
+            (path / ".lock").touch()
+        except OSError as error:
+            raise RunError(
+                f"runs_dir: cannot write {path} ({error.strerror}); give a folder you may write: runs_dir=/path/to/runs"
+            ) from error
+        if not run.config_file.exists():
+            write_text(run.config_file, yaml.safe_dump(config, sort_keys=False))
+        starts = run.provenance()["starts"] if (path / "provenance.json").exists() else []
+        write_json(path / "provenance.json", {"starts": [*starts, provenance]})
+        return run
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "summary.json").exists()
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        loaded: dict[str, Any] = yaml.safe_load(self.config_file.read_text())
+        return loaded
+
+    def provenance(self) -> Row:
+        loaded: Row = json.loads((self.path / "provenance.json").read_text())
+        return loaded
+
+    def summary(self) -> Row:
+        loaded: Row = json.loads((self.path / "summary.json").read_text())
+        return loaded
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held while a process writes here; raises RunError when another one does."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(f"{self.path} is being written by another process; wait for it or stop it") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    # --- metrics -------------------------------------------------------------------------------------------------
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def rows(self) -> list[Row]:
+        """Every whole line; a last line cut short by a kill is not one."""
+        if not self.metrics_file.exists():
+            return []
+        text = self.metrics_file.read_text()
+        whole = text[: text.rfind("\n") + 1]
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def log(self, row: Row) -> None:
+        """Append one line."""
+        with self.metrics_file.open("a") as handle:
+            handle.write(json.dumps(row) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Forget what was written after `step`: it will be done again, identically."""
+        kept = [row for row in self.rows() if row["step"] <= step]
+        write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
+        for folder in (self.path / "rollouts", self.path / "evals"):
+            for path in folder.glob("*") if folder.exists() else ():
+                if int(path.stem) > step:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def save_samples(self, step: int, samples: list[Row]) -> None:
+        """A few rollouts of a step with what was selected."""
+        (self.path / "rollouts").mkdir(exist_ok=True)
+        write_text(self.path / "rollouts" / f"{step:06d}.jsonl", "".join(json.dumps(s) + "\n" for s in samples))
+
+    def eval_dir(self, step: int) -> Path:
+        return self.path / "evals" / f"{step:06d}"
+
+    def save_figure(self, name: str, figure: Figure) -> None:
+        """A matplotlib figure, whole or not there."""
+        aside = self.path / f".{name}"
+        figure.savefig(aside, format="png")
+        aside.replace(self.path / name)
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------
+
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """(step, folder), oldest first; not verified."""
+        folder = self.path / "checkpoints"
+        found = folder.glob("[0-9]*") if folder.exists() else ()
+        return sorted((int(path.name), path) for path in found)
+
+    def save(self, step: int, fill: Callable[[Path], None], keep: int) -> None:
+        """Write checkpoint `step`, then remove all but the newest `keep`."""
+        if self.metrics_file.exists():
+            sync(self.metrics_file)  # a checkpoint must not outlive the lines it follows
+        write_folder(self.path / "checkpoints" / f"{step:06d}", fill)
+        for _, path in self.checkpoints()[:-keep]:
+            shutil.rmtree(path)
+
+    def newest(self, say: Say) -> tuple[int, Path] | None:
+        """The newest checkpoint whose checksums hold; damaged ones are named and removed."""
+        for step, path in reversed(self.checkpoints()):
+            problem = damage(path)
+            if problem is None:
+                return step, path
+            say(f"warning: checkpoint {path} is damaged ({problem}); going back to the one before it")
+            shutil.rmtree(path)
+        return None
+
+    def checkpoint(self, which: str) -> tuple[int, Path]:
+        """The checkpoint `last` or of a step, verified; raises RunError if it is not there or damaged."""
+        there = dict(self.checkpoints())
+        if not there:
+            raise RunError(f"{self.path} has no checkpoint yet; run its `tipx train` command to the first save")
+        if which != "last" and (not which.isdigit() or int(which) not in there):
+            steps = ", ".join(map(str, there))
+            raise RunError(f"checkpoint={which}: {self.path} has checkpoints at steps {steps}; give one of them, or last")
+        step = max(there) if which == "last" else int(which)
+        problem = damage(there[step])
+        if problem is not None:
+            others = ", ".join(str(s) for s in there if s != step) or "none"
+            raise RunError(
+                f"checkpoint {there[step]} is damaged: {problem}; others of this run: {others} (checkpoint=STEP), or "
+                "train again with --fresh"
+            )
+        return step, there[step]
+
+    def finish(self, summary: Row) -> None:
+        """Mark the run as finished."""
+        write_json(self.path / "summary.json", summary)
+
+
+def lasting(row: Row) -> Row:
+    """The part of a metrics line that two runs of the same thing share: no times, no memory."""
+    return {key: value for key, value in row.items() if not key.startswith(VOLATILE)}
+
+
+def all_runs(runs_dir: Path) -> list[Run]:
+    """Every run below `runs_dir`, oldest first."""
+    found = [p.parent for p in runs_dir.glob("*/*/config.yaml")]
+    return [Run(path) for path in sorted(found, key=lambda p: (p / "config.yaml").stat().st_mtime)]
+
+
+def find_run(name: str, runs_dir: Path) -> Run | None:
+    """The run given as a path, a directory name, or the start or the hash of one; None if there is none.
+
+    Raises RunError when several match.
+    """
+    if (Path(name) / "config.yaml").is_file():
+        return Run(Path(name))
+    fits = [r for r in all_runs(runs_dir) if r.path.name.startswith(name) or r.path.name.endswith(f"-{name}")]
+    if len(fits) > 1:
+        raise RunError(f"{name!r} fits {len(fits)} runs: {', '.join(r.path.name for r in fits[:4])}; give more of the name")
+    return fits[0] if fits else None

@@ -1,0 +1,26 @@
+"""How far the student is from the teacher."""
+
+from typing import Literal
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from tipx.noise import Noise
+from tipx.spec import spec
+from tipx.types import TokenStats
+
+DivergenceName = Literal["reverse_kl", "forward_kl", "jsd"]
+
+
+@spec
+class Divergence:
+    """The named divergence, nats. The paper's d_t, and its rule `div_only`, use reverse KL."""
+
+    divergence: DivergenceName
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({self.divergence})
+
+    def __call__(self, stats: TokenStats, valid_BT: Bool[Tensor, "B T"], noise: Noise) -> Float[Tensor, "B T"]:
+        return stats[self.divergence].clamp(min=0) * valid_BT

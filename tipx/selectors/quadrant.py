@@ -1,0 +1,53 @@
+"""The four quadrants of entropy x divergence.
+
+The paper names them but gives no threshold, so here it is a setting: a quantile of each axis over the step. High means
+strictly above the threshold, hence ties at it are low.
+"""
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from tipx.noise import Noise
+from tipx.selectors.normalise import quantile
+from tipx.spec import Fraction01, spec
+from tipx.types import TokenStats
+
+
+@spec
+class Quadrants:
+    """Q1 unsure and wrong, Q2 unsure but agreeing, Q3 overconfident and wrong, Q4 solved."""
+
+    entropy_quantile: Fraction01
+    divergence_quantile: Fraction01
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"student_entropy", "reverse_kl"})
+
+    def __call__(self, stats: TokenStats, valid_BT: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+        """1..4 for valid tokens, 0 elsewhere."""
+        if not valid_BT.any():
+            return torch.zeros(valid_BT.shape, dtype=torch.long, device=valid_BT.device)
+        h_BT, d_BT = stats["student_entropy"], stats["reverse_kl"]
+        unsure_BT = h_BT > quantile(h_BT[valid_BT], self.entropy_quantile)
+        wrong_BT = d_BT > quantile(d_BT[valid_BT], self.divergence_quantile)
+        return (1 + (~wrong_BT).long() + 2 * (~unsure_BT).long()) * valid_BT
+
+
+@spec
+class InQuadrant:
+    """1 for tokens of the quadrant, 0 for others."""
+
+    quadrant: Annotated[int, Field(ge=1, le=4)]
+    quadrants: Quadrants
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.quadrants.needs
+
+    def __call__(self, stats: TokenStats, valid_BT: Bool[Tensor, "B T"], noise: Noise) -> Float[Tensor, "B T"]:
+        return (self.quadrants(stats, valid_BT) == self.quadrant).float()

@@ -1,0 +1,24 @@
+"""Sampling in proportion to the score."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from tipx.noise import Noise
+from tipx.selectors.budget import Budget
+from tipx.spec import spec
+
+
+@spec
+class Sample(Budget):
+    """Keep the ratio, drawn without replacement with probability proportional to the score.
+
+    The Gumbel top-k trick: the largest log(score) + Gumbel noise are distributed as successive draws (Efraimidis and
+    Spirakis 2006; arXiv 1903.06059). Tokens of score 0 come last, in order, so that the count is always exact.
+    """
+
+    def __call__(
+        self, score_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"], noise: Noise
+    ) -> Float[Tensor, "B T"]:
+        uniform_BT = noise.tokens(valid_BT).clamp(min=1e-300)
+        gumbel_BT = -(-uniform_BT.log()).log()
+        return self.keep_highest(score_BT.double().log() + gumbel_BT, valid_BT)

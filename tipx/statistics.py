@@ -1,0 +1,30 @@
+"""Accuracy, pass@k and their standard errors. No torch here."""
+
+from collections.abc import Sequence
+from math import comb, sqrt
+from statistics import fmean, stdev
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Of the mean: sample standard deviation / sqrt(n); None for fewer than two values."""
+    return stdev(values) / sqrt(len(values)) if len(values) > 1 else None
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and its standard error; raises ValueError for no values (the accuracy of nothing is not 0)."""
+    if not values:
+        raise ValueError("the mean of no values is not defined")
+    return fmean(values), standard_error(values)
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """Unbiased estimate of P(at least one of k samples is correct) from `correct` of n (arXiv 2107.03374)."""
+    if not 0 <= correct <= n or not 1 <= k <= n:
+        raise ValueError(f"need 0 <= correct <= n and 1 <= k <= n, got n={n}, correct={correct}, k={k}")
+    return 1.0 - comb(n - correct, k) / comb(n, k)
+
+
+def powers_of_two(n: int) -> list[int]:
+    """1, 2, 4, ... up to n, and n itself: the k at which pass@k is reported."""
+    ks = [2**i for i in range(n.bit_length()) if 2**i <= n]
+    return ks if ks[-1] == n else [*ks, n]

@@ -1,0 +1,105 @@
+"""Run directories as tables; reads files, needs neither torch nor hydra."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from tipx.run import Run, all_runs
+
+
+def runs_frame(runs_dir: Path) -> pd.DataFrame:
+    """One row a run, oldest first: where it is, what it is, how far it got, how accurate it was before and after."""
+    return pd.DataFrame([run_row(run) for run in all_runs(runs_dir)])
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """The facts of one run."""
+    cfg, rows = run.config(), run.rows()
+    evals = [row for row in rows if any(key.startswith("eval/") and key.endswith("/mean") for key in row)]
+    pick = cfg["selector"]["pick"]
+    step = max((row["step"] for row in rows), default=0)
+    return {
+        "run": run.path.name,
+        "group": run.path.parent.name,
+        "state": "finished" if run.finished else f"step {step}",
+        "steps": cfg["loop"]["steps"],
+        "student": cfg["model"]["student"]["path"],
+        "score": short(cfg["selector"]["score"]),
+        "pick": short(pick),
+        "ratio": pick.get("ratio"),
+        "seed": cfg["seed"],
+        "kept": next((row["select/kept_frac"] for row in reversed(rows) if "select/kept_frac" in row), None),
+        "before": accuracy(evals[0]) if evals else None,
+        "after": accuracy(evals[-1]) if len(evals) > 1 else None,
+        "path": str(run.path),
+    }
+
+
+def short(section: dict[str, Any]) -> str:
+    """A section's class, as in `SoftOr`."""
+    return str(section["_target_"]).rsplit(".", 1)[-1]
+
+
+def accuracy(row: dict[str, Any]) -> float | None:
+    """The first benchmark's sampled accuracy of a metrics line."""
+    return next((value for key, value in row.items() if key.startswith("eval/") and key.endswith("/mean")), None)
+
+
+def show_frame(frame: pd.DataFrame, title: str) -> Table:
+    """A rich table; fractions with three decimals, nothing for what is not known."""
+    table = Table(title=title, title_justify="left")
+    for name in frame.columns:
+        table.add_column(name, justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(cell(value) for value in row))
+    return table
+
+
+def cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def before_after(run: Run) -> Table | None:
+    """Accuracy at each evaluation of a run, with standard errors over problems; None if it was never evaluated."""
+    rows = [row for row in run.rows() if any(key.startswith("eval/") for key in row)]
+    if not rows:
+        return None
+    names = sorted({key.split("/")[1] for row in rows for key in row if key.startswith("eval/")})
+    table = Table(title=f"accuracy of {run.path.name}", title_justify="left")
+    for column in ("step", *(f"{name} {kind}" for name in names for kind in ("sampled", "greedy"))):
+        table.add_column(column, justify="right")
+    for row in rows:
+        cells = []
+        for name in names:
+            mean, error = row.get(f"eval/{name}/mean"), row.get(f"eval/{name}/mean_se")
+            cells += [cell(mean) + (f" ± {error:.3f}" if error is not None else ""), cell(row.get(f"eval/{name}/greedy"))]
+        table.add_row(str(row["step"]), *cells)
+    return table
+
+
+def result_table(result: dict[str, Any]) -> Table:
+    """One evaluation."""
+    partial = " (partial)" if result["partial"] else ""
+    table = Table(title=f"{result['benchmark']}: {result['problems']} problems{partial}", title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+
+    def with_error(name: str) -> str:
+        error = result.get(f"{name}_se")
+        return cell(result[name]) + (f" ± {error:.3f}" if error is not None else "")
+
+    table.add_row(f"mean@{result['n']}", with_error("mean"))
+    for k, value in result["pass_at"].items():
+        if k != "1":
+            table.add_row(f"pass@{k}", cell(value))
+    if "greedy" in result:
+        table.add_row("greedy", with_error("greedy"))
+    for name, count in result["outcomes"].items():
+        table.add_row(f"sampled: {name}", str(count))
+    table.add_row("mean length, tokens", f"{result['mean_length']:.1f}")
+    table.add_row("cut by the length limit", f"{result['clipped_ratio']:.1%}")
+    return table

@@ -1,0 +1,85 @@
+"""The values that flow through one step.
+
+Axes: B sequences of the step, T response tokens (right-padded), N valid response tokens, K kept tokens, V vocabulary,
+D hidden size. All logs are natural; entropies and divergences are in nats.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+StopReason = Literal["eos", "length"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question, before any template, and its gold answer if it has one."""
+
+    id: str
+    text: str
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Responses sampled by the current student.
+
+    `valid_BT` marks tokens the student sampled, its end-of-sequence token included. `stop_reasons[b]` is "length" when
+    the response was cut, so it holds no end-of-sequence token.
+    """
+
+    prompt_ids: tuple[tuple[int, ...], ...]
+    response_BT: Int[Tensor, "B T"]
+    valid_BT: Bool[Tensor, "B T"]
+    stop_reasons: tuple[StopReason, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids)
+
+    @property
+    def lengths(self) -> list[int]:
+        return [int(n) for n in self.valid_BT.sum(-1)]
+
+
+@dataclass(frozen=True)
+class TokenStats:
+    """What a selector may see: detached fp32 statistics of each response token, shape (B, T), in nats.
+
+    Only the fields that were asked for are filled. Values off `valid` are 0 and mean nothing.
+    reverse_kl = KL(P_S || P_T), forward_kl = KL(P_T || P_S); `loss` is the divergence being trained on.
+    """
+
+    student_entropy: Float[Tensor, "B T"] | None = None
+    teacher_entropy: Float[Tensor, "B T"] | None = None
+    reverse_kl: Float[Tensor, "B T"] | None = None
+    forward_kl: Float[Tensor, "B T"] | None = None
+    jsd: Float[Tensor, "B T"] | None = None
+    student_logprob: Float[Tensor, "B T"] | None = None
+    teacher_logprob: Float[Tensor, "B T"] | None = None
+    loss: Float[Tensor, "B T"] | None = None
+
+    def __getitem__(self, name: str) -> Float[Tensor, "B T"]:
+        """The statistic `name`; raises KeyError when it was not asked for in `needs`."""
+        value = getattr(self, name)
+        if value is None:
+            raise KeyError(f"statistic {name!r} was not computed: add it to the score's `needs`")
+        return value
+
+    def present(self) -> Mapping[str, Float[Tensor, "B T"]]:
+        """The computed statistics by name."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+STATISTICS = frozenset(f.name for f in fields(TokenStats))
+
+
+def scatter(values_N: Float[Tensor, " N"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """Put values of the valid tokens, in row-major order, back to their places; 0 elsewhere."""
+    out_BT = torch.zeros(valid_BT.shape, dtype=values_N.dtype, device=values_N.device)
+    out_BT[valid_BT] = values_N
+    return out_BT

@@ -1,0 +1,77 @@
+"""Processes and devices, through accelerate. One process is the plain case of many."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from tipx.errors import ConfigError
+from tipx.spec import Auto, Count, spec
+
+T = TypeVar("T")
+
+
+@spec
+class Hardware:
+    """How the work is laid on the machine; changes speed and memory, never which run it is.
+
+    `micro_batch` sequences go through a model at once; `threads` is torch's own, per process.
+    """
+
+    device: Literal["auto", "cpu"]
+    micro_batch: Count
+    threads: Count | Auto
+
+    def start(self, precision: str) -> "World":
+        """Join the other processes, if `accelerate launch` started any."""
+        if self.threads != "auto":
+            torch.set_num_threads(self.threads)
+        return World(Accelerator(cpu=self.device == "cpu", mixed_precision=precision))
+
+
+class World:
+    """This process among all: its rank, its device, its share of the rows, and sums and gathers over all."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        self.device: torch.device = accelerator.device
+        self.rank: int = accelerator.process_index
+        self.size: int = accelerator.num_processes
+        self.is_main: bool = accelerator.is_main_process
+
+    def share(self, total: int) -> range:
+        """This process's rows of `total`, contiguous; raises ConfigError when they do not divide evenly."""
+        if total % self.size:
+            raise ConfigError(
+                f"loop.prompts * loop.rollouts = {total} sequences a step do not divide over {self.size} processes; "
+                f"choose a multiple of {self.size}"
+            )
+        each = total // self.size
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def gather_BT(self, local_BT: Tensor) -> Tensor:
+        """Every process's rows in order of the step, right-padded with 0 to one width, on the CPU."""
+        padded = self.accelerator.pad_across_processes(local_BT, dim=1)
+        return self.accelerator.gather(padded).cpu()
+
+    def gather_list(self, local: Sequence[T]) -> list[T]:
+        """Every process's items, in order of rank."""
+        return list(gather_object(list(local)))
+
+    def total(self, value: Tensor) -> Tensor:
+        """Sum over processes."""
+        return self.accelerator.reduce(value, reduction="sum")
+
+    def any(self, flag: bool) -> bool:  # noqa: FBT001 - a yes/no is the whole argument
+        """True on every process if true on one."""
+        return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
+
+    def barrier(self) -> None:
+        self.accelerator.wait_for_everyone()
+
+    def bare(self, model: Any) -> Any:
+        """The model without accelerate's wrapper."""
+        return self.accelerator.unwrap_model(model)
