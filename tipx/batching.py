@@ -50,6 +50,4 @@ def pack(rollout: Rollout, rows: slice) -> MicroBatch:
         attention_BL[b, : p + n] = 1
         predicts_BL[b, p - 1 : p + n - 1] = True
     device = response_BT.device
-    return MicroBatch(
-        rows, ids_BL.to(device), attention_BL.to(device), predicts_BL.to(device), response_BT[valid_BT]
-    )
+    return MicroBatch(rows, ids_BL.to(device), attention_BL.to(device), predicts_BL.to(device), response_BT[valid_BT])

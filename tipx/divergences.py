@@ -73,5 +73,7 @@ class GeneralisedJSD:
         student_part_NV = student_NV + math.log1p(-self.beta)
         # logaddexp(-inf, -inf) has a nan gradient, so entries that both rule out are filled first.
         empty_NV = (teacher_NV == -math.inf) & (student_NV == -math.inf)
-        mixture_NV = torch.logaddexp(teacher_part_NV.masked_fill(empty_NV, 0.0), student_part_NV.masked_fill(empty_NV, 0.0))
+        mixture_NV = torch.logaddexp(
+            teacher_part_NV.masked_fill(empty_NV, 0.0), student_part_NV.masked_fill(empty_NV, 0.0)
+        )
         return self.beta * kl(teacher_NV, mixture_NV) + (1 - self.beta) * kl(student_NV, mixture_NV)

@@ -69,7 +69,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def sync(path: Path) -> None:
-    """fsync a file or a directory."""
+    """Fsync a file or a directory."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -4,6 +4,7 @@ No torch here. Symbolic comparison (math-verify) runs in a worker process with a
 because its own time-outs are signals that disturb the caller.
 """
 
+import logging
 import multiprocessing
 import re
 from collections.abc import Iterator
@@ -100,5 +101,6 @@ def equal(gold: str, answer: str) -> bool | None:
     """
     from math_verify import parse, verify
 
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns at every call that its time-outs are off
     parsed = [parse(f"${text}$", parsing_timeout=None) for text in (gold, answer)]
     return bool(verify(*parsed, timeout_seconds=None)) if parsed[0] else None

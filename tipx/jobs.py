@@ -17,12 +17,13 @@ from tipx import config
 from tipx.distill import distill
 from tipx.errors import ModelError
 from tipx.evals.job import EvalJob
-from tipx.evals.runner import Subject, evaluate, folder_name
+from tipx.evals.runner import Subject, answers, evaluate, folder_name
 from tipx.experiment import Experiment
 from tipx.loggers import Silence
-from tipx.models import ModelSource
+from tipx.models import EMBEDDED, ModelSource
 from tipx.progress import Quiet, Screen
 from tipx.run import Row, Run, find_run
+from tipx.session import Session
 
 STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
 
@@ -40,14 +41,14 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
     world.share(exp.loop.sequences)
     if not world.is_main:
         world.barrier()
-        distill(exp, run, world, Quiet(), Silence())
+        distill(Session(exp, run, world, Quiet(), Silence()))
         return run, True
     Run.create(run.path, tree, provenance(world.size, str(world.device)), fresh=fresh)
     with run.lock(), Screen(exp.loop.steps) as screen:
         world.barrier()
         sink = exp.logger.open(run.path, tree)
         try:
-            distill(exp, run, world, screen, sink)
+            distill(Session(exp, run, world, screen, sink))
         finally:
             sink.finish()
     return run, True
@@ -76,18 +77,19 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
         config.inherit(cfg, lent, overrides)
     job: EvalJob = config.build(cfg)
     if run is not None:
-        step, place = run.checkpoint(str(job.checkpoint))
-        base, dtype = run.eval_dir(step), made["model"]["student"]["dtype"]
+        step, folder = run.checkpoint(str(job.checkpoint))
+        place, base, dtype = str(folder), run.eval_dir(step), made["model"]["student"]["dtype"]
     else:
         place, dtype = known_model(target, runs_dir), "float32"
         base = runs_dir / "eval" / (Path(target).name or "model").replace(":", "-")
     out = base / folder_name(job.benchmark, job.eval, job.seed)
-    return measure(job, str(place), dtype, out), out
+    return measure(job, place, dtype, out), out
 
 
 def known_model(target: str, runs_dir: Path) -> str:
     """`target` if it can be a model: an existing folder, the embedded pair or a hub id; else raises ModelError."""
-    if Path(target).is_dir() or target.startswith("embedded:") or target.count("/") == 1 and not target.startswith("."):
+    hub_id = target.count("/") == 1 and not target.startswith(".")
+    if hub_id or Path(target).is_dir() or target.startswith(EMBEDDED):
         return target
     raise ModelError(f"{target!r} is no run under {runs_dir} and no model folder or hub id; `tipx runs` lists the runs")
 
@@ -99,7 +101,7 @@ def measure(job: EvalJob, place: str, dtype: str, out: Path) -> Row:
     source = ModelSource(path=place, revision=None, dtype=dtype, attn=None)  # type: ignore[arg-type]
     tokenizer = source.load_tokenizer("student")
     subject = Subject(source.load("student", world.device), tokenizer, job.template)
-    total = len(job.benchmark.load()[: job.eval.limit]) * (job.eval.n + job.eval.greedy)
+    total = answers(job.benchmark, job.eval)
     with Screen(total) if world.is_main else Quiet() as screen:
         return evaluate(subject, job.benchmark, job.eval, job.seed, out, world, screen.phase("answers", total))
 
@@ -123,7 +125,11 @@ def git(*args: str) -> str | None:
     """Output of a git command in the package's own folder; None outside a checkout."""
     try:
         done = subprocess.run(
-            ["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, check=True  # noqa: S607
+            ["git", *args],  # noqa: S607 - whichever git the user has
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

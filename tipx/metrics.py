@@ -1,6 +1,8 @@
 """What a step did: the numbers of one line of metrics.jsonl."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,6 +14,25 @@ from tipx.types import Rollout, TokenStats
 MONITORED = frozenset({"student_entropy", "reverse_kl", "loss"})
 VOLATILE = ("time", "perf/", "memory/")
 """Prefixes of keys that differ between two runs of the same thing."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one optimizer step did: mean loss over kept tokens, gradient norm before clipping, learning rate.
+
+    `applied` is False when loss or gradient was not finite, and the weights were left alone; `bad_steps` counts those.
+    """
+
+    loss: float
+    grad_norm: float
+    lr: float
+    applied: bool
+    bad_steps: int
+
+
+def update(done: Update) -> dict[str, float]:
+    """The optimizer's part."""
+    return {f"train/{name}": value for name, value in asdict(done).items()}
 
 
 def selection(
@@ -40,7 +61,7 @@ def selection(
     return row
 
 
-def lengths(rollouts: list[tuple[int, str]]) -> dict[str, float]:
+def lengths(rollouts: Sequence[tuple[int, str]]) -> dict[str, float]:
     """Response lengths in tokens and the share cut by the limit, from (length, stop reason) of every sequence."""
     sizes = [length for length, _ in rollouts]
     return {
@@ -54,7 +75,7 @@ def samples(
     rollout: Rollout,
     stats: TokenStats,
     weights_BT: Float[Tensor, "B T"],
-    decode: Callable[[list[int]], str],
+    decode: Callable[[list[int]], Any],
     count: int,
 ) -> list[dict[str, object]]:
     """The first `count` rollouts with text, statistics and what was selected, to be read by people and programs."""

@@ -34,7 +34,7 @@ class ModelSource:
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
         """The model in eval mode on `device`; raises ModelError with the remedies when it cannot be had."""
         with missing(role, self.path):
-            model = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 self.place, revision=self.revision, dtype=getattr(torch, self.dtype), attn_implementation=self.attn
             )
         return model.to(device).eval()
@@ -65,11 +65,16 @@ class missing:  # noqa: N801 - reads as a statement at its two uses
         if Path(self.path).is_dir():
             reason = str(error).strip().split("\n")[0]
             raise ModelError(f"{key}: the folder {self.path!r} holds no loadable model: {reason}") from error
-        what = "no such folder" if self.path.startswith(("/", "./", "~")) else "not a local folder, not in the cache of \
+        what = (
+            "no such folder"
+            if self.path.startswith(("/", "./", "~"))
+            else "not a local folder, not in the cache of \
 the hub, and the hub cannot be reached (or does not know it)"
+        )
+        folder = f"{key}=/models/{Path(self.path).name}"
         raise ModelError(
             f"{key}: cannot load {self.path!r}: {what}. Either fetch it where there is network "
-            f"(`hf download {self.path.lstrip('./~')}`), or give a folder that holds it: {key}=/models/{Path(self.path).name}"
+            f"(`hf download {self.path.lstrip('./~')}`), or give a folder that holds it: {folder}"
         ) from error
 
 
@@ -132,11 +137,13 @@ def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokeni
     for token in sorted(ours.keys() | theirs.keys(), key=lambda t: ours.get(t, theirs.get(t, 0))):
         if ours.get(token) != theirs.get(token):
             raise ModelError(
-                f"model: teacher and student must share one tokenizer, but token {token!r} has id {ours.get(token)} in the "
-                f"student's and {theirs.get(token)} in the teacher's; choose a pair of one family (`tipx list models`)"
+                f"model: teacher and student must share one tokenizer, but token {token!r} has id {ours.get(token)} in "
+                f"the student's and {theirs.get(token)} in the teacher's; choose a pair of one family (`tipx list models`)"
             )
     if student(PROBE)["input_ids"] != teacher(PROBE)["input_ids"]:
-        raise ModelError("model: teacher and student have one vocabulary but split text differently; choose a pair of one family")
+        raise ModelError(
+            "model: teacher and student have one vocabulary but split text differently; choose a pair of one family"
+        )
 
 
 def shared_rows(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -177,5 +184,3 @@ def check_head(role: str, model: PreTrainedModel) -> None:
             f"model.{role}: {type(model).__name__} changes its logits after the LM head (scaling or soft-capping), "
             "which tipx does not support yet; its distribution would be wrong"
         )
-
-

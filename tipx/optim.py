@@ -16,7 +16,10 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 @spec
 class AdamW:
-    """AdamW, linear warm-up, then constant or a cosine down to `min_lr_ratio` of the peak; gradients clipped to norm `clip`."""
+    """AdamW with gradients clipped to norm `clip`.
+
+    Linear warm-up, then constant or a cosine down to `min_lr_ratio` of the peak.
+    """
 
     lr: Positive
     betas: tuple[Beta, Beta]
@@ -28,9 +31,7 @@ class AdamW:
     min_lr_ratio: Fraction01
 
     def build(self, parameters: Iterable[Parameter]) -> torch.optim.AdamW:
-        return torch.optim.AdamW(
-            parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
-        )
+        return torch.optim.AdamW(parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
 
     def build_schedule(self, optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
         """One scheduler step an optimizer step; `steps` in total."""

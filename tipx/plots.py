@@ -16,7 +16,7 @@ QUADRANTS = {
     "tokens/q3": ("Q3 sure, wrong", ORANGE),
     "tokens/q4": ("Q4 solved", GREY),
 }
-STYLE = {
+STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -63,7 +63,11 @@ def draw_accuracy(axes: Any, frame: pd.DataFrame) -> None:
 def draw_divergence(axes: Any, frame: pd.DataFrame) -> None:
     """Mean reverse KL; a faint line for each step, a rolling mean over it."""
     axes.set_title("reverse KL, nats a token")
-    lines = {"select/div_kept": ("kept", ORANGE), "select/div_all": ("all", BLUE), "select/div_dropped": ("dropped", GREY)}
+    lines = {
+        "select/div_kept": ("kept", ORANGE),
+        "select/div_all": ("all", BLUE),
+        "select/div_dropped": ("dropped", GREY),
+    }
     for column, (label, colour) in lines.items():
         if column in frame:
             values = frame[column].dropna()

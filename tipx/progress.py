@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -14,7 +14,7 @@ PLAIN_EVERY_S = 10.0
 class Quiet:
     """Shows nothing: for the processes that are not the main one."""
 
-    def __enter__(self) -> "Quiet":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None: ...
@@ -24,7 +24,7 @@ class Quiet:
     def step(self, row: Row) -> None: ...
 
     def phase(self, name: str, total: int) -> Callable[[int], None]:
-        return lambda done: None
+        return lambda _done: None
 
 
 class Screen:
@@ -47,7 +47,7 @@ class Screen:
         )
         self.train: Any = None
 
-    def __enter__(self) -> "Screen":
+    def __enter__(self) -> Self:
         self.bars.start()
         return self
 
@@ -72,12 +72,14 @@ class Screen:
                 self.train = self.bars.add_task("train", total=self.steps, note="")
             self.bars.update(self.train, completed=row["step"], note=note)
         if accuracy or (not self.live and self._time_to_speak(row["step"])):
-            self.say(f"step {row['step']:>5}  {'  '.join([note, *accuracy])}{'' if self.live else self._eta(row['step'])}")
+            self.say(
+                f"step {row['step']:>5}  {'  '.join([note, *accuracy])}{'' if self.live else self._eta(row['step'])}"
+            )
 
     def phase(self, name: str, total: int) -> Callable[[int], None]:
         """A bar for `total` things; call the result with how many more are done."""
         if not self.live:
-            return lambda done: None
+            return lambda _done: None
         task = self.bars.add_task(name, total=total, note="")
 
         def tick(done: int) -> None:

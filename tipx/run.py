@@ -1,9 +1,9 @@
 """The run directory: the only module that writes under `runs/`.
 
-    config.yaml      resolved; rebuilds the Experiment     metrics.jsonl   one line a step
-    provenance.json  commit, versions, hardware, argv      rollouts/       what was selected, to be read
-    checkpoints/     000500/, written aside and renamed    evals/          000500/arithmetic-<hash6>/result.json
-    summary.json     written last: its presence is "finished"
+config.yaml      resolved; rebuilds the Experiment     metrics.jsonl   one line a step
+provenance.json  commit, versions, hardware, argv      rollouts/       what was selected, to be read
+checkpoints/     000500/, written aside and renamed    evals/          000500/arithmetic-<hash6>/result.json
+summary.json     written last: its presence is "finished"
 """
 
 import json
@@ -160,7 +160,9 @@ class Run:
             raise RunError(f"{self.path} has no checkpoint yet; run its `tipx train` command to the first save")
         if which != "last" and (not which.isdigit() or int(which) not in there):
             steps = ", ".join(map(str, there))
-            raise RunError(f"checkpoint={which}: {self.path} has checkpoints at steps {steps}; give one of them, or last")
+            raise RunError(
+                f"checkpoint={which}: {self.path} has checkpoints at steps {steps}; give one of them, or last"
+            )
         step = max(there) if which == "last" else int(which)
         problem = damage(there[step])
         if problem is not None:
@@ -196,5 +198,7 @@ def find_run(name: str, runs_dir: Path) -> Run | None:
         return Run(Path(name))
     fits = [r for r in all_runs(runs_dir) if r.path.name.startswith(name) or r.path.name.endswith(f"-{name}")]
     if len(fits) > 1:
-        raise RunError(f"{name!r} fits {len(fits)} runs: {', '.join(r.path.name for r in fits[:4])}; give more of the name")
+        raise RunError(
+            f"{name!r} fits {len(fits)} runs: {', '.join(r.path.name for r in fits[:4])}; give more of the name"
+        )
     return fits[0] if fits else None

@@ -51,7 +51,9 @@ def show_frame(frame: pd.DataFrame, title: str) -> Table:
     """A rich table; fractions with three decimals, nothing for what is not known."""
     table = Table(title=title, title_justify="left")
     for name in frame.columns:
-        table.add_column(name, justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left", overflow="fold")
+        table.add_column(
+            name, justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left", overflow="fold"
+        )
     for row in frame.itertuples(index=False):
         table.add_row(*(cell(value) for value in row))
     return table
@@ -76,7 +78,10 @@ def before_after(run: Run) -> Table | None:
         cells = []
         for name in names:
             mean, error = row.get(f"eval/{name}/mean"), row.get(f"eval/{name}/mean_se")
-            cells += [cell(mean) + (f" ± {error:.3f}" if error is not None else ""), cell(row.get(f"eval/{name}/greedy"))]
+            cells += [
+                cell(mean) + (f" ± {error:.3f}" if error is not None else ""),
+                cell(row.get(f"eval/{name}/greedy")),
+            ]
         table.add_row(str(row["step"]), *cells)
     return table
 

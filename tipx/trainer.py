@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from transformers import PreTrainedModel
 from tipx.batching import MicroBatch, micro_batches
 from tipx.divergences import TokenDivergence
 from tipx.experiment import Experiment
+from tipx.metrics import Update
 from tipx.models import LoadedPair, body, lm_head
 from tipx.types import Rollout, TokenStats, scatter
 from tipx.vocab import TEACHER_ONLY, Hidden, Vocab
@@ -34,19 +34,6 @@ class StudentLoss(nn.Module):
         kept_N = weights_N > 0
         student = Hidden(batch.hidden(body(self.student)), lm_head(self.student, self.rows))
         return self.vocab.loss(student[kept_N], teacher[kept_N], weights_N[kept_N], self.divergence)
-
-
-@dataclass(frozen=True)
-class Update:
-    """What one optimizer step did: mean loss over kept tokens, gradient norm before clipping, learning rate.
-
-    `applied` is False when loss or gradient was not finite, and the weights were left alone.
-    """
-
-    loss: float
-    grad_norm: float
-    lr: float
-    applied: bool
 
 
 class Trainer:
@@ -107,10 +94,10 @@ class Trainer:
             self.bad_steps += 1
         self.optimizer.zero_grad()
         self.schedule.step()
-        return Update(loss, norm, lr, applied)
+        return Update(loss, norm, lr, applied, self.bad_steps)
 
     def save(self, folder: Path) -> None:
-        """A transformers folder (`from_pretrained` loads it) with optimizer, schedule and counters beside the weights."""
+        """A transformers folder (`from_pretrained` loads it) with optimizer, schedule and counters beside it."""
         self.pair.student.save_pretrained(folder)
         self.pair.tokenizer.save_pretrained(folder)
         torch.save(

@@ -27,7 +27,7 @@ class Head:
     bias_V: Float[Tensor, " V"] | None = None
 
     def log_probs(self, hidden_ND: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
-        """log P over the vocabulary, fp32 (or float64 when the head is)."""
+        """Log P over the vocabulary, fp32 (or float64 when the head is)."""
         logits_NV = torch.nn.functional.linear(hidden_ND, self.weight_VD, self.bias_V)
         wide = torch.promote_types(logits_NV.dtype, torch.float32)
         return logits_NV.to(wide).log_softmax(-1)
@@ -114,10 +114,10 @@ def statistic(
     divergence: TokenDivergence,
 ) -> Float[Tensor, " N"]:
     """One named statistic of `TokenStats` from log-probabilities."""
-    own = {"student": student_NV, "teacher": teacher_NV}.get(name.split("_")[0])
+    own = {"student": student_NV, "teacher": teacher_NV}.get(name.split("_", maxsplit=1)[0])
     if own is not None:
         return entropy(own) if name.endswith("entropy") else own.gather(-1, tokens_N[:, None])[:, 0]
-    between = {
+    between: dict[str, TokenDivergence] = {
         "reverse_kl": ReverseKL(),
         "forward_kl": ForwardKL(),
         "jsd": GeneralisedJSD(beta=0.5),

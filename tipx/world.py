@@ -47,7 +47,7 @@ class World:
         if total % self.size:
             raise ConfigError(
                 f"loop.prompts * loop.rollouts = {total} sequences a step do not divide over {self.size} processes; "
-                f"choose a multiple of {self.size}"
+                f"choose loop.prompts so that they do"
             )
         each = total // self.size
         return range(self.rank * each, (self.rank + 1) * each)
@@ -60,6 +60,10 @@ class World:
     def gather_list(self, local: Sequence[T]) -> list[T]:
         """Every process's items, in order of rank."""
         return list(gather_object(list(local)))
+
+    def from_main(self, value: T) -> T:
+        """The main process's value, on every process."""
+        return self.gather_list([value])[0]
 
     def total(self, value: Tensor) -> Tensor:
         """Sum over processes."""

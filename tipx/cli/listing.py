@@ -32,7 +32,9 @@ def listing(
     from tipx.config import describe, options
 
     for one in [kind] if kind else Kind:
-        table = Table("", "", title=f"{one.value} ({GROUPS[one]}=...)", title_justify="left", show_header=False, box=None)
+        table = Table(
+            "", "", title=f"{one.value} ({GROUPS[one]}=...)", title_justify="left", show_header=False, box=None
+        )
         for name in options(GROUPS[one], config_dir):
             table.add_row(f"[bold]{name}[/]", describe(GROUPS[one], name, config_dir).replace("[", r"\["))
         Console().print(table, "")

@@ -9,8 +9,8 @@ def show(overrides: Overrides = None, config_dir: ConfigDir = None, runs_dir: Ru
     """The resolved configuration of a run (its path, name or hash) or of overrides, and where each value came from."""
     from rich.console import Console
 
-    from tipx.showing import overrides_table, run_table
     from tipx.run import find_run
+    from tipx.showing import overrides_table, run_table
 
     words = overrides or []
     run = find_run(words[0], runs_dir) if len(words) == 1 and "=" not in words[0] else None

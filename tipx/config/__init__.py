@@ -1,7 +1,6 @@
 """YAML and overrides to values and back; the only importer of hydra and omegaconf."""
 
 from tipx.config.compose import (
-    Tree,
     build,
     choices,
     conf_dir,
@@ -14,6 +13,7 @@ from tipx.config.compose import (
     resolved,
 )
 from tipx.config.origins import origins
+from tipx.config.trees import Tree
 
 __all__ = [
     "Tree",

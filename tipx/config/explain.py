@@ -28,7 +28,9 @@ def explain(text: str, keys: Sequence[str], options: Callable[[str], list[str]])
         return f"{key}: no such key; {meant(near)}`tipx show` lists every key"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if re.match(r"(Lexer|mismatched|extraneous|token recognition|no viable|missing)", lines[0]):
-        return f"cannot read the override: {' '.join(lines[:2])}; expected KEY=VALUE (quote values with spaces or commas)"
+        return (
+            f"cannot read the override: {' '.join(lines[:2])}; expected KEY=VALUE (quote values with spaces or commas)"
+        )
     return " ".join(lines)
 
 

@@ -19,7 +19,9 @@ def origins(overrides: Sequence[str], name: str = "train", config_dir: Path | No
         loader = GlobalHydra.instance().config_loader()
         listing = loader.compute_defaults_list(name, [*search_path(config_dir), *overrides], RunMode.RUN)
     for entry in listing.defaults:
-        path = next((f / f"{entry.config_path}.yaml" for f in folders if (f / f"{entry.config_path}.yaml").exists()), None)
+        path = next(
+            (f / f"{entry.config_path}.yaml" for f in folders if (f / f"{entry.config_path}.yaml").exists()), None
+        )
         if path is not None:
             tree = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
             if isinstance(tree, dict):

@@ -28,7 +28,7 @@ Tick = Callable[[int], None]
 
 def folder_name(benchmark: Benchmark, how: Evaluation, seed: int) -> str:
     """`<benchmark>-<hash6>` of all that decides the answers, so that other settings never overwrite a result."""
-    settings = asdict(how)  # type: ignore[call-overload]
+    settings = asdict(how)
     del settings["sampling"]["batch_size"]
     text = json.dumps([benchmark.name, settings, seed], sort_keys=True)
     return f"{benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
@@ -44,7 +44,13 @@ class Subject:
 
 
 def evaluate(
-    subject: Subject, benchmark: Benchmark, how: Evaluation, seed: int, out: Path, world: World, tick: Tick | None = None
+    subject: Subject,
+    benchmark: Benchmark,
+    how: Evaluation,
+    seed: int,
+    out: Path,
+    world: World,
+    tick: Tick | None = None,
 ) -> dict[str, Any]:
     """Evaluate and write `samples.jsonl` and `result.json` (last) under `out`; an existing result is returned as it is.
 
@@ -82,6 +88,11 @@ def evaluate(
     return result
 
 
+def answers(benchmark: Benchmark, how: Evaluation) -> int:
+    """How many answers an evaluation makes."""
+    return len(benchmark.load()[: how.limit]) * (how.n + how.greedy)
+
+
 def run_all(
     subject: Subject, problems: Sequence[Prompt], how: Evaluation, seed: int, world: World, tick: Tick | None
 ) -> list[Sample]:
@@ -97,8 +108,8 @@ def run_all(
             rollouts = how.sampling if mode == "sample" else greedy(how.sampling)
             for start in range(0, len(rows), rollouts.batch_size):
                 batch = rows[start : start + rollouts.batch_size]
-                answers = answer(subject, [problems[jobs[j][1]] for j in batch], rollouts, batch, seed, judge)
-                out += [(j, {"mode": mode, "sample": jobs[j][2]} | a) for j, a in zip(batch, answers, strict=True)]
+                graded = answer(subject, [problems[jobs[j][1]] for j in batch], rollouts, batch, seed, judge)
+                out += [(j, {"mode": mode, "sample": jobs[j][2]} | a) for j, a in zip(batch, graded, strict=True)]
                 if tick is not None:
                     tick(len(batch))
     return [sample for _, sample in sorted(world.gather_list(out), key=lambda item: item[0])]
@@ -120,7 +131,7 @@ def answer(
     samples: list[Sample] = []
     for b, problem in enumerate(problems):
         ids = rollout.response_BT[b, : rollout.lengths[b]]
-        text = subject.tokenizer.decode(ids, skip_special_tokens=True)
+        text = str(subject.tokenizer.decode(ids, skip_special_tokens=True))
         grade = judge.grade(text, problem.answer or "", truncated=rollout.stop_reasons[b] == "length")
         samples.append(
             {

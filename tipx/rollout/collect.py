@@ -26,7 +26,8 @@ def collect(
 
     Lengths come from that token's place, never from the padding id, which in some tokenizers is the same.
     """
-    cut, reasons = [], []
+    cut: list[list[int]] = []
+    reasons: list[StopReason] = []
     for response in responses:
         end = next((t for t, token in enumerate(response) if token in eos), None)
         cut.append(list(response) if end is None else list(response[: end + 1]))

@@ -69,7 +69,9 @@ class HFRollouts:
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             draws_RT = noise.rows([rows[i] for i in batch], self.max_new_tokens)
-            for i, ids in zip(batch, self.generate(model, tokenizer, [prompts[i] for i in batch], draws_RT), strict=True):
+            for i, ids in zip(
+                batch, self.generate(model, tokenizer, [prompts[i] for i in batch], draws_RT), strict=True
+            ):
                 responses[i] = ids
         return collect(prompts, responses, eos_ids(model, tokenizer), model.device)
 
@@ -86,10 +88,14 @@ class HFRollouts:
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos[0]
         ids_RL, mask_RL = left_pad(prompts, pad, model.device)
         settings = GenerationConfig(
-            max_new_tokens=self.max_new_tokens, do_sample=False, eos_token_id=list(eos), pad_token_id=pad, use_cache=True
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            eos_token_id=list(eos),
+            pad_token_id=pad,
+            use_cache=True,
         )
         sampler = self.sampler(draws_RT, ids_RL.shape[1])
-        out_RL = model.generate(
+        out_RL: Tensor = model.generate(  # type: ignore[operator]
             input_ids=ids_RL, attention_mask=mask_RL, generation_config=settings, logits_processor=sampler
         )
         new: list[list[int]] = out_RL[:, ids_RL.shape[1] :].tolist()

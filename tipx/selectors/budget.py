@@ -32,7 +32,7 @@ class Budget:
     def keep_highest(
         self, priority_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T"]:
-        """0/1 weights of the highest priorities. Ties go to the earlier token (and row), so the set is deterministic."""
+        """0/1 weights of the highest priorities. Ties go to the earlier token, so that the set is deterministic."""
         weights_BT = torch.zeros(valid_BT.shape, device=valid_BT.device)
         if self.scope == "step":
             weights_BT[valid_BT] = _top(priority_BT[valid_BT], self.count(int(valid_BT.sum())))

@@ -1,0 +1,122 @@
+"""Around the loop: everything live that it uses, made ready, and brought to an end."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tipx.errors import DataError
+from tipx.experiment import Experiment
+from tipx.loggers import Sink
+from tipx.meter import Meter
+from tipx.models import LoadedPair
+from tipx.run import Row, Run
+from tipx.trainer import Trainer
+from tipx.world import World
+
+
+class Watcher(Protocol):
+    """Who is told how the run goes: a progress display, or nobody."""
+
+    def say(self, message: str) -> None: ...
+
+    def step(self, row: Row) -> None: ...
+
+    def phase(self, name: str, total: int) -> Callable[[int], None]: ...
+
+
+@dataclass
+class Session:
+    """One process's part in a run."""
+
+    exp: Experiment
+    run: Run
+    world: World
+    watch: Watcher
+    sink: Sink
+    meter: Meter = field(init=False)
+    pair: LoadedPair = field(init=False)
+    trainer: Trainer = field(init=False)
+    prompts: list[list[int]] = field(init=False)
+
+    def open(self) -> int:
+        """Load models, prompts and the newest good checkpoint; returns the step that is done, 0 for a new run."""
+        self.meter = Meter(self.world.device)
+        saved = self.world.from_main(self.run.newest(self.watch.say) if self.world.is_main else None)
+        done, folder = saved if saved is not None else (0, None)
+        self.pair = self.exp.model.load(self.world.device, student_from=str(folder) if folder else None)
+        self.trainer = Trainer(self.exp, self.pair, self.world)
+        if folder is not None:
+            self.trainer.load(folder)
+            self.watch.say(f"resuming after step {done} of {self.exp.loop.steps}")
+        if self.world.is_main:
+            self.run.rewind(done if folder else -1)
+        self.world.barrier()
+        self.prompts = self._encode_prompts()
+        return done
+
+    def _encode_prompts(self) -> list[list[int]]:
+        """Token ids of every training prompt that fits; raises DataError if none does.
+
+        Too long ones are counted and left out: cutting a prompt would silently distil out of context.
+        """
+        limit = self.exp.loop.max_prompt_tokens
+        prompts = [self.exp.model.template.encode(self.pair.tokenizer, p.text) for p in self.exp.data.load()]
+        fit = [ids for ids in prompts if len(ids) <= limit]
+        if not fit:
+            raise DataError(
+                f"data: none of {len(prompts)} prompts is within loop.max_prompt_tokens={limit}; raise it, or choose "
+                "another data set (`tipx list data`)"
+            )
+        if len(fit) < len(prompts):
+            dropped = len(prompts) - len(fit)
+            self.watch.say(f"left out {dropped} of {len(prompts)} prompts, longer than loop.max_prompt_tokens={limit}")
+        return fit
+
+    def record(self, step: int, row: Row) -> None:
+        """One line of metrics with times and memory, to the run, the logger and the display."""
+        times = self.meter.read()
+        spent = sum(times.get(f"time/{phase}", 0.0) for phase in ("rollout", "score", "select", "train"))
+        speed = {"perf/tokens_per_s": row["tokens/n"] / spent} if "tokens/n" in row else {}
+        if row and self.world.is_main:
+            line = {"step": step} | row | times | speed
+            self.run.log(line)
+            self.sink.log(line, step)
+            self.watch.step(line)
+
+    def save(self, step: int) -> None:
+        """A checkpoint, by the main process; the others wait."""
+        if self.world.is_main:
+            self.run.save(step, self.trainer.save, self.exp.loop.keep_checkpoints)
+        self.world.barrier()
+
+    def close(self) -> Row:
+        """Write the summary, which marks the run as finished: first and last evaluation, last metrics."""
+        summary: Row = {}
+        if self.world.is_main:
+            rows = self.run.rows()
+            evals = [found for row in rows if (found := {k: v for k, v in row.items() if k.startswith("eval/")})]
+            summary = {"steps": self.exp.loop.steps, "bad_steps": self.trainer.bad_steps, "last": rows[-1]}
+            summary |= {"before": evals[0], "after": evals[-1]} if evals else {}
+            self.run.finish(summary)
+        self.world.barrier()
+        return summary
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM (a scheduler's preemption) set a flag; a second one ends the process at once."""
+    asked: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if asked:
+            signal.default_int_handler(number, None)
+        asked.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
