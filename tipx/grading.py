@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import TimeoutError as Late
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal
 
 from pebble import ProcessExpired, ProcessPool
@@ -19,6 +20,7 @@ Outcome = Literal["correct", "wrong", "no_answer", "truncated", "grader_error"]
 OUTCOMES: tuple[Outcome, ...] = ("correct", "wrong", "no_answer", "truncated", "grader_error")
 DEADLINE_S = 10.0
 BOX = "\\boxed{"
+BRACE = re.compile(r"\\boxed\{|[{}]")
 INTEGER = re.compile(r"[+-]?\d{1,18}")
 
 
@@ -33,15 +35,15 @@ class Grade:
 
 def last_boxed(text: str) -> str | None:
     r"""The content of the last `\boxed{...}` with balanced braces, stripped; None if there is none."""
-    start = text.rfind(BOX)
-    while start >= 0:
-        depth, begin = 1, start + len(BOX)
-        for end in range(begin, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0:
-                return text[begin:end].strip()
-        start = text.rfind(BOX, 0, start)
-    return None
+    opened: list[re.Match[str]] = []
+    last = (-1, -1)
+    # One pass: a response that only repeats an opened box has thousands of them.
+    for brace in BRACE.finditer(text):
+        if brace[0] != "}":
+            opened.append(brace)
+        elif opened and (begin := opened.pop())[0] == BOX:
+            last = max(last, (begin.end(), brace.start()))
+    return text[slice(*last)].strip() if last[0] >= 0 else None
 
 
 class Grader:
@@ -70,7 +72,9 @@ class Grader:
         """Mathematical equality by math-verify; None when it crashed or took longer than the deadline."""
         if self._pool is None:
             # spawn: forking a process that has torch threads can deadlock.
-            self._pool = ProcessPool(max_workers=1, context=multiprocessing.get_context("spawn"))
+            # The import is the initializer's: on a cold disk it would eat the first answer's deadline.
+            spawn = multiprocessing.get_context("spawn")
+            self._pool = ProcessPool(max_workers=1, initializer=import_module, initargs=["math_verify"], context=spawn)
         try:
             verdict: bool | None = self._pool.schedule(equal, args=[gold, answer], timeout=DEADLINE_S).result()
         except (Late, ProcessExpired, ValueError, RecursionError, MemoryError):

@@ -51,6 +51,7 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
             distill(Session(exp, run, world, screen, sink))
         finally:
             sink.finish()
+            run.discard_if_empty()
     return run, True
 
 

@@ -1,14 +1,18 @@
 """Teacher and student: where they come from, and whether they fit together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tipx.errors import ModelError
+from tipx.hub import find_hub
 from tipx.spec import spec
 from tipx.vocab import Head
 
@@ -33,7 +37,7 @@ class ModelSource:
 
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
         """The model in eval mode on `device`; raises ModelError with the remedies when it cannot be had."""
-        with missing(role, self.path):
+        with loading(role, self.path):
             model: Any = AutoModelForCausalLM.from_pretrained(
                 self.place, revision=self.revision, dtype=getattr(torch, self.dtype), attn_implementation=self.attn
             )
@@ -41,7 +45,7 @@ class ModelSource:
 
     def load_tokenizer(self, role: str) -> PreTrainedTokenizerBase:
         """Its tokenizer, padding on the left as generation needs; raises ModelError."""
-        with missing(role, self.path):
+        with loading(role, self.path):
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 self.place, revision=self.revision, padding_side="left"
             )
@@ -50,31 +54,25 @@ class ModelSource:
         return tokenizer
 
 
-class missing:  # noqa: N801 - reads as a statement at its two uses
-    """Turns transformers' ways of saying "cannot load" into one line that names both remedies."""
-
-    def __init__(self, role: str, path: str) -> None:
-        self.role, self.path = role, path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, OSError | ValueError):
-            return
-        key = f"model.{self.role}.path"
-        if Path(self.path).is_dir():
+@contextmanager
+def loading(role: str, path: str) -> Iterator[None]:
+    """Turns the libraries' ways of saying "cannot load" into one line that names the remedies."""
+    try:
+        local = Path(path).is_dir() or path.startswith((EMBEDDED, "/", ".", "~"))
+        if not local and not try_to_load_from_cache(path, "config.json"):
+            find_hub(f"models/{path}")
+        yield
+    except (OSError, ValueError) as error:
+        key = f"model.{role}.path"
+        remedy = f"give a folder that holds it: {key}=/models/{Path(path).name}"
+        if Path(path).is_dir() or path.startswith(EMBEDDED):
             reason = str(error).strip().split("\n")[0]
-            raise ModelError(f"{key}: the folder {self.path!r} holds no loadable model: {reason}") from error
-        what = (
-            "no such folder"
-            if self.path.startswith(("/", "./", "~"))
-            else "not a local folder, not in the cache of \
-the hub, and the hub cannot be reached (or does not know it)"
-        )
-        folder = f"{key}=/models/{Path(self.path).name}"
+            raise ModelError(f"{key}: {path!r} holds no loadable model or tokenizer ({reason}); {remedy}") from error
+        if path.startswith(("/", ".", "~")):
+            raise ModelError(f"{key}: no such folder: {path!r}; {remedy}") from error
         raise ModelError(
-            f"{key}: cannot load {self.path!r}: {what}. Either fetch it where there is network "
-            f"(`hf download {self.path.lstrip('./~')}`), or give a folder that holds it: {folder}"
+            f"{key}: cannot load {path!r}: it is no local folder, it is not in the hub's cache, and the hub cannot be "
+            f"reached or does not have it; fetch it where there is network (`hf download {path}`), or {remedy}"
         ) from error
 
 
@@ -105,14 +103,20 @@ class Pair:
     student: ModelSource
     template: Template
 
-    def load(self, device: torch.device, student_from: str | None = None) -> "LoadedPair":
-        """Both models and the student's tokenizer, checked to share token ids; raises ModelError.
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The student's tokenizer, checked to give the same token ids as the teacher's; raises ModelError."""
+        tokenizer = self.student.load_tokenizer("student")
+        check_tokenizers(tokenizer, self.teacher.load_tokenizer("teacher"))
+        return tokenizer
+
+    def load(
+        self, device: torch.device, tokenizer: PreTrainedTokenizerBase, student_from: Path | None = None
+    ) -> "LoadedPair":
+        """Both models, checked to fit the tokenizer and each other; raises ModelError.
 
         `student_from` is a checkpoint folder that takes the place of the student's own weights.
         """
-        source = self.student if student_from is None else replace(self.student, path=student_from, revision=None)
-        tokenizer = source.load_tokenizer("student")
-        check_tokenizers(tokenizer, self.teacher.load_tokenizer("teacher"))
+        source = self.student if student_from is None else replace(self.student, path=str(student_from), revision=None)
         teacher = self.teacher.load("teacher", device).requires_grad_(requires_grad=False)
         student = source.load("student", device)
         rows = shared_rows(student, teacher, tokenizer)
@@ -137,12 +141,12 @@ def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokeni
     for token in sorted(ours.keys() | theirs.keys(), key=lambda t: ours.get(t, theirs.get(t, 0))):
         if ours.get(token) != theirs.get(token):
             raise ModelError(
-                f"model: teacher and student must share one tokenizer, but token {token!r} has id {ours.get(token)} in "
-                f"the student's and {theirs.get(token)} in the teacher's; choose a pair of one family (`tipx list models`)"
+                f"model: teacher and student must share one tokenizer, but {token!r} has id {ours.get(token)} in "
+                f"the student's and {theirs.get(token)} in the teacher's; take a pair of one family: `tipx list models`"
             )
     if student(PROBE)["input_ids"] != teacher(PROBE)["input_ids"]:
         raise ModelError(
-            "model: teacher and student have one vocabulary but split text differently; choose a pair of one family"
+            "model: teacher and student have one vocabulary but split text differently; take a pair of one family"
         )
 
 

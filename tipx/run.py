@@ -51,6 +51,11 @@ class Run:
         write_json(path / "provenance.json", {"starts": [*starts, provenance]})
         return run
 
+    def discard_if_empty(self) -> None:
+        """Remove the directory of a run that failed before its first line of metrics."""
+        if not self.rows() and not self.checkpoints():
+            shutil.rmtree(self.path)
+
     @property
     def config_file(self) -> Path:
         return self.path / "config.yaml"

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from transformers import PreTrainedTokenizerBase
+
 from tipx.errors import DataError
 from tipx.experiment import Experiment
 from tipx.loggers import Sink
@@ -43,9 +45,12 @@ class Session:
     def open(self) -> int:
         """Load models, prompts and the newest good checkpoint; returns the step that is done, 0 for a new run."""
         self.meter = Meter(self.world.device)
+        # Tokenizers and prompts first: what is wrong with them shows long before big weights are loaded.
+        tokenizer = self.exp.model.load_tokenizer()
+        self.prompts = self._encode_prompts(tokenizer)
         saved = self.world.from_main(self.run.newest(self.watch.say) if self.world.is_main else None)
         done, folder = saved if saved is not None else (0, None)
-        self.pair = self.exp.model.load(self.world.device, student_from=str(folder) if folder else None)
+        self.pair = self.exp.model.load(self.world.device, tokenizer, folder)
         self.trainer = Trainer(self.exp, self.pair, self.world)
         if folder is not None:
             self.trainer.load(folder)
@@ -53,16 +58,15 @@ class Session:
         if self.world.is_main:
             self.run.rewind(done if folder else -1)
         self.world.barrier()
-        self.prompts = self._encode_prompts()
         return done
 
-    def _encode_prompts(self) -> list[list[int]]:
+    def _encode_prompts(self, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
         """Token ids of every training prompt that fits; raises DataError if none does.
 
         Too long ones are counted and left out: cutting a prompt would silently distil out of context.
         """
         limit = self.exp.loop.max_prompt_tokens
-        prompts = [self.exp.model.template.encode(self.pair.tokenizer, p.text) for p in self.exp.data.load()]
+        prompts = [self.exp.model.template.encode(tokenizer, p.text) for p in self.exp.data.load()]
         fit = [ids for ids in prompts if len(ids) <= limit]
         if not fit:
             raise DataError(

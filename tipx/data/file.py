@@ -4,17 +4,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tipx.errors import DataError
+from tipx.hub import find_hub
 from tipx.spec import spec
 from tipx.types import Prompt
 
+HUB = "hf://datasets/"
 READERS: dict[str, Callable[[str], pd.DataFrame]] = {
-    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
-    ".json": lambda path: pd.read_json(path, dtype=False),
-    ".csv": lambda path: pd.read_csv(path, dtype=str),
-    ".parquet": pd.read_parquet,
+    # Nullable types: one missing answer must not turn the answer 5 of another row into 5.0.
+    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, dtype_backend="numpy_nullable"),
+    ".json": lambda path: pd.read_json(path, dtype=False, dtype_backend="numpy_nullable"),
+    ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
+    ".parquet": lambda path: pd.read_parquet(path, dtype_backend="numpy_nullable"),
 }
 
 
@@ -27,29 +31,41 @@ class FilePrompts:
     answer_field: str | None
 
     def load(self) -> list[Prompt]:
-        """Every row; raises DataError when the file is missing, empty, or lacks the columns."""
+        """Every row; raises DataError when the file is missing, empty, lacks the columns, or a row has no question."""
         rows = self.read()
+        if rows.empty:
+            raise DataError(f"data.path: {self.path!r} holds no prompts; expected at least one row")
         for field in (self.prompt_field, self.answer_field):
             if field is not None and field not in rows.columns:
                 raise DataError(
                     f"data.path: {self.path!r} has no column {field!r}; it has {', '.join(map(repr, rows.columns))}; "
                     "set data.prompt_field and data.answer_field"
                 )
-        if rows.empty:
-            raise DataError(f"data.path: {self.path!r} holds no prompts; expected at least one row")
-        answers = [None] * len(rows) if self.answer_field is None else rows[self.answer_field].astype(str).tolist()
-        texts = [text_of(value) for value in rows[self.prompt_field]]
-        return [Prompt(str(i), t, a) for i, (t, a) in enumerate(zip(texts, answers, strict=True))]
+        answers = [None] * len(rows) if self.answer_field is None else rows[self.answer_field].tolist()
+        questions = rows[self.prompt_field].tolist()
+        return [self.prompt(i, q, a) for i, (q, a) in enumerate(zip(questions, answers, strict=True))]
+
+    def prompt(self, row: int, question: Any, answer: Any) -> Prompt:
+        """Of one row; an answer that is missing or empty is None."""
+        text = text_of(question)
+        if not text.strip():
+            raise DataError(
+                f"data.path: {self.path!r}, row {row}: expected text or chat messages with a user turn in "
+                f"{self.prompt_field!r}, got {question!r:.80}; mend or remove the row"
+            )
+        return Prompt(str(row), text, None if answer is None or answer is pd.NA or answer == "" else str(answer))
 
     def read(self) -> pd.DataFrame:
         reader = READERS.get(Path(self.path).suffix)
         if reader is None:
             raise DataError(f"data.path: cannot tell the format of {self.path!r}; expected {', '.join(READERS)}")
         try:
+            if self.path.startswith(HUB):
+                find_hub("/".join(["datasets", *self.path.removeprefix(HUB).split("/")[:2]]))
             return reader(self.path)
         except (OSError, ImportError) as error:
             raise DataError(
-                f"data.path: cannot read {self.path!r} ({type(error).__name__}); fetch the file where there is network "
+                f"data.path: cannot read {self.path!r} ({type(error).__name__}: {error}); fetch the file where there is network "
                 "and give its place: data.path=/data/prompts.parquet"
             ) from error
         except ValueError as error:
@@ -59,8 +75,9 @@ class FilePrompts:
 
 
 def text_of(value: Any) -> str:
-    """The question: the value itself, or the content of the last user turn of a list of chat messages."""
+    """The question: the value itself, or the last user turn of a list of chat messages; "" when it is neither."""
     if isinstance(value, str):
         return value
-    users = [turn["content"] for turn in value if turn["role"] == "user"]
-    return str(users[-1])
+    turns = value if isinstance(value, list | np.ndarray) else []
+    users = [turn.get("content") for turn in turns if isinstance(turn, dict) and turn.get("role") == "user"]
+    return str(users[-1] or "") if users else ""

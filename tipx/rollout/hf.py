@@ -95,9 +95,14 @@ class HFRollouts:
             use_cache=True,
         )
         sampler = self.sampler(draws_RT, ids_RL.shape[1])
-        out_RL: Tensor = model.generate(  # type: ignore[operator]
-            input_ids=ids_RL, attention_mask=mask_RL, generation_config=settings, logits_processor=sampler
-        )
+        # `generate` fills what `settings` leaves open from the model's own file: Qwen2.5's has a repetition penalty.
+        own, model.generation_config = model.generation_config, GenerationConfig()
+        try:
+            out_RL: Tensor = model.generate(  # type: ignore[operator]
+                input_ids=ids_RL, attention_mask=mask_RL, generation_config=settings, logits_processor=sampler
+            )
+        finally:
+            model.generation_config = own
         new: list[list[int]] = out_RL[:, ids_RL.shape[1] :].tolist()
         return new
 

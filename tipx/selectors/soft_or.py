@@ -24,4 +24,5 @@ class SoftOr:
     def __call__(self, stats: TokenStats, valid_BT: Bool[Tensor, "B T"], noise: Noise) -> Float[Tensor, "B T"]:
         h_BT = self.norm.entropy(stats["student_entropy"], valid_BT)
         d_BT = self.norm.divergence(stats[self.divergence], valid_BT)
-        return h_BT + d_BT - h_BT * d_BT
+        # h + d - hd, written so that it is exactly 1 where either is: rounding would order the clipped tokens.
+        return h_BT + d_BT * (1 - h_BT)

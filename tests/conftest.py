@@ -1,0 +1,80 @@
+"""Small worlds for the tests: one thread, no network, a pair of random models with the embedded task's tokenizer."""
+
+import os
+
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",
+    "WANDB_MODE": "offline",
+}
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+from tipx.tiny.tokenizer import build_tokenizer
+
+torch.set_num_threads(1)
+
+
+def save_model(folder: Path, seed: int, hidden: int = 16, layers: int = 1, vocab: int | None = None) -> Path:
+    """A random Qwen3 of the given size with the embedded task's tokenizer, as a transformers folder."""
+    tokenizer = build_tokenizer()
+    torch.manual_seed(seed)
+    config = Qwen3Config(
+        vocab_size=vocab or len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=hidden // 2,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    model = Qwen3ForCausalLM(config)
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random `teacher` (hidden 24) and `student` (hidden 16)."""
+    folder = tmp_path_factory.mktemp("pair")
+    save_model(folder / "teacher", seed=1, hidden=24, layers=2)
+    save_model(folder / "student", seed=2)
+    return folder
+
+
+@pytest.fixture
+def overrides(pair_dir: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Overrides of a run of a few short steps on the random pair under `tmp_path/runs`; more may be added."""
+
+    def make(*more: str) -> list[str]:
+        return [
+            f"model.teacher.path={pair_dir / 'teacher'}",
+            f"model.student.path={pair_dir / 'student'}",
+            f"runs_dir={tmp_path / 'runs'}",
+            "hardware.device=cpu",
+            "hardware.micro_batch=4",
+            "data.size=32",
+            "loop.steps=4",
+            "loop.prompts=8",
+            "rollout.max_new_tokens=12",
+            "loop.eval_every=0",
+            "loop.save_every=2",
+            "loop.sample_every=2",
+            "optim.warmup_steps=1",
+            *more,
+        ]
+
+    return make
