@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from tipx.spec import spec
 
 
+@runtime_checkable
 class Sink(Protocol):
     """An open log."""
 

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedTokenizerBase
 
@@ -18,6 +18,7 @@ from tipx.trainer import Trainer
 from tipx.world import World
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """Who is told how the run goes: a progress display, or nobody."""
 

@@ -1,0 +1,32 @@
+# make demo and make test each work alone on a fresh machine.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
+
+.PHONY: setup demo test test-all lint bench
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/tipx train selector=soft_or ratio=0.2 group=demo
+	$(BIN)/tipx runs
+
+test: setup
+	$(ENV) $(BIN)/python -m pytest -m "not slow"
+
+test-all: setup
+	$(ENV) $(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(ENV) $(BIN)/python bench/vocab.py
