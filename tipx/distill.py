@@ -39,14 +39,15 @@ def distill(session: Session) -> Row:
             if loop.due(loop.eval_every, step):
                 row |= accuracy(session, step)
             session.record(step, row)
-            stop = session.world.any(stopping()) and step < loop.steps
-            if stop or loop.due(loop.save_every, step) or step == loop.steps:
-                session.save(step)
+            # Before saving: the same command again must fail again, not finish from a checkpoint of a broken run.
             if session.trainer.bad_steps > loop.max_bad_steps:
                 raise RunFailed(
                     f"stopped at step {step}: loss or gradient was not finite in {session.trainer.bad_steps} steps "
                     f"(loop.max_bad_steps={loop.max_bad_steps}); try a smaller optim.lr, or loop.precision=no"
                 )
+            stop = session.world.any(stopping()) and step < loop.steps
+            if stop or loop.due(loop.save_every, step) or step == loop.steps:
+                session.save(step)
             if stop:
                 raise Interrupted(f"stopped after step {step}, saved in {session.run.path}; the same command continues")
     return session.close()
@@ -94,7 +95,7 @@ def accuracy(session: Session, step: int) -> Row:
     if exp.loop.eval_every == 0:
         return {}
     tick = session.watch.phase(f"eval at step {step}", answers(exp.benchmark, exp.eval))
-    out = session.run.eval_dir(step) / folder_name(exp.benchmark, exp.eval, exp.seed)
+    out = session.run.eval_dir(step) / folder_name(exp.benchmark, exp.eval, exp.seed, exp.model.template)
     subject = Subject(session.pair.student, session.pair.tokenizer, exp.model.template)
     with session.meter.phase("eval"):
         result = evaluate(subject, exp.benchmark, exp.eval, exp.seed, out, session.world, tick)

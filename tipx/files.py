@@ -3,29 +3,42 @@
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError
 
 from tipx.errors import RunFailed
 
 MANIFEST = "manifest.json"
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns the disk's refusal of `path` into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFailed(f"cannot write {path}: {error.strerror}; free space and run the same command again") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace `path` in one step; raises RunFailed when the disk does not take it."""
     aside = path.with_name(f".{path.name}.tmp")
-    try:
+    with writing(path):
         with aside.open("w") as handle:
             handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
         aside.replace(path)
-    except OSError as error:
-        raise RunFailed(f"cannot write {path}: {error.strerror}; free space and run the same command again") from error
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add to the end of `path`; raises RunFailed when the disk does not take it, which may leave a part of `text`."""
+    with writing(path), path.open("a") as handle:
+        handle.write(text)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -56,16 +69,32 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         aside.replace(folder)
         sync(folder.parent)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        # Three libraries write here; each reports a full disk in its own way (torch: RuntimeError).
+    except Exception as error:
+        # Four libraries write here, and not all have a class for a full disk; what is none is raised again.
         shutil.rmtree(aside, ignore_errors=True)
-        if isinstance(error, RuntimeError) and "write" not in str(error):
+        reason = disk_error(error)
+        if reason is None:
             raise
-        reason = str(error).strip().split("\n")[0]
         raise RunFailed(
             f"cannot write checkpoint {folder}: {reason}; earlier checkpoints are intact: free space and run the same "
             "command again"
         ) from error
+
+
+def disk_error(error: BaseException) -> str | None:
+    """What the operating system said when a write failed, or None if that is not what happened.
+
+    torch raises RuntimeError with the OSError in its context; safetensors and tokenizers, written in Rust, have
+    exceptions of their own that end in "(os error 28)".
+    """
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError):
+            return link.strerror or str(link)
+        if found := re.search(r"([^:]+) \(os error \d+\)", str(link)):
+            return found[1].strip()
+        link = link.__context__
+    return None
 
 
 def sync(path: Path) -> None:
@@ -83,9 +112,11 @@ def damage(folder: Path) -> str | None:
     if not manifest.is_file():
         return "it has no manifest"
     try:
-        sums: dict[str, str] = json.loads(manifest.read_text())
-    except json.JSONDecodeError:
-        return "its manifest is not valid JSON"
+        sums = dict(json.loads(manifest.read_text()))
+    except (ValueError, TypeError):
+        return "its manifest cannot be read"
+    if not sums:
+        return "its manifest is empty"
     for name, expected in sums.items():
         if not (folder / name).is_file():
             return f"{name} is missing"

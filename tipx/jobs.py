@@ -1,8 +1,10 @@
 """The two jobs behind `tipx train` and `tipx eval`: from overrides to a finished run or result."""
 
+import hashlib
 import logging
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ import transformers
 
 from tipx import config
 from tipx.distill import distill
-from tipx.errors import ModelError
+from tipx.errors import ConfigError, ModelError
 from tipx.evals.job import EvalJob
 from tipx.evals.runner import Subject, answers, evaluate, folder_name
 from tipx.experiment import Experiment
@@ -43,8 +45,8 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
         world.barrier()
         distill(Session(exp, run, world, Quiet(), Silence()))
         return run, True
-    Run.create(run.path, tree, provenance(world.size, str(world.device)), fresh=fresh)
     with run.lock(), Screen(exp.loop.steps) as screen:
+        Run.create(run.path, tree, provenance(world.size, str(world.device)), fresh=fresh)
         world.barrier()
         sink = exp.logger.open(run.path, tree)
         try:
@@ -56,12 +58,22 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
 
 
 def run_path(tree: config.Tree, overrides: Sequence[str], config_dir: Path | None) -> Path:
-    """runs_dir/group/name-hash8."""
+    """runs_dir/group/name-hash8; raises ConfigError for a place where `tipx runs` would not find it."""
     name = tree["name"]
     if name is None:
         chosen = config.choices(overrides, "train", config_dir)
         name = f"{chosen['model']}-{chosen['selector']}"
-    return Path(tree["runs_dir"]) / tree["group"] / f"{name}-{config.identity(tree)}"
+    for key, part in (("group", tree["group"]), ("name", name)):
+        if part is None or not re.fullmatch(r"[^/.][^/]*", str(part)):
+            raise ConfigError(f"{key}: expected the name of one folder, without / and no dot first, got {part!r}")
+    return runs_folder(tree["runs_dir"]) / str(tree["group"]) / f"{name}-{config.identity(tree)}"
+
+
+def runs_folder(value: object) -> Path:
+    """`runs_dir` as a path; raises ConfigError."""
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"runs_dir: expected a folder, got {value!r}; give it as runs_dir=/path/to/runs")
+    return Path(value)
 
 
 def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -> tuple[Row, Path]:
@@ -70,7 +82,7 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
     A run lends its prompt template and sampling limits, unless the overrides set them.
     """
     cfg = config.load(overrides, "eval", config_dir)
-    runs_dir = Path(cfg.runs_dir)
+    runs_dir = runs_folder(cfg.runs_dir)
     run = find_run(target, runs_dir)
     if run is not None:
         made = run.config()
@@ -82,8 +94,10 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
         place, base, dtype = str(folder), run.eval_dir(step), made["model"]["student"]["dtype"]
     else:
         place, dtype = known_model(target, runs_dir), "float32"
-        base = runs_dir / "eval" / (Path(target).name or "model").replace(":", "-")
-    out = base / folder_name(job.benchmark, job.eval, job.seed)
+        if job.checkpoint != "last":
+            raise ConfigError(f"checkpoint={job.checkpoint}: {target!r} is a model, which has none; leave it out")
+        base = runs_dir / "eval" / model_name(target)
+    out = base / folder_name(job.benchmark, job.eval, job.seed, job.template)
     return measure(job, place, dtype, out), out
 
 
@@ -93,6 +107,13 @@ def known_model(target: str, runs_dir: Path) -> str:
     if hub_id or Path(target).is_dir() or target.startswith(EMBEDDED):
         return target
     raise ModelError(f"{target!r} is no run under {runs_dir} and no model folder or hub id; `tipx runs` lists the runs")
+
+
+def model_name(target: str) -> str:
+    """A folder name for a model's results: its own, and 6 hex digits of where it is, as many are called `student`."""
+    place = str(Path(target).resolve()) if Path(target).is_dir() else target
+    digest = hashlib.sha256(place.encode()).hexdigest()[:6]
+    return f"{Path(place).name.replace(':', '-')}-{digest}"
 
 
 def measure(job: EvalJob, place: str, dtype: str, out: Path) -> Row:

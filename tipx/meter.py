@@ -1,9 +1,11 @@
 """Wall time and peak memory of each phase of a step."""
 
+import re
 import resource
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -39,16 +41,17 @@ class Meter:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             return
-        marks = Path("/proc/self/clear_refs")
-        if marks.exists():
-            marks.write_text("5")  # Linux: resets the high-water mark of resident memory
+        # Linux: resets the high-water mark of resident memory, where a process may.
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
 
     def _peak(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         status = Path("/proc/self/status")
-        if status.exists():
-            line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
-            return int(line.split()[1]) * 1024
-        # Elsewhere only the peak since the process began is known; macOS counts bytes.
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        marks = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text() if status.exists() else "", re.MULTILINE)
+        if marks:
+            return int(marks[1]) * 1024
+        # Elsewhere only the peak since the process began is known; macOS counts bytes, Linux KiB.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

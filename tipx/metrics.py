@@ -12,8 +12,6 @@ from tipx.selectors.quadrant import Quadrants
 from tipx.types import Rollout, TokenStats
 
 MONITORED = frozenset({"student_entropy", "reverse_kl", "loss"})
-VOLATILE = ("time", "perf/", "memory/")
-"""Prefixes of keys that differ between two runs of the same thing."""
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
 from tipx.errors import RunError
-from tipx.files import damage, sync, write_folder, write_json, write_text
-from tipx.metrics import VOLATILE
+from tipx.files import append_text, damage, sync, write_folder, write_json, write_text, writing
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
+VOLATILE = ("time", "perf/", "memory/")
+"""Prefixes of keys that differ between two runs of the same thing."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,36 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, config: dict[str, Any], provenance: Row, *, fresh: bool = False) -> "Run":
-        """Make or reopen the directory; `fresh` removes what was there. Raises RunError if it cannot be written."""
+        """Make or reopen the directory; `fresh` removes what was there. Raises RunError if it cannot be written.
+
+        Hold the lock, or another process's run may be what is removed.
+        """
         run = cls(path)
-        try:
-            if fresh:
-                shutil.rmtree(path, ignore_errors=True)
-            path.mkdir(parents=True, exist_ok=True)
-            (path / ".lock").touch()
-        except OSError as error:
-            raise RunError(
-                f"runs_dir: cannot write {path} ({error.strerror}); give a folder you may write: runs_dir=/path/to/runs"
-            ) from error
+        run.make()
+        if fresh:
+            run.clear()
         if not run.config_file.exists():
             write_text(run.config_file, yaml.safe_dump(config, sort_keys=False))
         starts = run.provenance()["starts"] if (path / "provenance.json").exists() else []
         write_json(path / "provenance.json", {"starts": [*starts, provenance]})
         return run
+
+    def make(self) -> None:
+        """The directory, if it is not there; raises RunError if it cannot be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / ".lock").touch()
+        except OSError as error:
+            raise RunError(
+                f"runs_dir: cannot write {self.path} ({error.strerror}); give a folder you may write: "
+                "runs_dir=/path/to/runs"
+            ) from error
+
+    def clear(self) -> None:
+        """Remove everything but the lock."""
+        for path in self.path.iterdir():
+            if path.name != ".lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def discard_if_empty(self) -> None:
         """Remove the directory of a run that failed before its first line of metrics."""
@@ -79,7 +94,8 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Held while a process writes here; raises RunError when another one does."""
+        """Held while a process writes here; makes the directory. Raises RunError when another process holds it."""
+        self.make()
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -105,16 +121,16 @@ class Run:
         return [json.loads(line) for line in whole.splitlines()]
 
     def log(self, row: Row) -> None:
-        """Append one line."""
-        with self.metrics_file.open("a") as handle:
-            handle.write(json.dumps(row) + "\n")
+        """Append one line; raises RunFailed when the disk does not take it."""
+        append_text(self.metrics_file, json.dumps(row) + "\n")
 
     def rewind(self, step: int) -> None:
         """Forget what was written after `step`: it will be done again, identically."""
         kept = [row for row in self.rows() if row["step"] <= step]
         write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
         for folder in (self.path / "rollouts", self.path / "evals"):
-            for path in folder.glob("*") if folder.exists() else ():
+            # Not what a kill left half-written aside: it is written again under the same name.
+            for path in folder.glob("[0-9]*") if folder.exists() else ():
                 if int(path.stem) > step:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -127,10 +143,11 @@ class Run:
         return self.path / "evals" / f"{step:06d}"
 
     def save_figure(self, name: str, figure: Figure) -> None:
-        """A matplotlib figure, whole or not there."""
+        """A matplotlib figure, whole or not there; raises RunFailed when the disk does not take it."""
         aside = self.path / f".{name}"
-        figure.savefig(aside, format="png")
-        aside.replace(self.path / name)
+        with writing(self.path / name):
+            figure.savefig(aside, format="png")
+            aside.replace(self.path / name)
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 

@@ -100,14 +100,14 @@ class Trainer:
         """A transformers folder (`from_pretrained` loads it) with optimizer, schedule and counters beside it."""
         self.pair.student.save_pretrained(folder)
         self.pair.tokenizer.save_pretrained(folder)
-        torch.save(
-            {
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "bad_steps": self.bad_steps,
-            },
-            folder / STATE,
-        )
+        state = {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "bad_steps": self.bad_steps,
+        }
+        # Through Python's file: torch's own does not say why it could not be written.
+        with (folder / STATE).open("wb") as handle:
+            torch.save(state, handle)
 
     def load(self, folder: Path) -> None:
         """All but the weights, which `Pair.load` took from the same folder."""

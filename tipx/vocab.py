@@ -100,8 +100,9 @@ class Vocab:
             rows_K = divergence(head.log_probs(states_KD), teacher[tile].log_probs())
             return (rows_K * weights_K[tile]).sum()
 
-        total = student.states_ND.sum() * 0.0  # keeps the graph whole when a micro-batch keeps no token
-        for tile in self.tiles(len(weights_K), student.head.weight_VD.shape[0]):
+        total = student.states_ND.sum() * 0.0
+        # A micro-batch that keeps no token takes one empty tile: other processes wait for every weight's gradient.
+        for tile in list(self.tiles(len(weights_K), student.head.weight_VD.shape[0])) or [slice(0, 0)]:
             total = total + checkpoint(one, student.states_ND[tile], student.head.weight_VD, tile, use_reentrant=False)
         return total
 

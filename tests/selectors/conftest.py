@@ -1,10 +1,12 @@
 """Selectors as a user would get them (composed and built from `conf/`), and small steps to apply them to."""
 
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
 
 import pytest
 import torch
+from hypothesis.configuration import set_hypothesis_home_dir
 from torch import Tensor
 
 from tipx.config import build, load
@@ -12,6 +14,7 @@ from tipx.noise import Noise
 from tipx.selectors import Selector
 from tipx.types import TokenStats
 
+set_hypothesis_home_dir(os.devnull)  # no cache is left behind: where nothing can be written, Hypothesis goes without
 GARBAGE = 7.5  # what the statistics of padding hold: it must not matter
 
 

@@ -18,7 +18,8 @@ Step = Callable[..., tuple[TokenStats, Tensor]]
 def test_v1_is_plain_min_max(make: Callable[..., Selector]) -> None:
     # min 1, max 9: (v - 1) / 8.
     norm = make("selector=soft_or", "norm=v1").score.norm
-    values_BT, valid_BT = torch.tensor([[1.0, 3.0, 9.0], [5.0, 2.0, 0.0]]), torch.tensor([[True] * 3, [True, True, False]])
+    values_BT = torch.tensor([[1.0, 3.0, 9.0], [5.0, 2.0, 0.0]])
+    valid_BT = torch.tensor([[True, True, True], [True, True, False]])
     expected_BT = torch.tensor([[0.0, 0.25, 1.0], [0.5, 0.125, 0.0]])
     assert torch.equal(norm.entropy(values_BT, valid_BT), expected_BT)
     assert torch.equal(norm.divergence(values_BT, valid_BT), expected_BT)
@@ -57,7 +58,8 @@ def test_prompt_and_padding_are_not_in_the_statistics(norm: str, outlier: float,
     h, d = [0.0, 2.0, 1.0, 0.0], [0.0, 0.0, 1.0, 3.0]
     off = [outlier, outlier]
     bare = TokenStats(student_entropy=torch.tensor([h]), reverse_kl=torch.tensor([d]))
-    worn = TokenStats(student_entropy=torch.tensor([[*off, *h, *off], off * 4]), reverse_kl=torch.tensor([[*off, *d, *off], off * 4]))
+    padded = {"student_entropy": [[*off, *h, *off], off * 4], "reverse_kl": [[*off, *d, *off], off * 4]}
+    worn = TokenStats(**{name: torch.tensor(rows) for name, rows in padded.items()})
     valid_BT = torch.tensor([[False] * 2 + [True] * 4 + [False] * 2, [False] * 8])
     # h^ 0 1 0.5 0 (v4: clip 1.94), d^ 0 0 1/3 1: scores 0, 1, about 0.67, 1.
     expected = [0, 1, 0, 1]
@@ -78,9 +80,8 @@ def test_all_equal_is_zero_and_nothing_is_nothing() -> None:
 
 def test_clipped_tokens_tie_exactly(make: Callable[..., Selector], step: Step) -> None:
     # h + d - hd is 1 wherever h^ = 1 or d^ = 1, and never above it, also in floating point.
-    stats, valid_BT = step(
-        student_entropy=[torch.linspace(0, 3, 1000).tolist()], reverse_kl=[torch.rand(1000, generator=torch.manual_seed(0)).tolist()]
-    )
+    d = torch.rand(1000, generator=torch.manual_seed(0)).tolist()
+    stats, valid_BT = step(student_entropy=[torch.linspace(0, 3, 1000).tolist()], reverse_kl=[d])
     score_BT = make("selector=soft_or").score(stats, valid_BT, Noise(0))
     assert score_BT[0, 980:1000].tolist() == [1.0] * 20
     assert score_BT.max() == 1

@@ -2,10 +2,11 @@
 
 import os
 import sys
+from typing import Any
 
 import typer
-from click.exceptions import ClickException
 from rich.console import Console
+from rich.text import Text
 
 from tipx.cli import evaluate, listing, runs, show, tiny, train
 from tipx.errors import TipxError
@@ -24,6 +25,9 @@ app.command("show")(show.show)
 app.command("list")(listing.listing)
 app.add_typer(tiny.app, name="tiny")
 
+# Typer has its own copy of click since 0.2x and names none of its bases but through this one: UsageError.
+UsageError: Any = typer.BadParameter.__bases__[0]
+
 
 def main() -> None:
     """Entry point: a `TipxError` is one line and its exit code; a bug keeps its traceback."""
@@ -35,19 +39,17 @@ def main() -> None:
     except TipxError as error:
         complain(str(error))
         sys.exit(error.exit_code)
-    except ClickException as error:
-        complain(f"{error.format_message()}; see `tipx --help`")
+    except UsageError as error:
+        # Without arguments the help has been shown, and there is nothing to add.
+        if text := error.format_message():
+            complain(f"{text.rstrip('.')}; see `tipx --help`")
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
 
 
 def complain(message: str) -> None:
-    """One line on stderr, from the main process only."""
+    """One line on stderr, from the main process only, whatever a library put into the message."""
     if os.environ.get("RANK", "0") == "0":
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False)
-
-
-def escape(message: str) -> str:
-    """Brackets in a message are text, not rich markup."""
-    return message.replace("[", r"\[")
+        line = Text.assemble(("error:", "bold red"), " ", " ".join(line.strip() for line in message.splitlines()))
+        Console(stderr=True, soft_wrap=True).print(line)

@@ -9,9 +9,8 @@ def show(overrides: Overrides = None, config_dir: ConfigDir = None, runs_dir: Ru
     """The resolved configuration of a run (its path, name or hash) or of overrides, and where each value came from."""
     from rich.console import Console
 
-    from tipx.run import find_run
-    from tipx.showing import overrides_table, run_table
+    from tipx.showing import overrides_table, run_table, the_run
 
     words = overrides or []
-    run = find_run(words[0], runs_dir) if len(words) == 1 and "=" not in words[0] else None
-    Console().print(overrides_table(words, config_dir) if run is None else run_table(run))
+    run = the_run(words, runs_dir)
+    Console().print(overrides_table(words, config_dir) if run is None else run_table(run, config_dir))

@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,6 +26,7 @@ OUTSIDE_IDENTITY = (*PLACE, "logger", "hardware", "ratio", "norm", "quadrants")
 """What does not make another run: places, logging, hardware, and shorthands, which count where they are interpolated
 (so that `selector=full` is one run whatever the ratio)."""
 OUTSIDE_LOOP_IDENTITY = ("save_every", "keep_checkpoints")
+SYNTAX = "expected KEY=VALUE, or KEY='\"a b, c\"' when the value holds spaces, commas or other marks"
 
 
 def conf_dir() -> Path:
@@ -57,6 +58,10 @@ def load(overrides: Sequence[str], name: str = "train", config_dir: Path | None 
     try:
         with hydra():
             return compose(name, [*extra, *overrides])
+    except OverrideParseException as error:
+        raise ConfigError(f"cannot read {error.override!r}; {SYNTAX}") from error
+    except ValueError as error:  # a config group set to something that is not a name
+        raise ConfigError(f"{' '.join(overrides)}: {error}; {SYNTAX}") from error
     except (HydraException, OmegaConfBaseException) as error:
         with hydra():
             keys = leaves(OmegaConf.to_container(compose(name), resolve=False))
@@ -108,10 +113,11 @@ def inherit(cfg: DictConfig, values: Tree, overrides: Sequence[str]) -> None:
 
 
 def identity(tree: Tree) -> str:
-    """8 hex digits: what run this is, whatever its place, name or hardware."""
+    """8 hex digits: what run this is, whatever its place, name or hardware. 1 and 1.0 are one value."""
     kept = {key: value for key, value in tree.items() if key not in OUTSIDE_IDENTITY}
     kept["loop"] = {key: value for key, value in tree["loop"].items() if key not in OUTSIDE_LOOP_IDENTITY}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+    same = json.loads(json.dumps(kept), parse_int=float)
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def choices(overrides: Sequence[str], name: str = "train", config_dir: Path | None = None) -> dict[str, str]:

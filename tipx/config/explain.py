@@ -12,7 +12,7 @@ from tipx.config.trees import at
 
 def explain(text: str, keys: Sequence[str], options: Callable[[str], list[str]]) -> str:
     """For Hydra's composition errors. `keys` are the dotted keys that exist, `options(group)` a group's choices."""
-    choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    choice = re.search(r"Could not find '([^']+)/([^'/]*)'", text)
     if choice:
         group, name = choice.groups()
         there = options(group)
@@ -26,12 +26,10 @@ def explain(text: str, keys: Sequence[str], options: Callable[[str], list[str]])
         sections = sorted({known.rsplit(".", 1)[0] for known in keys if "." in known})
         near = difflib.get_close_matches(key, [*keys, *sections], n=2, cutoff=0.5)
         return f"{key}: no such key; {meant(near)}`tipx show` lists every key"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if re.match(r"(Lexer|mismatched|extraneous|token recognition|no viable|missing)", lines[0]):
-        return (
-            f"cannot read the override: {' '.join(lines[:2])}; expected KEY=VALUE (quote values with spaces or commas)"
-        )
-    return " ".join(lines)
+    several = re.search(r"Ambiguous value for argument '([^']*)'", text)
+    if several:
+        return f"{several.group(1)}: several values, a run has one; write a list as KEY=[a,b], text as KEY='\"a,b\"'"
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def meant(near: Sequence[str]) -> str:

@@ -26,11 +26,11 @@ Sample = dict[str, Any]
 Tick = Callable[[int], None]
 
 
-def folder_name(benchmark: Benchmark, how: Evaluation, seed: int) -> str:
+def folder_name(benchmark: Benchmark, how: Evaluation, seed: int, template: Template) -> str:
     """`<benchmark>-<hash6>` of all that decides the answers, so that other settings never overwrite a result."""
     settings = asdict(how)
     del settings["sampling"]["batch_size"]
-    text = json.dumps([benchmark.name, settings, seed], sort_keys=True)
+    text = json.dumps([benchmark.name, settings, seed, asdict(template)], sort_keys=True)
     return f"{benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 

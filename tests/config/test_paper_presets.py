@@ -1,0 +1,71 @@
+"""The set-ups of arXiv 2604.14084, number by number (its table of set-ups, as in the project's method notes)."""
+
+import pytest
+
+from tipx.config import Tree, build, load, options, resolved
+from tipx.config.trees import at, leaves
+from tipx.divergences import ReverseKL
+from tipx.selectors.everything import Everything
+from tipx.selectors.q3 import Q3
+
+# preset -> teacher, student, peak learning rate
+PAPER = {
+    "qwen3": ("Qwen/Qwen3-8B", "Qwen/Qwen3-4B", 1e-6),
+    "llama": ("meta-llama/Llama-3.3-70B-Instruct", "meta-llama/Llama-3.1-8B-Instruct", 3e-7),
+    "qwen2_5": ("Qwen/Qwen2.5-14B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", 1e-6),
+    "qwen3_agent_14b": ("Qwen/Qwen3-14B", "Qwen/Qwen3-1.7B", 1e-6),
+    "qwen3_agent_32b": ("Qwen/Qwen3-32B", "Qwen/Qwen3-1.7B", 1e-6),
+}
+
+
+def without_selection(tree: Tree) -> Tree:
+    return {key: value for key, value in tree.items() if key not in ("selector", "ratio")}
+
+
+def test_every_pair_but_the_embedded_and_ones_own_is_a_preset() -> None:
+    assert set(options("experiment")) == {*PAPER, "tiny"}
+    assert set(options("model")) == {*PAPER, "tiny", "base"}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_preset_has_the_papers_values(name: str) -> None:
+    exp = build(load([f"experiment={name}"]))
+    teacher, student, lr = PAPER[name]
+    assert (exp.model.teacher.path, exp.model.student.path) == (teacher, student)
+    assert exp.optim.lr == lr
+    assert (exp.optim.schedule, exp.optim.clip) == ("cosine", 1.0)
+    assert (exp.loop.prompts, exp.loop.rollouts, exp.loop.sequences) == (8, 16, 128)
+    assert (exp.loop.max_prompt_tokens, exp.rollout.max_new_tokens) == (2048, 8192)
+    assert (exp.rollout.temperature, exp.rollout.top_p, exp.rollout.top_k) == (1.0, 1.0, 0)
+    assert (exp.eval.n, exp.eval.sampling.temperature, exp.eval.sampling.max_new_tokens) == (16, 1.0, 8192)
+    assert "DAPO-Math-17k" in exp.data.path
+    assert exp.divergence == ReverseKL()
+    assert exp.loop.denominator == "kept"
+    assert exp.ratio == 1.0
+    assert exp.selector.pick == Everything()
+    assert exp.model.template.thinking is (True if "agent" in name else None)
+
+
+@pytest.mark.parametrize("name", [*PAPER, "tiny"])
+def test_model_brings_all_of_its_recipe_and_experiment_adds_only_what_is_selected(name: str) -> None:
+    pair, preset = resolved(load([f"model={name}"])), resolved(load([f"experiment={name}"]))
+    assert without_selection(pair) == without_selection(preset)
+    assert preset == resolved(load([f"model={name}", "selector=full", "ratio=1.0"]))
+
+
+def test_another_row_of_the_paper_is_its_preset_with_another_selector() -> None:
+    exp = build(load(["experiment=qwen3", "selector=q3_only", "ratio=0.1"]))
+    assert isinstance(exp.selector.score, Q3)
+    assert (exp.selector.score.divergence, exp.selector.pick.ratio) == ("forward_kl", 0.1)
+    assert exp.model.student.path == "Qwen/Qwen3-4B"
+
+
+@pytest.mark.parametrize("choice", ["loop=standard", "optim=adamw", "data=arithmetic", "rollout=hf", "hardware=auto"])
+@pytest.mark.parametrize("preset", ["model=qwen3", "experiment=qwen3"])
+def test_what_the_user_chooses_wins_over_the_recipe(preset: str, choice: str) -> None:
+    group = choice.split("=")[0]
+    plain, mixed = resolved(load([choice])), resolved(load([preset, choice]))
+    keys = [key for key in leaves(plain, "") if key.startswith(f"{group}.") and key != "optim.lr"]
+    assert len(keys) > 2
+    # The learning rate belongs to the pair, and stays.
+    assert [at(mixed, key) for key in keys] == [at(plain, key) for key in keys]
