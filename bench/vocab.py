@@ -1,7 +1,7 @@
 """Peak memory and time of the loss, ours against full logits, side by side in one run.
 
-Each case runs in a process of its own, because only a fresh one has a meaningful peak. Printed are ratios: memory is the
-growth of the resident set, time is CPU time, and 1.00 is the full-logits loss over every token.
+Each case runs in a process of its own, because only a fresh one has a meaningful peak. Printed are ratios: memory is
+the growth of the resident set, time is CPU time, and 1.00 is the full-logits loss over every token.
 
     python bench/vocab.py [--vocab 32768] [--tokens 256 1024] [--ratio 1 0.5 0.2 0.1]
 """
@@ -35,13 +35,15 @@ def inputs(tokens: int, vocab: int) -> tuple[Hidden, Hidden]:
 
 def tiled(student: Hidden, teacher: Hidden, kept: int) -> torch.Tensor:
     """Score every token in tiles if there is a choice to make, keep the highest, loss on those alone."""
-    engine = Vocab(chunk="auto", budget_mib=64)
-    index = torch.arange(len(student))
-    if kept < len(student):
-        tokens_N = torch.zeros(len(student), dtype=torch.long)
-        stats = engine.stats(student, teacher, tokens_N, NEEDS, ReverseKL())
-        index = (stats["student_entropy"] + stats["reverse_kl"]).topk(kept).indices
-    return engine.loss(student[index], teacher[index], torch.full((kept,), 1 / kept), ReverseKL())
+    engine = Vocab(chunk="auto", budget_mib="auto")
+    weights_K = torch.full((kept,), 1 / kept)
+    if kept == len(student):
+        return engine.loss(student, teacher, weights_K, ReverseKL())
+    tokens_N = torch.zeros(len(student), dtype=torch.long)
+    scores = engine.stats(student, teacher, tokens_N, NEEDS, ReverseKL())
+    index = (scores.values["student_entropy"] + scores.values["reverse_kl"]).topk(kept).indices
+    known = scores.known and scores.known[index]
+    return engine.loss(student[index], teacher[index], weights_K, ReverseKL(), known)
 
 
 def full(student: Hidden, teacher: Hidden, kept: int) -> torch.Tensor:
@@ -70,7 +72,7 @@ def one(how: str, tokens: int, vocab: int, ratio: float) -> str:
 def measure(how: str, tokens: int, vocab: int, ratio: float) -> tuple[float, float]:
     """`one` in a fresh process."""
     command = [sys.executable, __file__, "--one", how, str(tokens), str(vocab), str(ratio)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     memory, seconds = done.stdout.split()
     return float(memory), float(seconds)
 

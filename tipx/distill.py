@@ -64,7 +64,7 @@ def one_step(session: Session, step: int) -> Row:
         prompts = [session.prompts[chosen[row // exp.loop.rollouts]] for row in rows]
         rollout = exp.rollout(session.pair.student, session.pair.tokenizer, prompts, rows, noise.of("rollout"))
     with meter.phase("score"):
-        teachers, own_stats = trainer.score(rollout, needs(session, step))
+        scored, own_stats = trainer.score(rollout, needs(session, step))
         stats = TokenStats(**{name: world.gather_BT(values_BT) for name, values_BT in own_stats.present().items()})
         valid_BT = world.gather_BT(rollout.valid_BT.long()).bool()
     with meter.phase("select"):
@@ -72,7 +72,7 @@ def one_step(session: Session, step: int) -> Row:
         own_weights_BT = weights_BT[rows.start : rows.stop, : rollout.valid_BT.shape[1]]
         count = weights_BT.sum() if exp.loop.denominator == "kept" else valid_BT.sum()
     with meter.phase("train"):
-        update = trainer.update(rollout, teachers, own_weights_BT, float(count))
+        update = trainer.update(rollout, scored, own_weights_BT, float(count))
 
     if world.is_main and exp.loop.due(exp.loop.sample_every, step):
         decode, few = session.pair.tokenizer.decode, exp.loop.sample_count

@@ -19,9 +19,31 @@ LogProbs = Float[Tensor, "N V"]
 
 @runtime_checkable
 class TokenDivergence(Protocol):
-    """A divergence that can be trained on."""
+    """A divergence that can be trained on in tiles of the vocabulary.
 
-    def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]: ...
+    With f = d(divergence)/dp of the student's probabilities p, the gradient at the student's logits is p f - p sum(p f).
+    f may be off by a constant, which drops out.
+    """
+
+    def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
+        """The divergence of each row; of some columns, their part of it."""
+        ...
+
+    def from_sums(
+        self, reverse_kl_N: Float[Tensor, " N"], forward_kl_N: Float[Tensor, " N"]
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]] | None:
+        """(divergence, sum(p f)) where the KLs tell them; None where a pass of its own is needed."""
+        ...
+
+    def slope(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
+        """sum(p f) of each row; of some columns, their part of it."""
+        ...
+
+    def gradient(
+        self, student_NV: LogProbs, teacher_NV: LogProbs, slope_N1: Float[Tensor, "N 1"]
+    ) -> Float[Tensor, "N V"]:
+        """p f - p slope. May overwrite its arguments."""
+        ...
 
 
 def expectation(log_weight_NV: LogProbs, value_NV: Float[Tensor, "N V"]) -> Float[Tensor, " N"]:
@@ -49,6 +71,18 @@ class ReverseKL:
     def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
         return kl(student_NV, teacher_NV)
 
+    def from_sums(self, reverse_kl_N: Tensor, forward_kl_N: Tensor) -> tuple[Tensor, Tensor]:
+        return reverse_kl_N, reverse_kl_N
+
+    def slope(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
+        return kl(student_NV, teacher_NV)
+
+    def gradient(
+        self, student_NV: LogProbs, teacher_NV: LogProbs, slope_N1: Float[Tensor, "N 1"]
+    ) -> Float[Tensor, "N V"]:
+        p_NV = student_NV.exp()
+        return p_NV.mul_(student_NV.sub_(teacher_NV).sub_(slope_N1))
+
 
 @spec
 class ForwardKL:
@@ -56,6 +90,17 @@ class ForwardKL:
 
     def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
         return kl(teacher_NV, student_NV)
+
+    def from_sums(self, reverse_kl_N: Tensor, forward_kl_N: Tensor) -> tuple[Tensor, Tensor]:
+        return forward_kl_N, torch.full_like(forward_kl_N, -1.0)
+
+    def slope(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
+        return -teacher_NV.exp().sum(-1)
+
+    def gradient(
+        self, student_NV: LogProbs, teacher_NV: LogProbs, slope_N1: Float[Tensor, "N 1"]
+    ) -> Float[Tensor, "N V"]:
+        return student_NV.exp_().mul_(-slope_N1).sub_(teacher_NV.exp_())
 
 
 @spec
@@ -69,11 +114,24 @@ class GeneralisedJSD:
     beta: Annotated[float, Field(gt=0, lt=1)]
 
     def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
-        teacher_part_NV = teacher_NV + math.log(self.beta)
-        student_part_NV = student_NV + math.log1p(-self.beta)
-        # logaddexp(-inf, -inf) has a nan gradient, so entries that both rule out are filled first.
-        empty_NV = (teacher_NV == -math.inf) & (student_NV == -math.inf)
-        mixture_NV = torch.logaddexp(
-            teacher_part_NV.masked_fill(empty_NV, 0.0), student_part_NV.masked_fill(empty_NV, 0.0)
-        )
+        mixture_NV = self.mixture(student_NV, teacher_NV)
         return self.beta * kl(teacher_NV, mixture_NV) + (1 - self.beta) * kl(student_NV, mixture_NV)
+
+    def mixture(self, student_NV: LogProbs, teacher_NV: LogProbs) -> LogProbs:
+        """log M; 0 for entries that both rule out, since logaddexp(-inf, -inf) has a nan gradient."""
+        empty_NV = (teacher_NV == -math.inf) & (student_NV == -math.inf)
+        teacher_part_NV = (teacher_NV + math.log(self.beta)).masked_fill(empty_NV, 0.0)
+        return torch.logaddexp(teacher_part_NV, (student_NV + math.log1p(-self.beta)).masked_fill(empty_NV, 0.0))
+
+    def from_sums(self, reverse_kl_N: Tensor, forward_kl_N: Tensor) -> None:
+        return None
+
+    def slope(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
+        return (1 - self.beta) * kl(student_NV, self.mixture(student_NV, teacher_NV))
+
+    def gradient(
+        self, student_NV: LogProbs, teacher_NV: LogProbs, slope_N1: Float[Tensor, "N 1"]
+    ) -> Float[Tensor, "N V"]:
+        p_NV = student_NV.exp()
+        ratio_NV = student_NV.sub_(self.mixture(student_NV, teacher_NV))
+        return p_NV.mul_(ratio_NV.mul_(1 - self.beta).sub_(slope_N1))

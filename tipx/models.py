@@ -168,7 +168,10 @@ def lm_head(model: PreTrainedModel, rows: int | None = None) -> Head:
     if not isinstance(layer, nn.Linear):
         raise ModelError(f"model: {type(model).__name__} has no linear LM head, which tipx needs")
     bias_V = None if layer.bias is None else layer.bias[:rows]
-    return Head(layer.weight[:rows], bias_V)
+    config = model.config.get_text_config()
+    # Cohere multiplies its logits, Granite divides them, Gemma 2 caps them; `check_head` finds what else there may be.
+    scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+    return Head(layer.weight[:rows], bias_V, scale, getattr(config, "final_logit_softcapping", None))
 
 
 def body(model: PreTrainedModel) -> nn.Module:
@@ -179,12 +182,12 @@ def body(model: PreTrainedModel) -> nn.Module:
 
 @torch.no_grad()
 def check_head(role: str, model: PreTrainedModel) -> None:
-    """Raises ModelError if logits are not simply head(hidden): scaling or soft-capping that tipx would miss."""
+    """Raises ModelError if logits are not what `lm_head` makes of the hidden states: something tipx would miss."""
     ids = torch.tensor([[1, 2, 3, 4]], device=model.device)
     hidden_ND = body(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
     expected_NV = model(input_ids=ids).logits[0].float().log_softmax(-1)
     if not torch.allclose(lm_head(model).log_probs(hidden_ND), expected_NV, atol=1e-2, rtol=1e-2):
         raise ModelError(
-            f"model.{role}: {type(model).__name__} changes its logits after the LM head (scaling or soft-capping), "
-            "which tipx does not support yet; its distribution would be wrong"
+            f"model.{role}: {type(model).__name__} changes its logits after the LM head in a way tipx does not know; "
+            "its distribution would be wrong, so it is refused"
         )

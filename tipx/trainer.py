@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tipx.experiment import Experiment
 from tipx.metrics import Update
 from tipx.models import LoadedPair, body, lm_head
 from tipx.types import Rollout, TokenStats, scatter
-from tipx.vocab import TEACHER_ONLY, Hidden, Vocab
+from tipx.vocab import TEACHER_ONLY, Hidden, Known, Vocab
 from tipx.world import World
 
 STATE = "trainer.pt"
@@ -29,11 +30,20 @@ class StudentLoss(nn.Module):
         super().__init__()
         self.student, self.rows, self.vocab, self.divergence = student, rows, vocab, divergence
 
-    def forward(self, batch: MicroBatch, teacher: Hidden, weights_N: Float[Tensor, " N"]) -> Float[Tensor, ""]:
+    def forward(self, batch: MicroBatch, scored: "Scored", weights_N: Float[Tensor, " N"]) -> Float[Tensor, ""]:
         """Sum of weight * divergence over the micro-batch's kept tokens, nats."""
         kept_N = weights_N > 0
         student = Hidden(batch.hidden(body(self.student)), lm_head(self.student, self.rows))
-        return self.vocab.loss(student[kept_N], teacher[kept_N], weights_N[kept_N], self.divergence)
+        known = None if scored.known is None else scored.known[kept_N]
+        return self.vocab.loss(student[kept_N], scored.teacher[kept_N], weights_N[kept_N], self.divergence, known)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One micro-batch as scoring leaves it: the teacher's hidden states, and what the loss need not compute again."""
+
+    teacher: Hidden
+    known: Known | None
 
 
 class Trainer:
@@ -52,9 +62,9 @@ class Trainer:
         return micro_batches(rollout, self.exp.hardware.micro_batch)
 
     @torch.no_grad()
-    def score(self, rollout: Rollout, needs: frozenset[str]) -> tuple[list[Hidden], TokenStats]:
-        """Teacher hidden states of each micro-batch, and the statistics asked for, of this process's rows (B, T)."""
-        teachers: list[Hidden] = []
+    def score(self, rollout: Rollout, needs: frozenset[str]) -> tuple[list[Scored], TokenStats]:
+        """Each micro-batch scored, and the statistics asked for, of this process's rows (B, T)."""
+        scored: list[Scored] = []
         parts: list[dict[str, Tensor]] = []
         for batch in self.split(rollout):
             teacher = Hidden(batch.hidden(body(self.pair.teacher)), lm_head(self.pair.teacher, self.pair.rows))
@@ -62,22 +72,21 @@ class Trainer:
             with self.world.accelerator.autocast():
                 if needs - TEACHER_ONLY:
                     student = Hidden(batch.hidden(body(self.pair.student)), lm_head(self.pair.student, self.pair.rows))
-                parts.append(self.exp.vocab.stats(student, teacher, batch.tokens_N, needs, self.exp.divergence))
-            teachers.append(teacher)
+                scores = self.exp.vocab.stats(student, teacher, batch.tokens_N, needs, self.exp.divergence)
+            parts.append(scores.values)
+            scored.append(Scored(teacher, scores.known))
         stats = {name: torch.cat([part[name] for part in parts]).float() for name in sorted(needs)}
-        return teachers, TokenStats(**{name: scatter(v_N, rollout.valid_BT) for name, v_N in stats.items()})
+        return scored, TokenStats(**{name: scatter(v_N, rollout.valid_BT) for name, v_N in stats.items()})
 
-    def update(
-        self, rollout: Rollout, teachers: list[Hidden], weights_BT: Float[Tensor, "B T"], count: float
-    ) -> Update:
+    def update(self, rollout: Rollout, scored: list[Scored], weights_BT: Float[Tensor, "B T"], count: float) -> Update:
         """One optimizer step on this process's rows. `count` normalises: one number for the step, all ranks."""
         total = torch.zeros((), device=self.world.device)
         batches = list(self.split(rollout))
-        for i, (batch, teacher) in enumerate(zip(batches, teachers, strict=True)):
+        for i, (batch, done) in enumerate(zip(batches, scored, strict=True)):
             weights_N = weights_BT[batch.rows].to(self.world.device)[rollout.valid_BT[batch.rows]]
             last = i == len(batches) - 1
             with nullcontext() if last else self.world.accelerator.no_sync(self.module):
-                loss = self.module(batch, teacher, weights_N) / count
+                loss = self.module(batch, done, weights_N) / count
                 # Processes average their gradients, but the loss is a sum over all of them.
                 self.world.accelerator.backward(loss * self.world.size)
             total += loss.detach()

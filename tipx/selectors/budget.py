@@ -29,9 +29,7 @@ class Budget:
         # Decimal arithmetic: in floats floor(0.29 * 100) is 28.
         return min(m, max(self.min_keep, ROUND[self.rounding](Fraction(str(self.ratio)) * m)))
 
-    def keep_highest(
-        self, priority_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"]
-    ) -> Float[Tensor, "B T"]:
+    def keep_highest(self, priority_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """0/1 weights of the highest priorities. Ties go to the earlier token, so that the set is deterministic."""
         weights_BT = torch.zeros(valid_BT.shape, device=valid_BT.device)
         if self.scope == "step":

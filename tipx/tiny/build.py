@@ -147,9 +147,7 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Qwen3ForCau
     return model
 
 
-def fine_tune(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, seed: int, log: Log
-) -> int:
+def fine_tune(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, seed: int, log: Log) -> int:
     """Train ``model`` in place on problems drawn by ``seed``; return the number of steps made.
 
     Raises RunFailed when the schedule ends before the accuracy that ``recipe.stop`` asks for.
@@ -169,7 +167,9 @@ def fine_tune(
             if score.mean >= recipe.stop.accuracy:
                 return done
     if recipe.stop is not None:
-        raise RunFailed(f"expected sampled accuracy >= {recipe.stop.accuracy} within {recipe.steps} steps; try another --seed")
+        raise RunFailed(
+            f"expected sampled accuracy >= {recipe.stop.accuracy} within {recipe.steps} steps; try another --seed"
+        )
     return recipe.steps
 
 

@@ -96,7 +96,25 @@ def is_correct(text: str, expected: Problem) -> bool:
 def words() -> tuple[str, ...]:
     """Return every word and mark of the task in a fixed order, digits aside, each once."""
     connectors = " ".join(connector for connector, _ in CONNECTORS).split()
-    frame = ("q", "a", ":", "?", ".", "has", "how", "many", "start", "+", "-", "=", "add", "to", "take", "from", "gives")
+    frame = (
+        "q",
+        "a",
+        ":",
+        "?",
+        ".",
+        "has",
+        "how",
+        "many",
+        "start",
+        "+",
+        "-",
+        "=",
+        "add",
+        "to",
+        "take",
+        "from",
+        "gives",
+    )
     return tuple(dict.fromkeys((*frame, "\\boxed{", "}", *connectors, *GAINS, *LOSSES, *NAMES, *ITEMS)))
 
 

@@ -1,0 +1,151 @@
+"""The LM-head engine: statistics and losses from hidden states, in tiles of (tokens x vocabulary).
+
+Axes: N tokens scored, K tokens kept, D hidden size, V vocabulary rows that both models share, C columns of one tile.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tipx.divergences import GeneralisedJSD, TokenDivergence
+from tipx.spec import Auto, Count, spec
+from tipx.vocab.heads import Head, Hidden
+from tipx.vocab.loss import Job, Known, TiledLoss, learn
+from tipx.vocab.sweep import Side, sweep_one
+
+__all__ = ["Head", "Hidden", "Known", "Scores", "Vocab"]
+
+LIVE = 6  # tensors of one tile's size alive at the worst moment, fp32
+BUDGET_MIB = {"cpu": 8}  # a tile that stays in the cache; elsewhere launches cost more than memory does
+BUDGET_MIB_ELSEWHERE = 512
+ROWS = {"cpu": 128}
+ROWS_ELSEWHERE = 1024
+
+TEACHER_ONLY = frozenset({"teacher_entropy", "teacher_logprob"})
+STUDENT_ONLY = frozenset({"student_entropy", "student_logprob"})
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Statistics by name, shape (N,), nats; and what the loss can reuse, if both models were swept."""
+
+    values: dict[str, Float[Tensor, " N"]]
+    known: Known | None
+
+
+@spec
+class Vocab:
+    """Tile sizes. `chunk` is rows of a tile; its columns are as many as fit `budget_mib`. `auto` suits the device."""
+
+    chunk: Count | Auto
+    budget_mib: Count | Auto
+
+    def tiles(self, rows: int, size: int, device: torch.device) -> tuple[list[slice], list[slice]]:
+        """Row and column slices of the tiles of (rows x size)."""
+        high = min(max(rows, 1), ROWS.get(device.type, ROWS_ELSEWHERE) if self.chunk == "auto" else self.chunk)
+        mib = BUDGET_MIB.get(device.type, BUDGET_MIB_ELSEWHERE) if self.budget_mib == "auto" else self.budget_mib
+        wide = max(1, mib * 2**20 // (4 * LIVE * high))
+        return cut(rows, high), cut(size, wide)
+
+    @torch.no_grad()
+    def stats(
+        self,
+        student: Hidden | None,
+        teacher: Hidden,
+        tokens_N: Int[Tensor, " N"],
+        needs: frozenset[str],
+        divergence: TokenDivergence,
+    ) -> Scores:
+        """The statistics named in `needs`, and no other head product than they take.
+
+        `student` may be None when no need concerns it; `tokens_N` are the sampled tokens; `divergence` is what "loss"
+        means. Raises KeyError for an unknown name and ValueError for a student that is missing.
+        """
+        if not needs:
+            return Scores({}, None)
+        if student is None and needs - TEACHER_ONLY:
+            raise ValueError(f"statistics {sorted(needs)} need the student's hidden states")
+        rows, columns = self.tiles(len(tokens_N), teacher.head.size, tokens_N.device)
+        parts = [
+            tile_stats(student and student[part], teacher[part], tokens_N[part], needs, divergence, columns)
+            for part in rows
+        ]
+        empty = torch.zeros(0, device=tokens_N.device)
+        values = {name: torch.cat([p.values[name] for p in parts]) if parts else empty for name in sorted(needs)}
+        known = [p.known for p in parts if p.known is not None]
+        return Scores(values, Known.joined(known) if known else None)
+
+    def loss(
+        self,
+        student: Hidden,
+        teacher: Hidden,
+        weights_K: Float[Tensor, " K"],
+        divergence: TokenDivergence,
+        known: Known | None = None,
+    ) -> Float[Tensor, ""]:
+        """Sum over kept tokens of weight * divergence, nats. Gradient to the student's hidden states and head.
+
+        `known`: what scoring left of the same tokens under the same weights; without it two more head products.
+        """
+        if len(weights_K) == 0:
+            # A micro-batch that keeps no token: other processes wait for every weight's gradient all the same.
+            inputs = [student.states_ND, student.head.weight_VD, student.head.bias_V]
+            return torch.stack([x[:0].sum() for x in inputs if x is not None]).sum()
+        rows, columns = self.tiles(len(weights_K), student.head.size, weights_K.device)
+        if known is None:
+            with torch.no_grad():
+                known = Known.joined([learn(student[r], teacher[r], divergence, columns)[0] for r in rows])
+        job = Job(student.head, teacher, weights_K, known, divergence, rows, columns)
+        total: Tensor = TiledLoss.apply(student.states_ND, student.head.weight_VD, student.head.bias_V, job)
+        return total
+
+
+def cut(total: int, size: int) -> list[slice]:
+    """Slices of `size` that cover `total`."""
+    return [slice(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def tile_stats(
+    student: Hidden | None,
+    teacher: Hidden,
+    tokens_N: Int[Tensor, " N"],
+    needs: frozenset[str],
+    divergence: TokenDivergence,
+    columns: Sequence[slice],
+) -> Scores:
+    """The statistics of one row tile."""
+    known: Known | None = None
+    ours: Side | None = None
+    theirs: Side | None = None
+    found: dict[str, Tensor] = {}
+    if student is not None and needs - TEACHER_ONLY - STUDENT_ONLY:
+        known, ours, theirs = learn(student, teacher, divergence, columns)
+        found = {"reverse_kl": ours.kl_to(theirs), "forward_kl": theirs.kl_to(ours), "loss": known.value_N}
+        if "jsd" in needs:
+            found["jsd"] = learn(student, teacher, GeneralisedJSD(beta=0.5), columns)[0].value_N
+    elif student is not None and needs & STUDENT_ONLY:
+        ours = sweep_one(student, columns)
+    if theirs is None and needs & TEACHER_ONLY:
+        theirs = sweep_one(teacher, columns)
+    for role, hidden, side in (("student", student, ours), ("teacher", teacher, theirs)):
+        if hidden is not None and side is not None:
+            found[f"{role}_entropy"] = side.entropy_N
+            if f"{role}_logprob" in needs:
+                found[f"{role}_logprob"] = token_logits(hidden, tokens_N) - side.lse_N
+    return Scores({name: found[name] for name in needs}, known)
+
+
+def token_logits(hidden: Hidden, tokens_N: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """The logit of each row's own token."""
+    head = hidden.head
+    own = Head(head.weight_VD[tokens_N], None, 1.0, None)
+    product_N = (hidden.states_ND * own.weight_VD).sum(
+        -1, dtype=torch.promote_types(own.weight_VD.dtype, torch.float32)
+    )
+    if head.bias_V is not None:
+        product_N = product_N + head.bias_V[tokens_N]
+    product_N = product_N * head.scale
+    return product_N if head.softcap is None else (product_N / head.softcap).tanh() * head.softcap

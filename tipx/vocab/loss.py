@@ -1,0 +1,120 @@
+"""The weighted divergence over kept tokens, forward and backward in tiles: nothing of size (K x V) ever lives.
+
+With logits s, p their softmax and f = d(divergence)/dp, the gradient at s is p f - p sum(p f); that sum is the `slope`
+of a token. Head products, in units of (K x V x D), for the KLs: 2 forward, and backward 2 to recompute and 2 for the
+gradients. The 2 forward ones fall away when scoring has left its sums (`Known`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tipx.divergences import TokenDivergence
+from tipx.vocab.heads import Head, Hidden
+from tipx.vocab.sweep import FLOOR, Side, sweep_two
+
+
+@dataclass(frozen=True)
+class Known:
+    """What scoring leaves for the loss, of each token, detached: log-sum-exps, the divergence, and its slope."""
+
+    student_lse_N: Float[Tensor, " N"]
+    teacher_lse_N: Float[Tensor, " N"]
+    value_N: Float[Tensor, " N"]
+    slope_N: Float[Tensor, " N"]
+
+    def __getitem__(self, index: Tensor | slice) -> "Known":
+        return Known(self.student_lse_N[index], self.teacher_lse_N[index], self.value_N[index], self.slope_N[index])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Known"]) -> "Known":
+        """Row tiles put together."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+
+
+def learn(
+    student: Hidden, teacher: Hidden, divergence: TokenDivergence, columns: Sequence[slice]
+) -> tuple[Known, Side, Side]:
+    """`Known` of one row tile: one pass over the vocabulary if sums suffice for the divergence, else two."""
+    ours, theirs = sweep_two(student, teacher, columns)
+    from_sums = divergence.from_sums(ours.kl_to(theirs), theirs.kl_to(ours))
+    if from_sums is None:
+        from_sums = torch.zeros_like(ours.m_N), torch.zeros_like(ours.m_N)
+        for part in columns:
+            log_p_NC, log_q_NC = log_probs(student, ours.lse_N, part), log_probs(teacher, theirs.lse_N, part)
+            from_sums[0].add_(divergence(log_p_NC, log_q_NC))
+            from_sums[1].add_(divergence.slope(log_p_NC, log_q_NC))
+    return Known(ours.lse_N, theirs.lse_N, *from_sums), ours, theirs
+
+
+def log_probs(hidden: Hidden, lse_N: Tensor, columns: slice) -> Float[Tensor, "N C"]:
+    """log P of some columns; masked entries are a large negative number, so that differences stay numbers."""
+    return hidden.logits(columns).sub_(lse_N[:, None]).clamp_(min=FLOOR)
+
+
+@dataclass(frozen=True)
+class Job:
+    """All but the student's tensors that the loss takes."""
+
+    head: Head
+    teacher: Hidden
+    weights_K: Float[Tensor, " K"]
+    known: Known
+    divergence: TokenDivergence
+    rows: Sequence[slice]
+    columns: Sequence[slice]
+
+    def gradients(
+        self, states_KD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, scale: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Of scale * loss, with respect to hidden states, head weight and bias; summed in fp32."""
+        head = replace(self.head, weight_VD=weight_VD, bias_V=bias_V)
+        wide = torch.promote_types(weight_VD.dtype, torch.float32)
+        grad_states_KD = torch.zeros_like(states_KD, dtype=wide)
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=wide)
+        grad_bias_V = None if bias_V is None else torch.zeros_like(bias_V, dtype=wide)
+        for rows in self.rows:
+            states_ND, weights_N = states_KD[rows], (self.weights_K[rows] * scale)[:, None]
+            for part in self.columns:
+                grad_NC = self.tile(Hidden(states_ND, head), rows, part).mul_(weights_N).to(weight_VD.dtype)
+                grad_states_KD[rows].add_(grad_NC @ weight_VD[part])
+                grad_weight_VD[part].add_(grad_NC.T @ states_ND.to(weight_VD.dtype))
+                if grad_bias_V is not None:
+                    grad_bias_V[part].add_(grad_NC.sum(0))
+        narrow = None if grad_bias_V is None or bias_V is None else grad_bias_V.to(bias_V.dtype)
+        return grad_states_KD.to(states_KD.dtype), grad_weight_VD.to(weight_VD.dtype), narrow
+
+    def tile(self, student: Hidden, rows: slice, part: slice) -> Float[Tensor, "N C"]:
+        """Gradient of each row's divergence at the head's product, of one tile."""
+        known = self.known[rows]
+        log_q_NC = log_probs(self.teacher[rows], known.teacher_lse_N, part)
+        logits_NC = student.logits(part)
+        kept_NC = logits_NC.clone() if self.head.softcap is not None else logits_NC
+        log_p_NC = logits_NC.sub_(known.student_lse_N[:, None]).clamp_(min=FLOOR)
+        grad_NC = self.divergence.gradient(log_p_NC, log_q_NC, known.slope_N[:, None])
+        return self.head.chain(grad_NC, kept_NC)
+
+
+class TiledLoss(torch.autograd.Function):
+    """sum_k weight_k * divergence_k; differentiable in the student's hidden states and head."""
+
+    @staticmethod
+    def forward(ctx: Any, states_KD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, job: Job) -> Tensor:
+        ctx.save_for_backward(states_KD, weight_VD, *([] if bias_V is None else [bias_V]))
+        ctx.job = job
+        kind = states_KD.device.type
+        # Autocast is off in a backward pass, but the recomputed logits must be those of the forward pass.
+        ctx.cast = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+        return (job.known.value_N * job.weights_K).sum()
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        states_KD, weight_VD, *rest = ctx.saved_tensors
+        kind, dtype, enabled = ctx.cast
+        with torch.autocast(kind, dtype, enabled=enabled):
+            grads = ctx.job.gradients(states_KD, weight_VD, rest[0] if rest else None, scale)
+        return *grads, None

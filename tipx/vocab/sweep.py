@@ -1,0 +1,105 @@
+"""One pass over the vocabulary that leaves, for each token, everything a log-sum-exp and first moments can give.
+
+With s, t the logits of student and teacher and p, q their softmax: log-sum-exps, E_p[s], E_q[t], E_p[t], E_q[s].
+Entropies and both KL divergences follow, so that no statistic but the JSD needs a second pass.
+
+Sums are kept relative to running maxima, as in online softmax (arXiv 1805.02867), so that logits of +-1e4 neither
+overflow nor lose precision.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tipx.vocab.heads import Hidden
+
+FLOOR = -1e30  # stands for -inf where a difference must stay a number
+
+
+@dataclass
+class Side:
+    """Sums of one model over the columns seen.
+
+    With its maximum m: z = sum e^(x-m), own = sum e^(x-m) (x-m), and cross = sum e^(x-m) (y-n) with the other model's
+    logits y and maximum n.
+    """
+
+    m_N: Float[Tensor, " N"]
+    z_N: Float[Tensor, " N"]
+    own_N: Float[Tensor, " N"]
+    cross_N: Float[Tensor, " N"]
+
+    @classmethod
+    def empty(cls, like_N: Tensor) -> "Side":
+        return cls(torch.full_like(like_N, FLOOR), *(torch.zeros_like(like_N) for _ in range(3)))
+
+    @property
+    def lse_N(self) -> Float[Tensor, " N"]:
+        """log sum e^x."""
+        return self.m_N + self.z_N.log()
+
+    @property
+    def entropy_N(self) -> Float[Tensor, " N"]:
+        """H of the softmax, nats."""
+        return self.z_N.log() - self.own_N / self.z_N
+
+    def kl_to(self, other: "Side") -> Float[Tensor, " N"]:
+        """KL(this || other), nats; rounding below 0 is cut off."""
+        mean_N = (self.own_N - self.cross_N) / self.z_N
+        return (mean_N - self.z_N.log() + other.z_N.log()).clamp(min=0)
+
+    def rise(self, x_NC: Float[Tensor, "N C"]) -> tuple[Float[Tensor, " N"], Float[Tensor, "N C"]]:
+        """Move to the maximum of a new tile too; returns how far (<= 0) and e^(x-m). Shifts `x_NC` in place."""
+        m_N = torch.maximum(self.m_N, x_NC.amax(-1))
+        rise_N = self.m_N - m_N
+        keep_N = rise_N.exp()
+        self.m_N, self.z_N, self.cross_N = m_N, keep_N * self.z_N, keep_N * self.cross_N
+        self.own_N = keep_N * self.own_N + rise_N * self.z_N
+        # Shifted entries are <= 0. The clamp turns masked ones (-inf) into numbers, of weight exactly 0.
+        x_NC.sub_(m_N[:, None]).clamp_(min=FLOOR)
+        return rise_N, x_NC.exp()
+
+    def add(self, e_NC: Float[Tensor, "N C"], x_NC: Float[Tensor, "N C"], y_NC: Float[Tensor, "N C"] | None) -> None:
+        """Take in a tile: e^(x-m), x-m, and y-n if there is another model."""
+        self.z_N = self.z_N + e_NC.sum(-1)
+        self.own_N = self.own_N + dot(e_NC, x_NC)
+        if y_NC is not None:
+            self.cross_N = self.cross_N + dot(e_NC, y_NC)
+
+
+def dot(a_NC: Float[Tensor, "N C"], b_NC: Float[Tensor, "N C"]) -> Float[Tensor, " N"]:
+    """Row-wise inner products without a tensor of products."""
+    return torch.bmm(a_NC[:, None, :], b_NC[:, :, None])[:, 0, 0]
+
+
+def sweep_one(hidden: Hidden, columns: Iterable[slice]) -> Side:
+    """The sums of one model."""
+    side: Side | None = None
+    for part in columns:
+        x_NC = hidden.logits(part)
+        side = side or Side.empty(x_NC[:, 0])
+        _, e_NC = side.rise(x_NC)
+        side.add(e_NC, x_NC, None)
+    if side is None:
+        raise ValueError("the vocabulary has no entries")
+    return side
+
+
+def sweep_two(student: Hidden, teacher: Hidden, columns: Iterable[slice]) -> tuple[Side, Side]:
+    """The sums of both models, cross terms included, from one product of each."""
+    ours: Side | None = None
+    theirs: Side | None = None
+    for part in columns:
+        s_NC, t_NC = student.logits(part), teacher.logits(part)
+        ours, theirs = ours or Side.empty(s_NC[:, 0]), theirs or Side.empty(t_NC[:, 0])
+        (rise_s_N, p_NC), (rise_t_N, q_NC) = ours.rise(s_NC), theirs.rise(t_NC)
+        ours.cross_N = ours.cross_N + rise_t_N * ours.z_N
+        theirs.cross_N = theirs.cross_N + rise_s_N * theirs.z_N
+        ours.add(p_NC, s_NC, t_NC)
+        theirs.add(q_NC, t_NC, s_NC)
+    if ours is None or theirs is None:
+        raise ValueError("the vocabulary has no entries")
+    return ours, theirs
