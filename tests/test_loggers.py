@@ -1,61 +1,106 @@
-"""logger=wandb writes a run that wandb itself can read, with the values of metrics.jsonl and inside the run directory."""
+"""logger=wandb leaves a file as wandb reads it, with the values of metrics.jsonl, inside the run directory."""
 
 import json
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from wandb.proto.wandb_internal_pb2 import Record
-from wandb.sdk.internal.datastore import DataStore
 
 from tipx.config import build, load
 from tipx.jobs import train
-from tipx.loggers import Logger, NoLogger, WandbLogger
+from tipx.loggers import Logger, NoLogger, Silence, WandbLogger
 from tipx.run import Run
 
 Overrides = Callable[..., list[str]]
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:wandb.*"),
-]
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, so that what is written outside the run directory shows."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of its own for wandb, so that what is written outside the run directory shows."""
     folder = tmp_path / "home"
     folder.mkdir()
-    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, str(folder))
+    monkeypatch.setenv("HOME", str(folder))
     for name in ("CACHE", "CONFIG", "DATA"):
-        (folder / name).mkdir()
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(folder / name))
-    return folder
+    monkeypatch.delenv("WANDB_DIR", raising=False)
+    monkeypatch.chdir(folder)
+    yield folder
+    wandb.teardown()
 
 
 def records(path: Path) -> Iterator[Record]:
-    store = DataStore()
-    store.open_for_scan(str(path))
-    while (data := store.scan_data()) is not None:
-        record = Record()
-        record.ParseFromString(data)
-        yield record
+    """A .wandb file is a LevelDB log: 7 bytes of its own, then blocks of 32 KiB with chunks (crc32, length, type)."""
+    data = path.read_bytes()
+    assert data[:4] == b":W&B"
+    place, whole = 7, b""
+    while place + 7 <= len(data):
+        if 32768 - place % 32768 < 7:  # too little for a chunk: padding
+            place += 32768 - place % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, place)
+        whole += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part of one
+            yield Record.FromString(whole)
+            whole = b""
 
 
-def history(path: Path) -> list[dict[str, Any]]:
-    """One row for each step, in a file that an offline run has left."""
-    rows = []
-    for record in records(path):
-        if record.WhichOneof("record_type") == "history":
-            items = record.history.item
-            row = {(item.key or "/".join(item.nested_key)): json.loads(item.value_json) for item in items}
-            rows.append(row)
-    return rows
+def logged(run: Run) -> list[list[dict[str, Any]]]:
+    """The rows of each wandb run in the directory, oldest first; wandb's own keys (_step, _timestamp) left out."""
+    wandb.teardown()  # its service writes the end of the file when it goes
+    files = sorted(run.path.glob("wandb/offline-run-*/*.wandb"))
+    assert all(r.run.run_id == run.path.name for file in files for r in records(file) if r.HasField("run"))
+    rows = [[r.history.item for r in records(file) if r.HasField("history")] for file in files]
+    return [
+        [{i.nested_key[0]: json.loads(i.value_json) for i in row if i.nested_key[0][0] != "_"} for row in file]
+        for file in rows
+    ]
 
 
-def test_an_offline_run_holds_every_value_of_metrics_jsonl(overrides: Overrides, home: Path, tmp_path: Path) -> None:
+def test_an_offline_run_holds_every_value_of_metrics_jsonl(overrides: Overrides, home: Path) -> None:
     run, _ = train(overrides("logger=wandb", "logger.project=small"), fresh=False, config_dir=None)
-    (file,) = run.path.glob("wandb/offline-run-*/*.wandb")
-    (begun,) = (r.run for r in records(file) if r.WhichOneof("record_type") == "run")
-    print(file, begun.run_id, begun.project, sorted(p.name for p in home.rglob("*")), history(file)[:1])
-    assert 0
+    (rows,) = logged(run)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert rows == run.rows()
+    # Only its service's own log is elsewhere.
+    assert {path.relative_to(home).parts[0] for path in home.rglob("*") if path.is_file()} <= {"CACHE"}
+
+
+@pytest.mark.usefixtures("home")
+def test_a_resumed_run_goes_on_under_its_own_name(overrides: Overrides) -> None:
+    def cut(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    args = overrides("logger=wandb")
+    with pytest.MonkeyPatch.context() as patch:
+        save = Run.save
+        patch.setattr(Run, "save", lambda run, step, fill, keep: save(run, step, cut if step == 4 else fill, keep))
+        with pytest.raises(KeyboardInterrupt):
+            train(args, fresh=False, config_dir=None)
+    run, _ = train(args, fresh=False, config_dir=None)
+    first, second = logged(run)
+    # Cut short while saving step 4, resumed from step 2.
+    assert [row["step"] for row in first] == [1, 2, 3, 4]
+    assert [row["step"] for row in second] == [3, 4]
+    assert [row["train/loss"] for row in second] == [row["train/loss"] for row in first[2:]]
+    assert [row["step"] for row in run.rows()] == [1, 2, 3, 4]
+
+
+def test_the_default_is_no_logger(overrides: Overrides, tmp_path: Path) -> None:
+    logger = build(load(overrides())).logger
+    assert isinstance(logger, NoLogger)
+    assert isinstance(logger, Logger)
+    assert isinstance(logger.open(tmp_path / "x", {}), Silence)
+    assert not (tmp_path / "x").exists()
+
+
+def test_wandb_is_offline_unless_asked(overrides: Overrides) -> None:
+    assert build(load(overrides("logger=wandb"))).logger == WandbLogger(
+        project="tipx", entity=None, group=None, mode="offline"
+    )
+    online = build(load(overrides("logger=wandb", "logger.mode=online", "logger.group=grid"))).logger
+    assert (online.mode, online.group) == ("online", "grid")

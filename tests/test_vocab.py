@@ -1,7 +1,7 @@
-"""The LM-head engine against plain full logits, in float64; and that it never makes a tensor of (tokens x vocabulary)."""
+"""The LM-head engine against plain full logits, in float64; it never makes a tensor of (tokens x vocabulary)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -13,13 +13,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergence
 from tipx.types import STATISTICS
 from tipx.vocab import STUDENT_ONLY, TEACHER_ONLY, Head, Hidden, Vocab
+from tipx.vocab.heads import ALL
 
 N, D_S, D_T, V = 7, 5, 4, 13
 CHUNKS = [1, 3, N, 100, "auto"]
 
 
 def engine(chunk: int | str) -> Vocab:
-    return Vocab(chunk=chunk, budget_mib=1)
+    return Vocab(chunk=chunk, budget_mib="auto" if chunk == "auto" else 1)
 
 
 @dataclass(frozen=True)
@@ -68,28 +69,31 @@ def full_stats(w: World, divergence: TokenDivergence) -> dict[str, Tensor]:
 class Untouchable(Head):
     """A head whose product must not be taken."""
 
-    def log_probs(self, hidden_ND: Tensor) -> Tensor:  # noqa: ARG002
+    def logits(self, hidden_ND: Tensor, columns: slice = ALL) -> Tensor:
         raise AssertionError("this head product was not needed")
 
 
+@dataclass(frozen=True)
 class Counted(Head):
-    """A head that notes how many rows it is given."""
+    """A head that notes how many logits it is asked for."""
 
-    def log_probs(self, hidden_ND: Tensor) -> Tensor:
-        self.rows.append(len(hidden_ND))  # type: ignore[attr-defined]
-        return super().log_probs(hidden_ND)
+    asked: list[int] = field(default_factory=list)
+
+    def logits(self, hidden_ND: Tensor, columns: slice = ALL) -> Tensor:
+        logits_NC = super().logits(hidden_ND, columns)
+        self.asked.append(logits_NC.numel())
+        return logits_NC
 
 
 def counted(hidden: Hidden) -> tuple[Hidden, list[int]]:
     head = Counted(hidden.head.weight_VD, hidden.head.bias_V)
-    object.__setattr__(head, "rows", rows := [])
-    return Hidden(hidden.states_ND, head), rows
+    return Hidden(hidden.states_ND, head), head.asked
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
 def test_stats_equal_full_logits(chunk: int | str) -> None:
     w, divergence = world(), GeneralisedJSD(beta=0.3)
-    stats = engine(chunk).stats(w.student, w.teacher, w.tokens_N, STATISTICS, divergence)
+    stats = engine(chunk).stats(w.student, w.teacher, w.tokens_N, STATISTICS, divergence).values
     expected = full_stats(w, divergence)
     assert stats.keys() == expected.keys() == STATISTICS
     for name, value_N in stats.items():
@@ -101,7 +105,11 @@ def test_stats_equal_full_logits(chunk: int | str) -> None:
 @pytest.mark.parametrize("divergence", [ReverseKL(), ForwardKL(), GeneralisedJSD(beta=0.5)], ids=["rkl", "fkl", "jsd"])
 def test_loss_and_gradients_equal_full_logits(chunk: int | str, divergence: TokenDivergence, *, bias: bool) -> None:
     w = world(bias=bias)
-    leaves = [p.requires_grad_() for p in (w.student.states_ND, w.student.head.weight_VD, w.student.head.bias_V) if p is not None]
+    leaves = [
+        p.requires_grad_()
+        for p in (w.student.states_ND, w.student.head.weight_VD, w.student.head.bias_V)
+        if p is not None
+    ]
     plain = (w.weights_N * divergence(full_log_probs(w.student), full_log_probs(w.teacher))).sum()
     tiled = engine(chunk).loss(w.student, w.teacher, w.weights_N, divergence)
     torch.testing.assert_close(tiled, plain, rtol=1e-12, atol=0)
@@ -111,7 +119,7 @@ def test_loss_and_gradients_equal_full_logits(chunk: int | str, divergence: Toke
 
 def test_loss_is_the_sum_over_kept_rows_of_weighted_stats() -> None:
     w, kept_N = world(), torch.tensor([True, False, True, True, False, False, True])
-    loss_N = engine(3).stats(w.student, w.teacher, w.tokens_N, frozenset({"loss"}), ReverseKL())["loss"]
+    loss_N = engine(3).stats(w.student, w.teacher, w.tokens_N, frozenset({"loss"}), ReverseKL()).values["loss"]
     loss = engine(2).loss(w.student[kept_N], w.teacher[kept_N], w.weights_N[kept_N], ReverseKL())
     torch.testing.assert_close(loss, (loss_N * w.weights_N)[kept_N].sum())
 
@@ -128,21 +136,23 @@ def test_no_rows_give_zero_loss_and_zero_gradients() -> None:
     for leaf in leaves:
         assert leaf.grad is not None
         assert not leaf.grad.any()
-    stats = engine("auto").stats(w.student[none_N], w.teacher[none_N], w.tokens_N[none_N], STATISTICS, ReverseKL())
+    stats = (
+        engine("auto").stats(w.student[none_N], w.teacher[none_N], w.tokens_N[none_N], STATISTICS, ReverseKL()).values
+    )
     assert {name: tuple(value.shape) for name, value in stats.items()} == dict.fromkeys(STATISTICS, (0,))
 
 
 def test_no_needs_no_work() -> None:
     w = world()
     idle = Hidden(w.teacher.states_ND, Untouchable(w.teacher.head.weight_VD))
-    assert engine(1).stats(None, idle, w.tokens_N, frozenset(), ReverseKL()) == {}
+    assert engine(1).stats(None, idle, w.tokens_N, frozenset(), ReverseKL()).values == {}
 
 
 @pytest.mark.parametrize("needs", [STUDENT_ONLY, frozenset({"student_entropy"}), frozenset({"student_logprob"})])
 def test_the_teacher_is_not_touched_for_the_students_own(needs: frozenset[str]) -> None:
     w = world()
     idle = Hidden(w.teacher.states_ND, Untouchable(w.teacher.head.weight_VD))
-    stats = engine(3).stats(w.student, idle, w.tokens_N, needs, ReverseKL())
+    stats = engine(3).stats(w.student, idle, w.tokens_N, needs, ReverseKL()).values
     for name in needs:
         torch.testing.assert_close(stats[name], full_stats(w, ReverseKL())[name])
 
@@ -150,7 +160,7 @@ def test_the_teacher_is_not_touched_for_the_students_own(needs: frozenset[str]) 
 @pytest.mark.parametrize("needs", [TEACHER_ONLY, frozenset({"teacher_entropy"}), frozenset({"teacher_logprob"})])
 def test_the_student_is_not_needed_for_the_teachers_own(needs: frozenset[str]) -> None:
     w = world()
-    stats = engine(3).stats(None, w.teacher, w.tokens_N, needs, ReverseKL())
+    stats = engine(3).stats(None, w.teacher, w.tokens_N, needs, ReverseKL()).values
     for name in needs:
         torch.testing.assert_close(stats[name], full_stats(w, ReverseKL())[name])
 
@@ -165,30 +175,58 @@ def test_what_lies_between_needs_both(name: str) -> None:
         engine(3).stats(w.student, idle, w.tokens_N, frozenset({name}), ReverseKL())
 
 
-def test_each_row_goes_through_each_head_once() -> None:
+def products(loss: Callable[[Vocab, Hidden, Hidden], Tensor | None]) -> list[int]:
+    """Products of (N x V) of student and teacher that something takes, gradients aside."""
     w = world()
-    (student, s_rows), (teacher, t_rows) = counted(w.student), counted(w.teacher)
-    engine(3).stats(student, teacher, w.tokens_N, STATISTICS, ReverseKL())
-    assert s_rows == t_rows == [3, 3, 1]
+    w.student.states_ND.requires_grad_()
+    (student, ours), (teacher, theirs) = counted(w.student), counted(w.teacher)
+    total = loss(Vocab(chunk=3, budget_mib=1), student, teacher)
+    if total is not None:
+        total.backward()
+    return [sum(asked) / (N * V) for asked in (ours, theirs)]
+
+
+def test_head_products_are_as_few_as_counted() -> None:
+    w, weights_N = world(), torch.ones(N, dtype=torch.float64)
+
+    def score(needs: frozenset[str], divergence: TokenDivergence) -> list[int]:
+        return products(lambda e, s, t: e.stats(s, t, w.tokens_N, needs, divergence) and None)
+
+    def train(divergence: TokenDivergence) -> list[int]:
+        return products(lambda e, s, t: e.loss(s, t, weights_N, divergence))
+
+    def both(divergence: TokenDivergence) -> list[int]:
+        def run(e: Vocab, s: Hidden, t: Hidden) -> Tensor:
+            return e.loss(s, t, weights_N, divergence, e.stats(s, t, w.tokens_N, frozenset({"loss"}), divergence).known)
+
+        return products(run)
+
+    assert score(STATISTICS - {"jsd"}, ReverseKL()) == [1, 1]  # one pass for seven statistics
+    assert score(frozenset({"student_entropy", "student_logprob"}), ReverseKL()) == [1, 0]
+    assert score(frozenset({"teacher_entropy"}), ReverseKL()) == [0, 1]
+    for divergence in (ReverseKL(), ForwardKL()):
+        assert train(divergence) == [2, 2]  # forward, and again in the backward pass
+        assert both(divergence) == [2, 2]  # scoring was the forward pass
+    assert train(GeneralisedJSD(beta=0.5)) == [3, 3]  # the mixture needs log-sum-exps first
 
 
 def test_unknown_statistics_are_refused() -> None:
     w = world()
-    with pytest.raises(ValueError, match="surprise"):
+    with pytest.raises(KeyError, match="surprise"):
         engine(3).stats(w.student, w.teacher, w.tokens_N, frozenset({"surprise"}), ReverseKL())
 
 
 def test_stats_carry_no_gradient() -> None:
     w = world()
     w.student.states_ND.requires_grad_()
-    stats = engine(3).stats(w.student, w.teacher, w.tokens_N, STATISTICS, ReverseKL())
+    stats = engine(3).stats(w.student, w.teacher, w.tokens_N, STATISTICS, ReverseKL()).values
     assert not any(value.requires_grad for value in stats.values())
 
 
 def test_bf16_gives_fp32_statistics() -> None:
     # Logits of a few units are rounded to 8 bits (relative 2^-9, here up to 0.02); all after them is fp32.
     w = world(n=40, dtype=torch.bfloat16)
-    stats = engine(16).stats(w.student, w.teacher, w.tokens_N, STATISTICS, ReverseKL())
+    stats = engine(16).stats(w.student, w.teacher, w.tokens_N, STATISTICS, ReverseKL()).values
     for name, expected_N in full_stats(w, ReverseKL()).items():
         assert stats[name].dtype == torch.float32
         torch.testing.assert_close(stats[name].double(), expected_N, rtol=0.03, atol=0.03, msg=name)
@@ -200,7 +238,10 @@ def test_bf16_loss_reaches_bf16_weights() -> None:
     loss = engine(3).loss(w.student, w.teacher, w.weights_N.float(), ReverseKL())
     assert loss.dtype == torch.float32
     (grad_VD,) = torch.autograd.grad(loss, [w.student.head.weight_VD])
-    exact = Hidden(w.student.states_ND.double(), Head(w.student.head.weight_VD.detach().double().requires_grad_(), w.student.head.bias_V))
+    exact = Hidden(
+        w.student.states_ND.double(),
+        Head(w.student.head.weight_VD.detach().double().requires_grad_(), w.student.head.bias_V),
+    )
     plain = (w.weights_N.double() * ReverseKL()(full_log_probs(exact), full_log_probs(w.teacher))).sum()
     torch.testing.assert_close(loss.double(), plain, rtol=0.03, atol=0.03)
     (expected_VD,) = torch.autograd.grad(plain, [exact.head.weight_VD])
@@ -214,7 +255,7 @@ class Largest(TorchDispatchMode):
         super().__init__()
         self.numel = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for value in out if isinstance(out, tuple | list) else [out]:
             if isinstance(value, Tensor):
@@ -251,7 +292,63 @@ def test_tiles_are_not_kept_for_the_backward_pass() -> None:
 
 
 def test_auto_fills_the_budget() -> None:
-    # 1 MiB / (1000 logits * 32 bytes) = 32.768, so 32 rows; at least one, however large the vocabulary.
-    assert list(engine("auto").tiles(70, 1000)) == [slice(0, 32), slice(32, 64), slice(64, 70)]
-    assert list(engine("auto").tiles(2, 10**6)) == [slice(0, 1), slice(1, 2)]
-    assert list(engine(5).tiles(0, 1000)) == []
+    # 1 MiB / (4 bytes * 6 tensors * 100 rows) = 436.9 columns; at least one, however many the rows.
+    cpu = torch.device("cpu")
+    rows, columns = Vocab(chunk=100, budget_mib=1).tiles(250, 1000, cpu)
+    assert rows == [slice(0, 100), slice(100, 200), slice(200, 250)]
+    assert columns == [slice(0, 436), slice(436, 872), slice(872, 1000)]
+    assert len(Vocab(chunk=10**6, budget_mib=1).tiles(10**6, 3, cpu)[1]) == 3
+    rows, columns = engine("auto").tiles(1000, 10**5, cpu)
+    assert (rows[0].stop, columns[0].stop) == (128, 2730)  # 8 MiB / (4 * 6 * 128)
+    assert engine(5).tiles(0, 1000, cpu)[0] == []
+
+
+def test_scaled_and_soft_capped_heads_equal_full_logits() -> None:
+    w = world()
+    head = replace(w.student.head, scale=0.7, softcap=2.0)
+    leaves = [w.student.states_ND.requires_grad_(), head.weight_VD.requires_grad_()]
+    raw_NV = w.student.states_ND @ head.weight_VD.T + head.bias_V
+    plain = (
+        w.weights_N * ReverseKL()((2 * torch.tanh(0.7 * raw_NV / 2)).log_softmax(-1), full_log_probs(w.teacher))
+    ).sum()
+    tiled = engine(3).loss(Hidden(w.student.states_ND, head), w.teacher, w.weights_N, ReverseKL())
+    torch.testing.assert_close(tiled, plain)
+    for got, want in zip(torch.autograd.grad(tiled, leaves), torch.autograd.grad(plain, leaves), strict=True):
+        torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("divergence", [ReverseKL(), ForwardKL(), GeneralisedJSD(beta=0.5)], ids=["rkl", "fkl", "jsd"])
+@pytest.mark.parametrize("case", ["huge", "one-hot", "equal", "masked"])
+def test_hard_logits_give_the_plain_loss_and_gradients(divergence: TokenDivergence, case: str) -> None:
+    # Hidden states are unit vectors, so that the head's weights are the logits themselves.
+    g = torch.manual_seed(3)
+    logits_NV = {
+        "huge": 1e4 * torch.randn(6, V, generator=g, dtype=torch.float64),
+        "one-hot": 1e3 * torch.eye(6, V, dtype=torch.float64),
+        "equal": torch.zeros(6, V, dtype=torch.float64),
+        "masked": torch.randn(6, V, generator=g, dtype=torch.float64),
+    }[case]
+    bias_V = torch.zeros(V, dtype=torch.float64)
+    if case == "masked":
+        bias_V[-3:] = -torch.inf  # padding of a vocabulary, ruled out for both
+    heads = [Head(logits_NV.T.clone(), bias_V), Head((0.9 * logits_NV.roll(1, 0)).T.clone(), bias_V)]
+    student, teacher = (Hidden(torch.eye(6, dtype=torch.float64), head) for head in heads)
+    leaf = student.head.weight_VD.requires_grad_()
+    weights_N = torch.rand(6, generator=g, dtype=torch.float64)
+    plain = (weights_N * divergence(full_log_probs(student), full_log_probs(teacher).detach())).sum()
+    tiled = Vocab(chunk=2, budget_mib=1).loss(student, teacher, weights_N, divergence)
+    torch.testing.assert_close(tiled, plain)
+    (got,), (want,) = torch.autograd.grad(tiled, [leaf]), torch.autograd.grad(plain, [leaf])
+    assert got.isfinite().all()
+    torch.testing.assert_close(got, want)
+
+
+def test_gradients_by_finite_differences() -> None:
+    w = world(n=3, v=6)
+    leaves = [w.student.states_ND, w.student.head.weight_VD, w.student.head.bias_V]
+
+    def loss(states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor) -> Tensor:
+        student = Hidden(states_ND, Head(weight_VD, bias_V))
+        return engine(2).loss(student, w.teacher, w.weights_N, GeneralisedJSD(beta=0.3))
+
+    assert torch.autograd.gradcheck(loss, [leaf.requires_grad_() for leaf in leaves])

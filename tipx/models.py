@@ -1,5 +1,6 @@
 """Teacher and student: where they come from, and whether they fit together."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import try_to_load_from_cache
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -37,9 +39,23 @@ class ModelSource:
 
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
         """The model in eval mode on `device`; raises ModelError with the remedies when it cannot be had."""
-        with loading(role, self.path):
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                self.place, revision=self.revision, dtype=getattr(torch, self.dtype), attn_implementation=self.attn
+        model: Any
+        with loading(role, self.path, self.attn):
+            model, info = AutoModelForCausalLM.from_pretrained(
+                self.place,
+                revision=self.revision,
+                dtype=getattr(torch, self.dtype),
+                attn_implementation=self.attn,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+        # transformers fills these with random numbers and warns.
+        lacking = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+        if lacking:
+            raise ModelError(
+                f"model.{role}.path: {self.path!r} lacks {len(lacking)} weights of a {type(model).__name__}, or has them in "
+                f"another shape, e.g. {lacking[0]}; give a folder that holds them all: "
+                f"model.{role}.path=/models/{Path(self.path).name}"
             )
         return model.to(device).eval()
 
@@ -51,22 +67,32 @@ class ModelSource:
             )
         if tokenizer.eos_token_id is None:
             raise ModelError(f"model.{role}.path: the tokenizer of {self.path!r} has no end-of-sequence token")
+        # Without its files transformers makes an empty tokenizer of the model's kind.
+        if len(set(tokenizer(PROBE)["input_ids"])) < 2:
+            raise ModelError(
+                f"model.{role}.path: the tokenizer of {self.path!r} knows no words; put its files (tokenizer.json, "
+                "tokenizer_config.json) beside the model's"
+            )
         return tokenizer
 
 
 @contextmanager
-def loading(role: str, path: str) -> Iterator[None]:
+def loading(role: str, path: str, attn: str | None = None) -> Iterator[None]:
     """Turns the libraries' ways of saying "cannot load" into one line that names the remedies."""
     try:
         local = Path(path).is_dir() or path.startswith((EMBEDDED, "/", ".", "~"))
         if not local and not try_to_load_from_cache(path, "config.json"):
             find_hub(f"models/{path}")
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         key = f"model.{role}.path"
         remedy = f"give a folder that holds it: {key}=/models/{Path(path).name}"
+        reason = str(error).strip().split("\n")[0]
+        if attn is not None and re.search("attention|attn", reason, re.IGNORECASE):
+            raise ModelError(
+                f"model.{role}.attn={attn}: {reason}; leave it to transformers: model.{role}.attn=null"
+            ) from error
         if Path(path).is_dir() or path.startswith(EMBEDDED):
-            reason = str(error).strip().split("\n")[0]
             raise ModelError(f"{key}: {path!r} holds no loadable model or tokenizer ({reason}); {remedy}") from error
         if path.startswith(("/", ".", "~")):
             raise ModelError(f"{key}: no such folder: {path!r}; {remedy}") from error

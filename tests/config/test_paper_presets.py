@@ -1,5 +1,7 @@
 """The set-ups of arXiv 2604.14084, number by number (its table of set-ups, as in the project's method notes)."""
 
+from functools import cache
+
 import pytest
 
 from tipx.config import Tree, build, load, options, resolved
@@ -60,11 +62,16 @@ def test_another_row_of_the_paper_is_its_preset_with_another_selector() -> None:
     assert exp.model.student.path == "Qwen/Qwen3-4B"
 
 
+@cache
+def composed(*overrides: str) -> Tree:
+    return resolved(load(overrides))
+
+
 @pytest.mark.parametrize("choice", ["loop=standard", "optim=adamw", "data=arithmetic", "rollout=hf", "hardware=auto"])
 @pytest.mark.parametrize("preset", ["model=qwen3", "experiment=qwen3"])
 def test_what_the_user_chooses_wins_over_the_recipe(preset: str, choice: str) -> None:
-    group = choice.split("=")[0]
-    plain, mixed = resolved(load([choice])), resolved(load([preset, choice]))
+    group = choice.split("=", maxsplit=1)[0]
+    plain, mixed = composed(choice), composed(preset, choice)
     keys = [key for key in leaves(plain, "") if key.startswith(f"{group}.") and key != "optim.lr"]
     assert len(keys) > 2
     # The learning rate belongs to the pair, and stays.

@@ -22,7 +22,7 @@ from tipx.errors import ConfigError, TipxError
 
 PLACE = ("runs_dir", "name", "group")
 """Top-level keys that say where a run goes, and are no part of an `Experiment`."""
-OUTSIDE_IDENTITY = (*PLACE, "logger", "hardware", "ratio", "norm", "quadrants")
+OUTSIDE_IDENTITY = (*PLACE, "logger", "hardware", "ratio", "norm")
 """What does not make another run: places, logging, hardware, and shorthands, which count where they are interpolated
 (so that `selector=full` is one run whatever the ratio)."""
 OUTSIDE_LOOP_IDENTITY = ("save_every", "keep_checkpoints")
@@ -49,7 +49,8 @@ def search_path(config_dir: Path | None) -> list[str]:
         return []
     if not config_dir.is_dir():
         raise ConfigError(f"--config-dir: {config_dir} is not a folder; give one laid out like conf/")
-    return [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
+    quoted = str(config_dir.resolve()).replace("'", r"\'")
+    return [f"hydra.searchpath=['file://{quoted}']"]
 
 
 def load(overrides: Sequence[str], name: str = "train", config_dir: Path | None = None) -> DictConfig:

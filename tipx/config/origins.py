@@ -13,22 +13,21 @@ from tipx.config.trees import leaves
 
 def origins(overrides: Sequence[str], name: str = "train", config_dir: Path | None = None) -> dict[str, str]:
     """For every dotted key: the YAML file that set it last, or "command line". `overrides` must compose."""
-    folders = [conf_dir(), *([config_dir] if config_dir else [])]
+    folders = {conf_dir(): "conf"} | ({config_dir: str(config_dir)} if config_dir else {})
     found: dict[str, str] = {}
     with hydra():
         loader = GlobalHydra.instance().config_loader()
         listing = loader.compute_defaults_list(name, [*search_path(config_dir), *overrides], RunMode.RUN)
     for entry in listing.defaults:
-        path = next(
-            (f / f"{entry.config_path}.yaml" for f in folders if (f / f"{entry.config_path}.yaml").exists()), None
-        )
-        if path is not None:
-            tree = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        file = f"{entry.config_path}.yaml"
+        folder = next((folder for folder in folders if (folder / file).exists()), None)
+        if folder is not None:
+            tree = OmegaConf.to_container(OmegaConf.load(folder / file), resolve=False)
             if isinstance(tree, dict):
                 tree.pop("defaults", None)
             package = "" if entry.package in (None, "_global_") else str(entry.package)
             # A file over a section that another file began takes the place of what it sets, and of that only.
-            found |= dict.fromkeys(leaves(tree, package), f"conf/{entry.config_path}.yaml")
+            found |= dict.fromkeys(leaves(tree, package), f"{folders[folder]}/{file}")
     groups = set(listing.overrides.known_choices)
     for override in listing.config_overrides:
         if override.key_or_group not in groups:

@@ -1,9 +1,9 @@
-"""The toy task: word problems of two to four gains and losses, each with a worked solution.
+r"""The toy task: word problems of two to four gains and losses, each with a worked solution.
 
 A question and one of its solutions, as the models see them (every word is one token, every digit is one token)::
 
     q : mia has 31 hats . finds 6 . drops 12 . how many ? a :
-    start 31 . next 31 + 6 = 37 . now take 12 from 37 gives 25 . \\boxed{ 25 }
+    start 31 . next 31 + 6 = 37 . now take 12 from 37 gives 25 . \boxed{ 25 }
 
 The connector and the style of a step are drawn at random and do not change the answer, so that some positions carry
 entropy that has nothing to do with being right. Everything here is a pure function of its seed.
@@ -37,7 +37,7 @@ _BOX = re.compile(r"\\boxed\{ (\d+) \}")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One word problem; ``id`` follows from the question, ``answer`` is a decimal number in 0..99 without zeros ahead."""
+    """One word problem; ``id`` follows from the question, ``answer`` is a decimal number in 0..99, no zeros ahead."""
 
     id: str
     question: str
@@ -56,7 +56,7 @@ def problem(rng: Random) -> Problem:
         if not 0 <= (value + amount if gain else value - amount) <= LARGEST:
             gain = not gain
         told.append(f"{_pick(rng, GAINS if gain else LOSSES)} {amount} .")
-        solved.append(_worked_step(rng, value, amount, gain))
+        solved.append(_worked_step(rng, value, amount, gain=gain))
         value += amount if gain else -amount
     question = f"q : {_pick(rng, NAMES)} has {start} {_pick(rng, ITEMS)} . {' '.join(told)} how many ? a :"
     solution = f"{' '.join(solved)} \\boxed{{ {value} }}"
@@ -70,7 +70,7 @@ def held_out(n: int = 512) -> list[Problem]:
 
 
 def validation(n: int = 512) -> list[Problem]:
-    """Return ``n`` fixed problems that are neither in the benchmark nor in a training set; ValueError past the limit."""
+    """Return ``n`` fixed problems that are in neither benchmark nor training set; ValueError past the limit."""
     return _reserved_slice(n, first=HELD_OUT_LIMIT, limit=VALIDATION_LIMIT)
 
 
@@ -96,29 +96,12 @@ def is_correct(text: str, expected: Problem) -> bool:
 def words() -> tuple[str, ...]:
     """Return every word and mark of the task in a fixed order, digits aside, each once."""
     connectors = " ".join(connector for connector, _ in CONNECTORS).split()
-    frame = (
-        "q",
-        "a",
-        ":",
-        "?",
-        ".",
-        "has",
-        "how",
-        "many",
-        "start",
-        "+",
-        "-",
-        "=",
-        "add",
-        "to",
-        "take",
-        "from",
-        "gives",
-    )
-    return tuple(dict.fromkeys((*frame, "\\boxed{", "}", *connectors, *GAINS, *LOSSES, *NAMES, *ITEMS)))
+    question = ("q", "a", ":", "?", ".", "has", "how", "many")
+    solution = ("start", "+", "-", "=", "add", "to", "take", "from", "gives", "\\boxed{", "}")
+    return tuple(dict.fromkeys((*question, *solution, *connectors, *GAINS, *LOSSES, *NAMES, *ITEMS)))
 
 
-def _worked_step(rng: Random, value: int, amount: int, gain: bool) -> str:
+def _worked_step(rng: Random, value: int, amount: int, *, gain: bool) -> str:
     roll = rng.random() * sum(weight for _, weight in CONNECTORS)
     for connector, weight in CONNECTORS:  # noqa: B007 - the last connector takes what rounding may leave over
         roll -= weight
@@ -140,8 +123,8 @@ def _pick(rng: Random, options: Sequence[str]) -> str:
 
 
 def _distinct(seed: str, without: set[str]) -> Iterator[Problem]:
-    """Yield problems for ever, skipping questions seen before; a string seed is hashed by SHA-512, the same anywhere."""
-    rng, seen = Random(seed), set(without)
+    """Yield problems for ever, skipping questions seen before; a string seed goes through SHA-512, anywhere."""
+    rng, seen = Random(seed), set(without)  # noqa: S311 - no secret is made
     while True:
         drawn = problem(rng)
         if drawn.question not in seen:

@@ -1,8 +1,8 @@
-"""The word-level tokenizer of the toy task: one id per word, one per digit, and three special tokens.
+r"""The word-level tokenizer of the toy task: one id per word, one per digit, and three special tokens.
 
 The task's own text never meets `<unk>`; foreign text does, so that a caller can tell (`tokenizer.unk_token_id in ids`).
 Text is split at blanks and numbers are split into digits. Decoding undoes both: words are joined by one blank, digits
-that follow each other by none, so a response reads ``\\boxed{ 17 }`` and can be graded. ``encode(decode(ids)) == ids``
+that follow each other by none, so a response reads ``\boxed{ 17 }`` and can be graded. ``encode(decode(ids)) == ids``
 for any ids but the special ones, because a number is split again wherever its digits came from.
 """
 

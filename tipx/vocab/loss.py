@@ -78,7 +78,7 @@ class Job:
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=wide)
         grad_bias_V = None if bias_V is None else torch.zeros_like(bias_V, dtype=wide)
         for rows in self.rows:
-            states_ND, weights_N = states_KD[rows], (self.weights_K[rows] * scale)[:, None]
+            states_ND, weights_N = states_KD[rows], (self.weights_K[rows].to(wide) * scale)[:, None]
             for part in self.columns:
                 grad_NC = self.tile(Hidden(states_ND, head), rows, part).mul_(weights_N).to(weight_VD.dtype)
                 grad_states_KD[rows].add_(grad_NC @ weight_VD[part])
