@@ -22,16 +22,15 @@ from tipx.distill import one_step
 from tipx.experiment import Experiment
 from tipx.loggers import Silence
 from tipx.meter import Meter
-from tipx.metrics import Update
+from tipx.metrics import MONITORED, Update
 from tipx.noise import Noise
 from tipx.progress import Quiet
 from tipx.rollout.scripted import ScriptedRollouts
 from tipx.run import Row, Run
 from tipx.session import Session
 from tipx.tiny.tokenizer import vocabulary
-from tipx.trainer import Trainer
+from tipx.trainer import Scored, Trainer
 from tipx.types import Rollout
-from tipx.vocab import Hidden
 
 Overrides = Callable[..., list[str]]
 LINES = (
@@ -97,9 +96,9 @@ def do_step(exp: Experiment, folder: Path, dtype: torch.dtype = torch.float64) -
     one = live(exp, folder, dtype)
     update, seen = one.trainer.update, []
 
-    def spy(rollout: Rollout, teachers: list[Hidden], weights_BT: Tensor, count: float) -> Update:
+    def spy(rollout: Rollout, scored: list[Scored], weights_BT: Tensor, count: float) -> Update:
         seen.append((rollout, weights_BT))
-        return update(rollout, teachers, weights_BT, count)
+        return update(rollout, scored, weights_BT, count)
 
     one.trainer.update = spy  # type: ignore[method-assign]
     row = one_step(one, 1)
@@ -126,12 +125,16 @@ def divergences(one: Session, name: str, made: Rollout, student: PreTrainedModel
     return torch.stack(rows)
 
 
-def gradients(one: Session, made: Rollout, weights_BT: Tensor, count: float) -> dict[str, Tensor]:
+def gradients(
+    one: Session, made: Rollout, weights_BT: Tensor, count: float, needs: frozenset[str] = MONITORED
+) -> dict[str, Tensor]:
     """What the optimizer would get, before clipping."""
     one.trainer._step = lambda loss: Update(loss, 0.0, 0.0, True, 0)  # type: ignore[method-assign]
-    teachers, _ = one.trainer.score(made, frozenset())
-    one.trainer.update(made, teachers, weights_BT, count)
-    return {name: p.grad.clone() for name, p in one.pair.student.named_parameters()}
+    scored, _ = one.trainer.score(made, needs)
+    one.trainer.update(made, scored, weights_BT, count)
+    found = {name: p.grad.clone() for name, p in one.pair.student.named_parameters()}
+    one.pair.student.zero_grad()
+    return found
 
 
 def plain(loss: Tensor, model: PreTrainedModel) -> dict[str, Tensor]:
@@ -179,7 +182,9 @@ def test_loss_and_gradient_are_those_of_plain_autograd(
     norm = torch.stack([g.norm() for g in expected.values()]).norm()
     assert done.row["train/loss"] == pytest.approx(loss.item(), rel=1e-6)
     assert done.row["train/grad_norm"] == pytest.approx(norm.item(), rel=1e-6)
-    close(gradients(one, done.rollout, done.weights_BT, count), expected)
+    # With what scoring leaves for the loss, and without, when the selector needed no scoring.
+    for needs in (MONITORED, frozenset[str]()):
+        close(gradients(one, done.rollout, done.weights_BT, count, needs), expected)
 
 
 def test_soft_weights_weigh_tokens(overrides: Overrides, tmp_path: Path) -> None:
@@ -211,8 +216,14 @@ def test_dropped_tokens_give_no_gradient_even_when_a_micro_batch_keeps_none(
     close(gradients(one, made, weights_BT, 2.0), expected)
 
 
-def test_a_step_that_keeps_no_token_at_all_changes_nothing(overrides: Overrides, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_step_that_keeps_no_token_at_all_has_a_gradient_of_zero(
+    tied: bool, overrides: Overrides, tmp_path: Path
+) -> None:
+    # Of zero, not none: between processes every weight's gradient is waited for.
     one = live(experiment(overrides, "loop.denominator=valid"), tmp_path)
+    if not tied:
+        one.pair.student.lm_head.weight = torch.nn.Parameter(one.pair.student.lm_head.weight.detach().clone())
     made = script(one)
     assert not any(g.any() for g in gradients(one, made, torch.zeros(made.valid_BT.shape), 40.0).values())
 

@@ -21,7 +21,7 @@ LogProbs = Float[Tensor, "N V"]
 class TokenDivergence(Protocol):
     """A divergence that can be trained on in tiles of the vocabulary.
 
-    With f = d(divergence)/dp of the student's probabilities p, the gradient at the student's logits is p f - p sum(p f).
+    With f = d(divergence)/dp of the student's probabilities p, its gradient at the logits is p f - p sum(p f).
     f may be off by a constant, which drops out.
     """
 

@@ -39,9 +39,8 @@ class ModelSource:
 
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
         """The model in eval mode on `device`; raises ModelError with the remedies when it cannot be had."""
-        model: Any
         with loading(role, self.path, self.attn):
-            model, info = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 self.place,
                 revision=self.revision,
                 dtype=getattr(torch, self.dtype),
@@ -49,12 +48,13 @@ class ModelSource:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
+        model, info = loaded
         # transformers fills these with random numbers and warns.
         lacking = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         if lacking:
             raise ModelError(
-                f"model.{role}.path: {self.path!r} lacks {len(lacking)} weights of a {type(model).__name__}, or has them in "
-                f"another shape, e.g. {lacking[0]}; give a folder that holds them all: "
+                f"model.{role}.path: {self.path!r} lacks {len(lacking)} weights of a {type(model).__name__}, or has "
+                f"them in another shape, e.g. {lacking[0]}; give a folder that holds them all: "
                 f"model.{role}.path=/models/{Path(self.path).name}"
             )
         return model.to(device).eval()

@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 import transformers
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
 from tipx.errors import RunFailed
@@ -54,9 +52,7 @@ class Recipe:
     """Size and training of one model.
 
     ``steps`` is the length of the schedule: the learning rate rises to ``lr`` over the share ``warmup`` and falls to 0
-    over the last share ``decay``. The result is a running average of the weights, in which the past weighs ``average``
-    (0: the last weights): the accuracy of single weights jumps by 20 points between steps while the skill appears.
-    ``bounds`` are the sampled accuracies the result may have on held-out problems.
+    over the last share ``decay``. ``bounds`` are the sampled accuracies the result may have on held-out problems.
     """
 
     hidden: int
@@ -67,7 +63,6 @@ class Recipe:
     warmup: float = 0.05
     decay: float
     clip: float = 1.0
-    average: float = 0.0
     heads: int = 4
     kv_heads: int = 2
     stop: Stop | None = None
@@ -81,14 +76,15 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "teacher": Recipe(hidden=128, layers=3, batch=32, steps=1500, decay=0.4, bounds=(0.98, 1.0)),
+    "teacher": Recipe(hidden=128, layers=3, batch=32, steps=3000, decay=0.4, bounds=(0.98, 1.0)),
     "student": Recipe(
         hidden=96,
         layers=3,
         batch=64,
         steps=800,
         decay=0.95,
-        stop=Stop(accuracy=0.26, every=20, problems=512),
+        average=0.8,
+        stop=Stop(accuracy=0.26, every=10, problems=512),
         bounds=(0.22, 0.32),
     ),
 }
@@ -166,24 +162,19 @@ def fine_tune(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe
     """
     problems = training(seed, recipe.batch * recipe.steps)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, betas=(0.9, 0.98))
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
     began = time.perf_counter()
     for step in range(1, recipe.steps + 1):
         batch = problems[(step - 1) * recipe.batch : step * recipe.batch]
         loss = _train_step(model, optimizer, *encode(tokenizer, batch), lr=recipe.lr_at(step - 1), clip=recipe.clip)
-        averaged.update_parameters(model)
         if step % 100 == 0:
             log(f"step {step}/{recipe.steps}, loss {loss:.4f} nats, {time.perf_counter() - began:.0f} s")
-        if recipe.stop is not None and recipe.stop.reached(
-            cast(PreTrainedModel, averaged.module), tokenizer, step, log
-        ):
+        if recipe.stop is not None and recipe.stop.reached(model, tokenizer, step, log):
             break
     else:
         if recipe.stop is not None:
             raise RunFailed(
                 f"expected sampled accuracy >= {recipe.stop.accuracy} within {recipe.steps} steps; try another --seed"
             )
-    model.load_state_dict(averaged.module.state_dict())
     return step
 
 

@@ -1,0 +1,201 @@
+"""From `tipx train` to its numbers: what each command prints, writes, and leaves alone."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+FEW = ["hardware.device=cpu", "limit=3", "n=2"]
+
+
+@pytest.fixture
+def run(trained: tuple[Path, list[str], Any], tmp_path: Path) -> Path:
+    """A copy of the trained run below `tmp_path/runs`, to be written to."""
+    shutil.copytree(trained[0] / "runs", tmp_path / "runs")
+    (path,) = (tmp_path / "runs" / "paper").iterdir()
+    return path
+
+
+def bytes_of(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+
+
+def squeezed(text: str) -> list[str]:
+    """Table rows with single blanks and no frame."""
+    return [" ".join(line.replace("│", " ").split()) for line in text.splitlines()]
+
+
+def test_train_ends_with_accuracy_and_where_everything_is(trained: tuple[Path, list[str], Any]) -> None:
+    folder, _, done = trained
+    (run,) = folder.glob("runs/paper/*")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    assert run.name.startswith("tiny-soft_or-")
+    lines = squeezed(done.out)
+    assert f"run {run.relative_to(folder)}" in lines
+    assert f"picture {run.relative_to(folder)}/curve.png" in lines
+    assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
+    for row in (rows[0], rows[2], rows[4]):
+        mean, error, greedy = (row[f"eval/arithmetic/{name}"] for name in ("mean", "mean_se", "greedy"))
+        assert f"{row['step']} {mean:.3f} ± {error:.3f} {greedy:.3f}" in lines
+    assert "\x1b" not in done.out + done.err
+
+
+def test_train_again_says_so_and_touches_nothing(
+    run: Path, trained: tuple[Path, list[str], Any], tipx: Callable[..., Any]
+) -> None:
+    before = bytes_of(run)
+    done = tipx("train", *trained[1])
+    assert done.code == 0
+    assert f"already finished: runs/paper/{run.name} (--fresh to start over)" in done.out
+    assert bytes_of(run) == before
+
+
+def test_train_elsewhere_or_on_other_hardware_is_the_same_run(
+    run: Path, trained: tuple[Path, list[str], Any], tipx: Callable[..., Any]
+) -> None:
+    done = tipx("train", *trained[1], "hardware.micro_batch=3", "logger=wandb", "loop.save_every=3")
+    assert (done.code, "already finished" in done.out) == (0, True)
+    assert [path.name for path in run.parent.iterdir()] == [run.name]
+
+
+def test_fresh_starts_over(run: Path, trained: tuple[Path, list[str], Any], tipx: Callable[..., Any]) -> None:
+    (run / "left.over").touch()
+    before = [json.loads(line)["train/loss"] for line in (run / "metrics.jsonl").read_text().splitlines()[1:]]
+    done = tipx("train", "--fresh", *trained[1])
+    assert (done.code, "already finished" in done.out) == (0, False)
+    assert not (run / "left.over").exists()
+    assert len(json.loads((run / "provenance.json").read_text())["starts"]) == 1
+    # And the second time is the first.
+    after = [json.loads(line)["train/loss"] for line in (run / "metrics.jsonl").read_text().splitlines()[1:]]
+    assert after == before
+
+
+def test_eval_finds_a_run_by_path_name_prefix_and_hash_and_measures_once(run: Path, tipx: Callable[..., Any]) -> None:
+    digest = run.name[-8:]
+    first = tipx("eval", str(run), *FEW)
+    assert first.code == 0, first.err
+    (result,) = set(run.glob("evals/000004/*/result.json")) & {Path(line[9:]) for line in first.out.splitlines()}
+    written = bytes_of(result.parent)
+    for name in (run.name, "tiny-soft", digest, f"runs/paper/{run.name}"):
+        again = tipx("eval", name, *FEW)
+        assert again.code == 0
+        assert f"{result.parent.name}/result.json" in again.out
+        assert squeezed(again.out)[:-2] == squeezed(first.out)[:-2]
+    assert bytes_of(result.parent) == written
+
+
+def test_eval_has_the_template_and_limits_of_the_run(run: Path, tipx: Callable[..., Any]) -> None:
+    tipx("eval", run.name, *FEW)
+    made = yaml.safe_load((run / "config.yaml").read_text())
+    assert made["model"]["template"]["instruction"] == " ."
+    # While training 2 samples of 3 problems were asked for, greedy too: the same evaluation, so the same folder.
+    (result,) = (json.loads(p.read_text()) for p in run.glob("evals/000004/*/result.json"))
+    assert result["max_new_tokens"] == made["eval"]["sampling"]["max_new_tokens"] == 10
+    assert result["first_prompt"].endswith("a : .")
+    assert (result["n"], result["problems"], result["partial"]) == (2, 3, True)
+
+
+def test_eval_with_other_settings_is_another_result(run: Path, tipx: Callable[..., Any]) -> None:
+    def results() -> set[Path]:
+        return set(run.glob("evals/*/*/result.json"))
+
+    before = results()
+    for n, more in enumerate(("eval.sampling.max_new_tokens=4", "seed=1", "template=plain", "checkpoint=2", "n=1"), 1):
+        done = tipx("eval", run.name, *FEW, more)
+        assert done.code == 0, done.err
+        # The checkpoint of step 2 was measured while training.
+        expected = n - (n > 3)
+        assert len(results() - before) == expected, more
+
+
+def test_eval_of_a_model_folder(pair_dir: Path, tmp_path: Path, tipx: Callable[..., Any]) -> None:
+    shutil.copytree(pair_dir / "teacher", tmp_path / "student")
+    short = "eval.sampling.max_new_tokens=4"
+    outs = [tipx("eval", str(place), *FEW, short) for place in (pair_dir / "student", tmp_path / "student", "student")]
+    assert [done.code for done in outs] == [0, 0, 0]
+    # Two models of one name are two results; one model by two paths is one.
+    results = sorted(tmp_path.glob("runs/eval/*/*/result.json"))
+    assert len(results) == 2
+    assert all(path.parts[-3].startswith("student-") for path in results)
+    assert squeezed(outs[1].out)[:-2] == squeezed(outs[2].out)[:-2]
+    samples = [json.loads(line) for line in results[0].with_name("samples.jsonl").read_text().splitlines()]
+    assert len(samples) == 3 * 2 + 3
+    assert "mean@2" in outs[0].out
+    assert "3 problems (partial)" in outs[0].out
+
+
+def test_runs_lists_what_there_is(run: Path, tipx: Callable[..., Any]) -> None:
+    done = tipx("runs")
+    (row,) = [line for line in squeezed(done.out) if line.startswith(run.name)]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    kept = f"{rows[-1]['select/kept_frac']:.3f}"
+    before, after = (f"{rows[i]['eval/arithmetic/mean']:.3f}" for i in (0, -1))
+    student = yaml.safe_load((run / "config.yaml").read_text())["model"]["student"]["path"]
+    assert row == f"{run.name} finished 4 {student} SoftOr TopK 0.500 0 {kept} {before} {after}"
+    assert tipx("runs", "--runs-dir", "nowhere").out == "no runs under nowhere; `tipx train` makes one\n"
+
+
+def test_show_of_a_run(run: Path, trained: tuple[Path, list[str], Any], tipx: Callable[..., Any]) -> None:
+    for name in (run.name, run.name[-8:], str(run)):
+        rows = squeezed(tipx("show", name).out)
+        for override in trained[1]:
+            key, value = override.split("=", 1)
+            assert f"{key} {value.strip(chr(39)).strip()} command line" in rows
+        assert "optim.lr 0.001 conf/optim/adamw.yaml" in rows
+
+
+def test_show_of_overrides(tipx: Callable[..., Any]) -> None:
+    done = tipx("show", "model=qwen3", "selector=q3_only", "ratio=0.1")
+    rows = squeezed(done.out)
+    assert rows[0] == "tipx train model=qwen3 selector=q3_only ratio=0.1"
+    assert "ratio 0.1 command line" in rows
+    assert "optim.lr 1e-06 conf/model/qwen3.yaml" in rows
+    assert "selector.score.divergence forward_kl conf/selector/score/q3.yaml" in rows
+    assert "selector.pick.ratio 0.1 conf/selector/pick/_budget.yaml" in rows
+    assert squeezed(tipx("show").out)[0] == "tipx train"
+
+
+def test_nothing_is_cut_off_in_a_narrow_terminal(tipx: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/a/very/long/path" * 20
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_: (60, 24))
+    done = tipx("show", f"model.student.path={path}")
+    assert path in "".join(squeezed(done.out)).replace(" ", "").replace("commandline", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("models", ["tiny", "qwen3", "llama", "base"]),
+        ("selectors", ["full", "soft_or", "q3_only", "random"]),
+        ("benchmarks", ["arithmetic"]),
+        ("data", ["arithmetic", "dapo_math", "file"]),
+        ("divergences", ["reverse_kl", "forward_kl", "jsd"]),
+        ("experiments", ["qwen3", "llama", "qwen2_5"]),
+    ],
+)
+def test_list_of_a_kind_and_of_all(kind: str, names: list[str], tipx: Callable[..., Any]) -> None:
+    one, every = squeezed(tipx("list", kind).out), squeezed(tipx("list").out)
+    group = kind if kind == "data" else kind.removesuffix("s")
+    assert one[0] == f"{kind} ({group}=...)"
+    for name in names:
+        # A name, and a few words on it.
+        (line,) = [line for line in one if line.split(" ")[0] == name]
+        assert len(line.split()) > 3
+        assert line in every
+
+
+def test_help_names_every_command(tipx: Callable[..., Any]) -> None:
+    for args in (["--help"], ["-h"]):
+        done = tipx(*args)
+        assert done.code == 0
+        for command in ("train", "eval", "runs", "show", "list", "tiny"):
+            assert f" {command} " in done.out
+    # Without a command there is nothing to do, but a user to help.
+    bare = tipx()
+    assert (bare.code, bare.err) == (2, "")
+    assert "Usage: tipx" in bare.out

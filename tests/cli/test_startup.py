@@ -1,0 +1,48 @@
+"""What only reads and prints starts fast: it never loads the GPU stack."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GPU_STACK = {"torch", "transformers", "accelerate", "scipy", "math_verify", "wandb"}
+COMPOSE = {"hydra", "omegaconf"}
+FILES = {"pandas", "matplotlib"}
+
+PROBE = """
+import json, sys
+sys.argv = ["tipx", *sys.argv[1:]]
+try:
+    if len(sys.argv) > 2 and sys.argv[1] == "import":
+        __import__(sys.argv[2])
+    else:
+        from tipx.cli import main
+        main()
+except SystemExit:
+    pass
+print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})), file=sys.stderr)
+"""
+
+
+def loaded(folder: Path, *args: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *args], cwd=folder, capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("args", ["--help", "train --help", "eval --help", "nonsense"])
+def test_help_loads_nothing_heavy(args: str, tmp_path: Path) -> None:
+    assert not loaded(tmp_path, *args.split()) & (GPU_STACK | COMPOSE | FILES)
+
+
+@pytest.mark.parametrize("args", ["list", "show", "show selector=nope"])
+def test_what_composes_loads_no_gpu_stack(args: str, tmp_path: Path) -> None:
+    assert not loaded(tmp_path, *args.split()) & GPU_STACK
+
+
+@pytest.mark.parametrize("args", ["runs", "import tipx.tables", "import tipx.plots"])
+def test_what_reads_runs_loads_neither_torch_nor_hydra(args: str, tmp_path: Path) -> None:
+    assert not loaded(tmp_path, *args.split()) & (GPU_STACK | COMPOSE)

@@ -1,0 +1,297 @@
+"""Models that fit are accepted; all others are refused at start-up, in one line that says what to type."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForCausalLM as Auto
+from transformers import (
+    CohereConfig,
+    Gemma2Config,
+    GPT2Config,
+    GraniteConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
+
+from tests.conftest import save_model
+from tipx.errors import ModelError
+from tipx.models import ModelSource, Pair, Template, body, check_head, lm_head
+from tipx.tiny.tokenizer import build_tokenizer, vocabulary
+
+CPU = torch.device("cpu")
+PLAIN = Template(chat=False, instruction="", thinking=None)
+V = len(vocabulary())
+SMALL: dict[str, Any] = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def source(path: Path | str, **more: Any) -> ModelSource:
+    return ModelSource(**{"path": str(path), "revision": None, "dtype": "float32", "attn": None, **more})
+
+
+def pair(teacher: Path, student: Path) -> Pair:
+    return Pair(teacher=source(teacher), student=source(student), template=PLAIN)
+
+
+def tiny(config: PreTrainedConfig) -> PreTrainedModel:
+    torch.manual_seed(0)
+    model: PreTrainedModel = Auto.from_config(config).eval()
+    with torch.no_grad():
+        for value in model.parameters():
+            value.mul_(8.0 if value.dim() > 1 else 1.0)  # logits far enough from 0 for a cap to show
+    return model
+
+
+@pytest.fixture
+def broken(pair_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the student, to be broken."""
+    return Path(shutil.copytree(pair_dir / "student", tmp_path / "broken"))
+
+
+# --- pairs that fit, and pairs that do not ---------------------------------------------------------------------------
+
+
+def test_a_pair_of_one_family_fits(pair_dir: Path) -> None:
+    both = pair(pair_dir / "teacher", pair_dir / "student")
+    loaded = both.load(CPU, both.load_tokenizer())
+    assert loaded.rows == V
+    assert not loaded.student.training
+    assert not any(p.requires_grad for p in loaded.teacher.parameters())
+    assert all(p.requires_grad for p in loaded.student.parameters())
+
+
+def test_heads_are_compared_on_their_common_rows(tmp_path: Path) -> None:
+    both = pair(save_model(tmp_path / "a", 1, vocab=V + 9), save_model(tmp_path / "b", 2, vocab=V + 3))
+    loaded = both.load(CPU, both.load_tokenizer())
+    assert loaded.rows == V + 3
+    assert lm_head(loaded.teacher, loaded.rows).weight_VD.shape == (V + 3, 16)
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_a_head_smaller_than_the_vocabulary_is_refused(role: str, pair_dir: Path, tmp_path: Path) -> None:
+    small = save_model(tmp_path / "small", 1, vocab=V - 2)
+    both = replace(pair(pair_dir / "teacher", pair_dir / "student"), **{role: source(small)})
+    message = f"model.{role}: the LM head has {V - 2} rows but the tokenizer has {V} tokens: the vocabulary does not"
+    with pytest.raises(ModelError, match=message):
+        both.load(CPU, both.load_tokenizer())
+
+
+def test_tokenizers_that_disagree_on_an_id_are_refused_with_the_token(pair_dir: Path, broken: Path) -> None:
+    # "tom" and "ann" change places.
+    text = (broken / "tokenizer.json").read_text()
+    ids = vocabulary()
+    for old, new in (("tom", "?1"), ("ann", "tom"), ("?1", "ann")):
+        text = text.replace(f'"{old}":', f'"{new}":')
+    (broken / "tokenizer.json").write_text(text)
+    first = min(("tom", "ann"), key=ids.__getitem__)
+    other = {"tom": "ann", "ann": "tom"}[first]
+    with pytest.raises(ModelError) as caught:
+        pair(broken, pair_dir / "student").load_tokenizer()
+    assert str(caught.value) == (
+        f"model: teacher and student must share one tokenizer, but {first!r} has id {ids[first]} in the student's and "
+        f"{ids[other]} in the teacher's; take a pair of one family: `tipx list models`"
+    )
+
+
+def test_a_token_that_one_lacks_is_refused(pair_dir: Path, broken: Path) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens(["<think>"])
+    tokenizer.save_pretrained(broken)
+    with pytest.raises(ModelError, match=f"'<think>' has id {V} in the student's and None in the teacher's"):
+        pair(pair_dir / "teacher", broken).load_tokenizer()
+
+
+def test_one_vocabulary_split_differently_is_refused(pair_dir: Path, broken: Path) -> None:
+    # The same words, but numbers are not split into digits: "42" is unknown.
+    whole = Tokenizer(models.WordLevel(vocabulary(), unk_token="<unk>"))
+    whole.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=whole, eos_token="<eos>", pad_token="<pad>").save_pretrained(broken)
+    with pytest.raises(ModelError, match="one vocabulary but split text differently; take a pair of one family"):
+        pair(pair_dir / "teacher", broken).load_tokenizer()
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    message = (
+        f"model.teacher.path: no such folder: '{tmp_path}/none'; give a folder .*: model.teacher.path=/models/none"
+    )
+    for attempt in (source(tmp_path / "none").load_tokenizer, lambda role: source(tmp_path / "none").load(role, CPU)):
+        with pytest.raises(ModelError, match=message):
+            attempt("teacher")
+
+
+def test_a_hub_id_without_a_hub_says_how_to_get_it() -> None:
+    with pytest.raises(ModelError) as caught:
+        source("Qwen/Qwen3-0.6B").load("student", CPU)
+    assert str(caught.value) == (
+        "model.student.path: cannot load 'Qwen/Qwen3-0.6B': it is no local folder, it is not in the hub's cache, and "
+        "the hub cannot be reached or does not have it; fetch it where there is network (`hf download "
+        "Qwen/Qwen3-0.6B`), or give a folder that holds it: model.student.path=/models/Qwen3-0.6B"
+    )
+
+
+def cut(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def unknown(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "no-such-type"}))
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda f: (f / "config.json").write_text("{}"), "Unrecognized model"),
+        (cut, "file not fully covered"),
+        (unknown, "model type `no-such-type`"),
+        (lambda f: (f / "config.json").write_text("{"), "not a valid JSON"),
+        (lambda f: (f / "model.safetensors").unlink(), "no file named model.safetensors"),
+    ],
+    ids=["no type", "cut weights", "unknown type", "cut config", "no weights"],
+)
+def test_a_folder_that_holds_no_model(harm: Callable[[Path], object], said: str, broken: Path) -> None:
+    harm(broken)
+    with pytest.raises(ModelError) as caught:
+        source(broken).load("student", CPU)
+    text = str(caught.value)
+    assert text.startswith(f"model.student.path: '{broken}' holds no loadable model or tokenizer (")
+    assert said in text
+    assert text.endswith("); give a folder that holds it: model.student.path=/models/broken")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("shape", [None, (3, 16)])
+def test_weights_are_never_made_up(shape: tuple[int, int] | None, broken: Path) -> None:
+    name = "model.layers.0.self_attn.q_proj.weight"
+    weights = load_file(broken / "model.safetensors")
+    del weights[name]
+    save_file(weights | ({name: torch.zeros(shape)} if shape else {}), broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=f"lacks 1 weights of a Qwen3ForCausalLM, or has them in .* e.g. {name}; give"):
+        source(broken).load("student", CPU)
+
+
+def test_a_folder_without_a_tokenizer(broken: Path) -> None:
+    for path in broken.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelError, match=r"knows no words; put its files \(tokenizer.json, tokenizer_config.json\)"):
+        source(broken).load_tokenizer("student")
+
+
+def test_a_tokenizer_without_an_end_of_sequence(broken: Path) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(broken)
+    with pytest.raises(ModelError, match=r"model.student.path: the tokenizer of .* has no end-of-sequence token"):
+        source(broken).load_tokenizer("student")
+
+
+def test_an_attention_that_is_not_to_be_had_is_named(broken: Path) -> None:
+    for attn in ("flash_attention_2", "no_such_one"):
+        with pytest.raises(ModelError, match=rf"model\.student\.attn={attn}: .*model\.student\.attn=null"):
+            source(broken, attn=attn).load("student", CPU)
+
+
+def test_dtype_and_attention_are_those_asked_for(pair_dir: Path) -> None:
+    model = source(pair_dir / "student", dtype="bfloat16", attn="eager").load("student", CPU)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert model.config._attn_implementation == "eager"
+
+
+def test_a_checkpoint_takes_the_place_of_the_student_s_weights(pair_dir: Path, tmp_path: Path) -> None:
+    both = pair(pair_dir / "teacher", pair_dir / "student")
+    saved = save_model(tmp_path / "000002", seed=9)
+    loaded = both.load(CPU, both.load_tokenizer(), student_from=saved)
+    found = loaded.student.state_dict()["model.embed_tokens.weight"]
+    assert torch.equal(found, load_file(saved / "model.safetensors")["model.embed_tokens.weight"])
+
+
+# --- architectures ---------------------------------------------------------------------------------------------------
+
+
+HEADLESS = {key: value for key, value in SMALL.items() if key != "head_dim"}
+KNOWN = {
+    "llama": LlamaConfig(**SMALL, tie_word_embeddings=False),
+    "llama, tied": LlamaConfig(**SMALL, tie_word_embeddings=True),
+    "qwen2": Qwen2Config(**SMALL, tie_word_embeddings=True),
+    "gpt2": GPT2Config(vocab_size=40, n_positions=32, n_embd=16, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=2),
+    "gemma2, capped": Gemma2Config(**SMALL, final_logit_softcapping=1.0, query_pre_attn_scalar=8),
+    "cohere, scaled": CohereConfig(**HEADLESS, logit_scale=0.25),
+    "granite, divided": GraniteConfig(**HEADLESS, logits_scaling=4.0),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_hidden_states_and_head_give_the_model_s_own_distribution(name: str) -> None:
+    model = tiny(KNOWN[name])
+    check_head("student", model)
+    ids = torch.tensor([[3, 1, 4, 1, 5]])
+    with torch.no_grad():
+        hidden_ND = body(model)(input_ids=ids).last_hidden_state[0]
+        expected_NV = model(input_ids=ids).logits[0].log_softmax(-1)
+    torch.testing.assert_close(lm_head(model).log_probs(hidden_ND), expected_NV, atol=1e-5, rtol=1e-5)
+    assert expected_NV.std() > 0.1
+
+
+class Doubles(LlamaForCausalLM):
+    """Does to its logits what no known setting says."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        out = super().forward(*args, **kwargs)
+        out.logits = out.logits * 2
+        return out
+
+
+def test_logits_that_are_not_the_head_s_own_are_refused() -> None:
+    model = Doubles(LlamaConfig(**SMALL))
+    with torch.no_grad():
+        model.lm_head.weight.mul_(8)
+    with pytest.raises(ModelError, match=r"model\.teacher: Doubles changes its logits after the LM head .* is refused"):
+        check_head("teacher", model)
+
+
+# --- templates -------------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_template_is_the_question_and_its_instruction(pair_dir: Path) -> None:
+    tokenizer = source(pair_dir / "student").load_tokenizer("student")
+    ids = vocabulary()
+    template = replace(PLAIN, instruction=" how many ?")
+    assert template.encode(tokenizer, "tom has 14") == [ids[w] for w in ("tom", "has", "1", "4", "how", "many", "?")]
+
+
+@pytest.mark.parametrize(("thinking", "end"), [(None, ["a", ":"]), (True, ["a", ":"]), (False, ["a", ":", "."])])
+def test_a_chat_template_ends_where_the_answer_begins(thinking: bool | None, end: list[str], pair_dir: Path) -> None:
+    tokenizer = source(pair_dir / "student").load_tokenizer("student")
+    tokenizer.chat_template = (
+        "{% for m in messages %}q : {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}a :"
+        "{% if enable_thinking is defined and not enable_thinking %} .{% endif %}{% endif %}"
+    )
+    template = Template(chat=True, instruction=" how many ?", thinking=thinking)
+    expected = ["q", ":", "tom", "has", "1", "4", "how", "many", "?", *end]
+    assert template.encode(tokenizer, "tom has 14") == [vocabulary()[word] for word in expected]
