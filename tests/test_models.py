@@ -1,6 +1,7 @@
 """Models that fit are accepted; all others are refused at start-up, in one line that says what to type."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -100,8 +101,7 @@ def test_a_head_smaller_than_the_vocabulary_is_refused(role: str, pair_dir: Path
 
 def test_tokenizers_that_disagree_on_an_id_are_refused_with_the_token(pair_dir: Path, broken: Path) -> None:
     # "tom" and "ann" change places.
-    text = (broken / "tokenizer.json").read_text()
-    ids = vocabulary()
+    ids, text = vocabulary(), (broken / "tokenizer.json").read_text()
     for old, new in (("tom", "?1"), ("ann", "tom"), ("?1", "ann")):
         text = text.replace(f'"{old}":', f'"{new}":')
     (broken / "tokenizer.json").write_text(text)
@@ -154,11 +154,6 @@ def test_a_hub_id_without_a_hub_says_how_to_get_it() -> None:
     )
 
 
-def cut(folder: Path) -> None:
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-
-
 def unknown(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "no-such-type"}))
@@ -168,7 +163,7 @@ def unknown(folder: Path) -> None:
     ("harm", "said"),
     [
         (lambda f: (f / "config.json").write_text("{}"), "Unrecognized model"),
-        (cut, "file not fully covered"),
+        (lambda f: os.truncate(f / "model.safetensors", 9000), "file not fully covered"),
         (unknown, "model type `no-such-type`"),
         (lambda f: (f / "config.json").write_text("{"), "not a valid JSON"),
         (lambda f: (f / "model.safetensors").unlink(), "no file named model.safetensors"),
@@ -272,6 +267,14 @@ def test_logits_that_are_not_the_head_s_own_are_refused() -> None:
     with torch.no_grad():
         model.lm_head.weight.mul_(8)
     with pytest.raises(ModelError, match=r"model\.teacher: Doubles changes its logits after the LM head .* is refused"):
+        check_head("teacher", model)
+
+
+def test_a_model_that_computes_no_numbers_is_refused() -> None:
+    model = tiny(LlamaConfig(**SMALL))
+    with torch.no_grad():
+        model.model.norm.weight[3] = float("nan")
+    with pytest.raises(ModelError, match=r"logits that are not numbers; .* do not fit model\.teacher\.dtype=float32"):
         check_head("teacher", model)
 
 

@@ -212,6 +212,11 @@ def check_head(role: str, model: PreTrainedModel) -> None:
     ids = torch.tensor([[1, 2, 3, 4]], device=model.device)
     hidden_ND = body(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
     expected_NV = model(input_ids=ids).logits[0].float().log_softmax(-1)
+    if expected_NV.isnan().any():
+        raise ModelError(
+            f"model.{role}: {type(model).__name__} gives logits that are not numbers; its weights are damaged, or do "
+            f"not fit model.{role}.dtype={str(model.dtype).removeprefix('torch.')}"
+        )
     if not torch.allclose(lm_head(model).log_probs(hidden_ND), expected_NV, atol=1e-2, rtol=1e-2):
         raise ModelError(
             f"model.{role}: {type(model).__name__} changes its logits after the LM head in a way tipx does not know; "

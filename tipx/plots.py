@@ -51,7 +51,8 @@ def draw_accuracy(axes: Any, frame: pd.DataFrame) -> None:
     for column in [c for c in frame.columns if c.startswith("eval/") and c.endswith("/mean")]:
         name = column.split("/")[1]
         seen = frame[column].dropna()
-        errors = frame.get(f"eval/{name}/mean_se", pd.Series(dtype=float)).reindex(seen.index)
+        # One problem has no standard error: None in the file, NaN to matplotlib.
+        errors = frame.get(f"eval/{name}/mean_se", pd.Series(dtype=float)).reindex(seen.index).astype(float)
         axes.errorbar(seen.index, seen, yerr=errors, color=BLUE, marker="o", ms=4, capsize=2, label=f"{name}, sampled")
         greedy = frame.get(f"eval/{name}/greedy", pd.Series(dtype=float)).dropna()
         if len(greedy):
@@ -68,14 +69,16 @@ def draw_divergence(axes: Any, frame: pd.DataFrame) -> None:
         "select/div_all": ("all", BLUE),
         "select/div_dropped": ("dropped", GREY),
     }
-    for column, (label, colour) in lines.items():
-        if column in frame:
-            values = frame[column].dropna()
-            axes.plot(values.index, values, color=colour, alpha=0.25, lw=0.8)
-            axes.plot(values.index, values.rolling(10, min_periods=1).mean(), color=colour, label=label)
-    if axes.has_data():
-        axes.set_yscale("log")
+    there = [column for column in lines if column in frame]
+    for column in there:
+        label, colour = lines[column]
+        values = frame[column].dropna()
+        axes.plot(values.index, values, color=colour, alpha=0.25, lw=0.8)
+        axes.plot(values.index, values.rolling(10, min_periods=1).mean(), color=colour, label=label)
+    if there:
         axes.legend(loc="upper right")
+    if (frame[there] > 0).any(axis=None):
+        axes.set_yscale("log")
 
 
 def draw_quadrants(axes: Any, frame: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """Scoring and updating the student: the two phases of a step that touch a model's weights."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -102,7 +103,10 @@ class Trainer:
         else:
             self.bad_steps += 1
         self.optimizer.zero_grad()
-        self.schedule.step()
+        with warnings.catch_warnings():
+            # torch takes a first step that is skipped for a mistake in the order of calls.
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            self.schedule.step()
         return Update(loss, norm, lr, applied, self.bad_steps)
 
     def save(self, folder: Path) -> None:

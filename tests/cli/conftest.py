@@ -3,7 +3,7 @@
 import contextlib
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +34,7 @@ def call(folder: Path, *args: str) -> Done:
         try:
             main()
         except SystemExit as stop:
-            assert isinstance(stop.code, int)
-            code = stop.code
+            code = int(stop.code or 0)
     return Done(code, out.getvalue(), err.getvalue())
 
 
@@ -46,7 +45,7 @@ def tipx(tmp_path: Path) -> Tipx:
 
 
 @pytest.fixture(scope="session")
-def trained(pair_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[str], Done]]:
+def trained(pair_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], Done]:
     """A folder with a finished run of 4 steps under `runs/`, its overrides, and what the command printed.
 
     Shared: read it, or copy it before something is written.
@@ -71,4 +70,4 @@ def trained(pair_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     ]
     done = call(folder, "train", *overrides)
     assert done.code == 0, done.err
-    yield folder, overrides, done
+    return folder, overrides, done

@@ -6,7 +6,7 @@ import pytest
 
 from tipx.config import inherit, load, resolved
 
-LENT = {
+LENT: dict[str, Any] = {
     "eval": {"sampling": {"temperature": 0.6, "max_new_tokens": 8192}},
     "template": {"chat": True, "instruction": "Box it.", "thinking": None},
 }

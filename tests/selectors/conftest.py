@@ -1,11 +1,13 @@
 """Selectors as a user would get them (composed and built from `conf/`), and small steps to apply them to."""
 
-import os
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 
 import pytest
 import torch
+from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from torch import Tensor
 
@@ -14,8 +16,16 @@ from tipx.noise import Noise
 from tipx.selectors import Selector
 from tipx.types import TokenStats
 
-set_hypothesis_home_dir(os.devnull)  # no cache is left behind: where nothing can be written, Hypothesis goes without
 GARBAGE = 7.5  # what the statistics of padding hold: it must not matter
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis draws the same examples each time, and leaves no cache behind."""
+    settings.register_profile("laws", max_examples=25, derandomize=True, database=None, deadline=None)
+    settings.load_profile("laws")
+    home = tempfile.mkdtemp(prefix="hypothesis-")
+    set_hypothesis_home_dir(home)
+    config.add_cleanup(lambda: shutil.rmtree(home))
 
 
 @cache

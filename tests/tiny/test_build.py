@@ -19,7 +19,7 @@ PAIR = Path(tipx.tiny.__file__).parent / "pair"
 SMALL = Recipe(hidden=16, layers=1, batch=4, steps=4, decay=0.5)
 SMALL_PAIR = {
     "teacher": SMALL,
-    "student": replace(SMALL, average=0.5, stop=Stop(accuracy=0.0, every=2, problems=4)),
+    "student": replace(SMALL, stop=Stop(accuracy=0.0, every=2, problems=4)),
 }
 
 

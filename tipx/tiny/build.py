@@ -83,8 +83,7 @@ RECIPES: Mapping[str, Recipe] = {
         batch=64,
         steps=800,
         decay=0.95,
-        average=0.8,
-        stop=Stop(accuracy=0.26, every=10, problems=512),
+        stop=Stop(accuracy=0.26, every=20, problems=512),
         bounds=(0.22, 0.32),
     ),
 }

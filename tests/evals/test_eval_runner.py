@@ -1,0 +1,259 @@
+"""Sampling, grading and summing up: nothing is dropped, nothing is done twice, and errors are over problems.
+
+By hand: three problems of four answers each, of which 3, 0 and 1 are right.
+
+    mean     (0.75 + 0 + 0.25) / 3 = 1/3
+    error    deviations 5/12, -4/12, -1/12; sample variance (25 + 16 + 1) / 144 / 2 = 42/288; sqrt(42/288 / 3) = 0.2205
+    pass@2   1 - C(1,2)/C(4,2) = 1;  0;  1 - C(3,2)/C(4,2) = 1/2   -> 1/2
+    pass@4   1, 0, 1                                               -> 2/3
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tipx.errors import DataError
+from tipx.evals import Evaluation
+from tipx.evals.arithmetic import Arithmetic
+from tipx.evals.runner import Sample, Subject, answers, evaluate, folder_name, run_all
+from tipx.grading import OUTCOMES, Grader
+from tipx.models import ModelSource, Template
+from tipx.rollout.collect import collect
+from tipx.rollout.hf import HFRollouts
+from tipx.statistics import mean_and_error, pass_at_k
+from tipx.tiny.task import held_out
+from tipx.types import Prompt, Rollout
+from tipx.world import Hardware, World
+
+PLAIN = Template(chat=False, instruction="", thinking=None)
+SAMPLING = HFRollouts(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=6, batch_size=64)
+HOW = Evaluation(n=4, greedy=True, limit=None, sampling=SAMPLING)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A benchmark of the test's own."""
+
+    problems: tuple[Prompt, ...]
+    name: str = "small"
+
+    def load(self) -> list[Prompt]:
+        return list(self.problems)
+
+
+THREE = Bench(tuple(Prompt(f"p{i}", f"tom has {gold} .", gold) for i, gold in enumerate(("14", "7", "99"))))
+
+
+@pytest.fixture(scope="module")
+def subject(pair_dir: Path) -> Subject:
+    source = ModelSource(path=str(pair_dir / "student"), revision=None, dtype="float32", attn=None)
+    return Subject(source.load("student", torch.device("cpu")), source.load_tokenizer("student"), PLAIN)
+
+
+@pytest.fixture
+def world() -> World:
+    return Hardware(device="cpu", micro_batch=1, threads=1).start("no")
+
+
+@pytest.fixture
+def says(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], None]:
+    """Answer number `row` is the text of that number; one that does not end in a blank ends its sequence."""
+
+    def script(texts: Sequence[str]) -> None:
+        def call(_: HFRollouts, model: Any, tokenizer: Any, prompts: Any, rows: Sequence[int], *_noise: Any) -> Rollout:
+            ids = [tokenizer(texts[row])["input_ids"] for row in rows]
+            ended = [
+                i if texts[row].endswith(" ") else [*i, tokenizer.eos_token_id]
+                for row, i in zip(rows, ids, strict=True)
+            ]
+            return collect(prompts, ended, [tokenizer.eos_token_id], model.device)
+
+        monkeypatch.setattr(HFRollouts, "__call__", call)
+
+    return script
+
+
+def box(answer: int) -> str:
+    return f"so \\boxed{{ {answer} }}"
+
+
+BY_HAND = [
+    *(box(14), box(14), "now " + box(14), box(15)),  # a right answer counts wherever the box stands
+    *(box(14), "so", "now now ", "7"),  # wrong, no box, cut short, and right but not boxed
+    *("so ", box(99) + " ", box(9), "\\boxed{"),  # cut, cut after a right box, wrong, box not closed
+    *(box(14), box(8), "so "),  # greedy
+]
+
+
+def saved(out: Path) -> tuple[dict[str, Any], list[Sample]]:
+    return json.loads((out / "result.json").read_text()), [
+        json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()
+    ]
+
+
+def test_by_hand(subject: Subject, world: World, tmp_path: Path, says: Callable[[Sequence[str]], None]) -> None:
+    says(BY_HAND)
+    result = evaluate(subject, THREE, HOW, 0, tmp_path / "out", world)
+    assert result["outcomes"] == {"correct": 4, "wrong": 3, "no_answer": 3, "truncated": 2, "grader_error": 0}
+    assert result["mean"] == pytest.approx(1 / 3)
+    assert result["mean_se"] == pytest.approx(math.sqrt(42 / 288 / 3))
+    assert result["pass_at"] == pytest.approx({"1": 1 / 3, "2": 1 / 2, "4": 2 / 3})
+    assert result["clipped_ratio"] == 3 / 12
+    # Greedy: 1, 0, 0; sample variance 1/3; sqrt(1/3 / 3) = 1/3.
+    assert result["greedy_outcomes"] == {"correct": 1, "wrong": 1, "no_answer": 0, "truncated": 1, "grader_error": 0}
+    assert (result["greedy"], result["greedy_se"]) == pytest.approx((1 / 3, 1 / 3))
+    assert (result["benchmark"], result["problems"], result["n"], result["partial"]) == ("small", 3, 4, False)
+
+
+def test_result_and_samples_tell_the_same(subject: Subject, world: World, tmp_path: Path) -> None:
+    result = evaluate(subject, THREE, HOW, 0, tmp_path / "out", world)
+    written, samples = saved(tmp_path / "out")
+    assert written == result
+    assert [(s["mode"], s["id"], s["sample"]) for s in samples] == [
+        *[("sample", f"p{p}", i) for p in range(3) for i in range(4)],
+        *[("greedy", f"p{p}", 0) for p in range(3)],
+    ]
+    drawn = [s for s in samples if s["mode"] == "sample"]
+    assert {o: sum(s["outcome"] == o for s in drawn) for o in OUTCOMES} == result["outcomes"]
+    assert sum(result["outcomes"].values()) == 12
+    assert sum(result["greedy_outcomes"].values()) == 3
+    right = [sum(s["value"] for s in drawn if s["id"] == f"p{p}") for p in range(3)]
+    assert (result["mean"], result["mean_se"]) == mean_and_error([c / 4 for c in right])
+    assert result["pass_at"]["2"] == mean_and_error([pass_at_k(4, int(c), 2) for c in right])[0]
+    for s in samples:
+        assert 1 <= s["length"] <= 6
+        # A random student never boxes: an answer that was cut is truncated, one that ended has no answer.
+        assert s["outcome"] == {"length": "truncated", "eos": "no_answer"}[s["stop"]]
+    assert result["first_prompt"] == "tom has 14 ."
+
+
+def test_an_existing_result_is_returned_as_it_is(
+    subject: Subject, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = evaluate(subject, THREE, HOW, 0, tmp_path / "out", world)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    monkeypatch.setattr(HFRollouts, "__call__", lambda *_: pytest.fail("sampled again"))
+    assert evaluate(subject, THREE, HOW, 0, tmp_path / "out", world) == result
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_an_evaluation_that_was_cut_short_is_done_again(
+    subject: Subject, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tipx.evals.runner.write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(subject, THREE, HOW, 0, tmp_path / "out", world)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["samples.jsonl"]
+    result = evaluate(subject, THREE, HOW, 0, tmp_path / "out", world)
+    assert saved(tmp_path / "out")[0] == result
+
+
+@pytest.mark.parametrize(("limit", "partial"), [(2, True), (3, False), (5, False), (None, False)])
+def test_a_part_of_the_problems_is_marked(
+    limit: int | None, partial: bool, subject: Subject, world: World, tmp_path: Path
+) -> None:
+    how = replace(HOW, limit=limit, n=2, greedy=False)
+    ticks: list[int] = []
+    result = evaluate(subject, THREE, how, 0, tmp_path / "out", world, ticks.append)
+    count = min(limit or 3, 3)
+    assert (result["problems"], result["partial"]) == (count, partial)
+    assert {s["id"] for s in saved(tmp_path / "out")[1]} == {f"p{i}" for i in range(count)}
+    assert sum(ticks) == answers(THREE, how) == 2 * count
+    assert "greedy" not in result
+
+
+def test_one_problem_has_no_standard_error(subject: Subject, world: World, tmp_path: Path) -> None:
+    result = evaluate(subject, THREE, replace(HOW, limit=1), 0, tmp_path / "out", world)
+    assert result["mean_se"] is None
+    assert result["greedy_se"] is None
+
+
+def test_no_problems_are_no_accuracy(subject: Subject, world: World, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="benchmark=small: holds no problems; expected at least one"):
+        evaluate(subject, Bench(()), HOW, 0, tmp_path / "out", world)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_answer_that_the_grader_cannot_judge_is_counted(
+    subject: Subject,
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    says: Callable[[Sequence[str]], None],
+) -> None:
+    monkeypatch.setattr(Grader, "same", lambda *_: None)
+    says([box(4)] * 2)
+    half = Bench((Prompt("a", "tom has 1 .", "1/2"),))
+    result = evaluate(subject, half, replace(HOW, n=1), 0, tmp_path / "out", world)
+    assert result["outcomes"]["grader_error"] == result["greedy_outcomes"]["grader_error"] == 1
+    assert result["mean"] == 0
+
+
+def test_batches_and_processes_change_nothing(subject: Subject, world: World) -> None:
+    whole = run_all(subject, THREE.problems, HOW, 3, world, None)
+    for size in (1, 5):
+        how = replace(HOW, sampling=replace(SAMPLING, batch_size=size))
+        assert run_all(subject, THREE.problems, how, 3, world, None) == whole
+    # Two processes: what one has gathered, then what both have.
+    gathered: list[Any] = []
+
+    class Half:
+        size = 2
+
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        def gather_list(self, local: list[Any]) -> list[Any]:
+            gathered.extend(local)
+            return list(gathered)
+
+    first = run_all(subject, THREE.problems, HOW, 3, Half(0), None)  # type: ignore[arg-type]
+    assert 0 < len(first) < len(whole)
+    assert run_all(subject, THREE.problems, HOW, 3, Half(1), None) == whole  # type: ignore[arg-type]
+
+
+def test_seeds_draw_other_samples_and_the_same_greedy_answers(subject: Subject, world: World) -> None:
+    one, two = (run_all(subject, THREE.problems, HOW, seed, world, None) for seed in (1, 2))
+    assert [s["response"] for s in one[:12]] != [s["response"] for s in two[:12]]
+    assert one[12:] == two[12:]
+
+
+def test_other_settings_never_share_a_folder() -> None:
+    base = folder_name(THREE, HOW, 0, PLAIN)
+    others = [
+        folder_name(THREE, replace(HOW, n=2), 0, PLAIN),
+        folder_name(THREE, replace(HOW, greedy=False), 0, PLAIN),
+        folder_name(THREE, replace(HOW, limit=2), 0, PLAIN),
+        folder_name(THREE, replace(HOW, sampling=replace(SAMPLING, temperature=0.5)), 0, PLAIN),
+        folder_name(THREE, replace(HOW, sampling=replace(SAMPLING, max_new_tokens=7)), 0, PLAIN),
+        folder_name(THREE, HOW, 1, PLAIN),
+        folder_name(THREE, HOW, 0, replace(PLAIN, instruction="!")),
+    ]
+    assert len({base, *others}) == 1 + len(others)
+    assert base.startswith("small-")
+    assert folder_name(THREE, replace(HOW, sampling=replace(SAMPLING, batch_size=1)), 0, PLAIN) == base
+
+
+def test_the_embedded_benchmark_s_own_solutions_are_all_right(
+    subject: Subject, world: World, tmp_path: Path, says: Callable[[Sequence[str]], None]
+) -> None:
+    benchmark = Arithmetic(name="arithmetic", size=512)
+    says([p.solution for p in held_out()])
+    result = evaluate(subject, benchmark, replace(HOW, n=1, greedy=False), 0, tmp_path / "out", world)
+    assert (result["problems"], result["mean"], result["outcomes"]["correct"]) == (512, 1.0, 512)
+    assert len({p.id for p in benchmark.load()}) == 512
+
+
+def test_the_embedded_benchmark_has_as_many_problems_as_it_says() -> None:
+    with pytest.raises(DataError, match=r"benchmark\.size: expected 500 problems, the embedded set has 512"):
+        Arithmetic(name="arithmetic", size=500).load()

@@ -1,0 +1,157 @@
+"""The house: imports point down only, and a few things are done in one place only. All is read from the source."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tipx
+
+# From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
+LAYERS = (
+    {"spec", "errors", "types", "noise"},
+    {"selectors", "divergences", "grading", "statistics", "hub", "files", "progress"},
+    {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run"},
+    {"data", "models"},
+    {"evals"},
+    {"experiment"},
+    {"trainer"},
+    {"session"},
+    {"distill"},
+    {"config"},
+    {"tables", "plots", "showing"},
+    {"jobs"},
+    {"cli"},
+    {"__main__"},
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+ROOT = Path(tipx.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# Who may touch a disk, and why.
+WRITERS = {
+    "files.py": "whole or not there",
+    "run.py": "the run directory",
+    "evals/runner.py": "results, in a folder it is given",
+    "tiny/build.py": "the embedded pair, in a folder it is given",
+    "trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
+    "meter.py": "/proc/self/clear_refs, to reset the memory peak",
+}
+# Who may catch anything at all, and why; it must raise again what it does not know.
+CATCHERS = {"files.py": "a full disk has a class of its own in each of four libraries"}
+WRITES = {
+    "write_text",
+    "write_bytes",
+    "write_json",
+    "write_folder",
+    "append_text",
+    "mkdir",
+    "touch",
+    "unlink",
+    "rmtree",
+}
+WRITES |= {
+    "savefig",
+    "save_pretrained",
+    "save_file",
+    "rename",
+    "rmdir",
+    "makedirs",
+    "copytree",
+    "copyfile",
+    "symlink_to",
+}
+WRITES |= {"to_csv", "to_json", "to_parquet", "NamedTemporaryFile", "mkdtemp", "TemporaryDirectory"}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every imported module or name, dotted; also those inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the layer"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def top(dotted: str) -> str:
+    """`selectors` of `tipx.selectors.topk.TopK`."""
+    return dotted.split(".")[1]
+
+
+def writes(tree: ast.AST) -> Iterator[str]:
+    """Calls that change a disk."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        last = called.rsplit(".", 1)[-1]
+        modes = [a.value for a in [*node.args, *(k.value for k in node.keywords)] if isinstance(a, ast.Constant)]
+        opens = last in ("open", "fdopen") and any(isinstance(m, str) and set(m) & set("wax+") for m in modes)
+        if last in WRITES or opens or called in ("torch.save", "json.dump", "yaml.dump", "os.replace", "shutil.move"):
+            yield called
+
+
+@pytest.fixture(scope="module", params=FILES, ids=name)
+def source(request: pytest.FixtureRequest) -> tuple[str, ast.Module]:
+    path: Path = request.param
+    return name(path), ast.parse(path.read_text())
+
+
+def test_every_module_has_a_layer_and_every_layer_its_modules() -> None:
+    assert sum(len(names) for names in LAYERS) == len(LEVEL), "a module is in two layers"
+    there = {Path(name(path)).parts[0].removesuffix(".py") for path in FILES} - {"__init__"}
+    assert LEVEL.keys() == there
+
+
+def test_imports_point_down(source: tuple[str, ast.Module]) -> None:
+    file, tree = source
+    here = Path(file).parts[0].removesuffix(".py")
+    used = {top(dotted) for dotted in imports(tree) if dotted.startswith("tipx.")}
+    if here == "__init__":
+        assert not used
+    for other in used - {here}:
+        assert LEVEL[other] < LEVEL[here], f"{here} imports {other}, which is not below it"
+
+
+def test_one_place_for_each_foreign_thing(source: tuple[str, ast.Module]) -> None:
+    file, tree = source
+    packages = {dotted.split(".")[0] for dotted in imports(tree)}
+    if not file.startswith("config/"):
+        assert not packages & {"hydra", "omegaconf"}
+    if not file.startswith("cli/"):
+        assert not packages & {"typer", "click"}
+    if file != "loggers.py":
+        assert "wandb" not in packages
+    if file in ("tables.py", "plots.py", "run.py", "files.py", "statistics.py", "grading.py"):
+        assert not packages & {"torch", "transformers", "hydra", "omegaconf"}
+
+
+def test_only_a_few_modules_write(source: tuple[str, ast.Module]) -> None:
+    file, tree = source
+    found = sorted(writes(tree))
+    assert bool(found) == (file in WRITERS), found
+
+
+def test_no_bug_is_swallowed(source: tuple[str, ast.Module]) -> None:
+    file, tree = source
+    for node in [n for n in ast.walk(tree) if isinstance(n, ast.ExceptHandler)]:
+        if re.search(r"\b(Base)?Exception\b", ast.unparse(node.type or ast.Name("BaseException"))):
+            assert file in CATCHERS, f"line {node.lineno} catches bugs too"
+            assert any(isinstance(part, ast.Raise) and part.exc is None for part in ast.walk(node))
+
+
+def test_no_device_by_name_no_lazy_annotations_no_globals(source: tuple[str, ast.Module]) -> None:
+    _, tree = source
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    # accelerate says where things are: .to(device).
+    assert not [call for call in calls if isinstance(call, ast.Attribute) and call.attr == "cuda"]
+    # They turn off the checks of dataclasses and shapes.
+    assert "__future__.annotations" not in set(imports(tree))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Global)]
