@@ -39,21 +39,21 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
     if run.finished and not fresh:
         return run, False
     quiet_libraries()
-    world = exp.hardware.start(exp.loop.precision)
-    world.share(exp.loop.sequences)
-    if not world.is_main:
-        world.barrier()
-        distill(Session(exp, run, world, Quiet(), Silence()))
-        return run, True
-    with run.lock(), Screen(exp.loop.steps) as screen:
-        Run.create(run.path, tree, provenance(world.size, str(world.device)), fresh=fresh)
-        world.barrier()
-        sink = exp.logger.open(run.path, tree)
-        try:
-            distill(Session(exp, run, world, screen, sink))
-        finally:
-            sink.finish()
-            run.discard_if_empty()
+    with exp.hardware.start(exp.loop.precision).together() as world:
+        world.share(exp.loop.sequences)
+        if not world.is_main:
+            world.barrier()
+            distill(Session(exp, run, world, Quiet(), Silence()))
+            return run, True
+        with run.lock(), Screen(exp.loop.steps) as screen:
+            Run.create(run.path, tree, provenance(world.size, str(world.device)), fresh=fresh)
+            world.barrier()
+            sink = exp.logger.open(run.path, tree)
+            try:
+                distill(Session(exp, run, world, screen, sink))
+            finally:
+                sink.finish()
+                run.discard_if_empty()
     return run, True
 
 
@@ -119,13 +119,13 @@ def model_name(target: str) -> str:
 def measure(job: EvalJob, place: str, dtype: str, out: Path) -> Row:
     """Load and evaluate; an existing result is returned as it is."""
     quiet_libraries()
-    world = job.hardware.start("no")
     source = ModelSource(path=place, revision=None, dtype=dtype, attn=None)  # type: ignore[arg-type]
     tokenizer = source.load_tokenizer("student")
-    subject = Subject(source.load("student", world.device), tokenizer, job.template)
     total = answers(job.benchmark, job.eval)
-    with Screen(total) if world.is_main else Quiet() as screen:
-        return evaluate(subject, job.benchmark, job.eval, job.seed, out, world, screen.phase("answers", total))
+    with job.hardware.start("no").together() as world:
+        subject = Subject(source.load("student", world.device), tokenizer, job.template)
+        with Screen(total) if world.is_main else Quiet() as screen:
+            return evaluate(subject, job.benchmark, job.eval, job.seed, out, world, screen.phase("answers", total))
 
 
 def provenance(processes: int, device: str) -> dict[str, Any]:

@@ -55,7 +55,8 @@ class Screen:
         self.bars.stop()
 
     def say(self, message: str) -> None:
-        self.console.print(message, markup=False, highlight=False)
+        # Not folded: a path or a command in it is to be copied.
+        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def step(self, row: Row) -> None:
         """One line of metrics has been written."""

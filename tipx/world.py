@@ -1,14 +1,15 @@
 """Processes and devices, through accelerate. One process is the plain case of many."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from tipx.errors import ConfigError
+from tipx.errors import ConfigError, Interrupted
 from tipx.spec import Auto, Count, spec
 
 T = TypeVar("T")
@@ -41,6 +42,19 @@ class World:
         self.rank: int = accelerator.process_index
         self.size: int = accelerator.num_processes
         self.is_main: bool = accelerator.is_main_process
+
+    @contextmanager
+    def together(self) -> Iterator[Self]:
+        """Parts from the other processes at the ends that all of them reach: without, leaving may abort the process.
+
+        Not where one fails alone: it would wait for others that wait for it. Whoever started them ends those.
+        """
+        try:
+            yield self
+        except (ConfigError, Interrupted):
+            self.accelerator.end_training()
+            raise
+        self.accelerator.end_training()
 
     def share(self, total: int) -> range:
         """This process's rows of `total`, contiguous; raises ConfigError when they do not divide evenly."""
