@@ -1,16 +1,16 @@
-"""A run that was killed, stopped, damaged or short of disk ends exactly as one that never was: same bytes, same lines."""
+"""A run that was killed, stopped, damaged or short of disk ends as one that never was: same bytes, same lines."""
 
 import json
 import os
 import random
 import resource
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,96 @@ from tipx.run import Run, lasting
 STEPS = 36
 WITHIN_S = 240
 Ask = Callable[..., tuple[int, str, str]]
+
+# Each line on stdin is an order for one process, forked from here, where what takes seconds to import is imported; it
+# does what `python -m tipx` does. `at` ends it by SIGKILL before its so many-th operation on a file of the run. Answers
+# are its id and, in the end, its exit code.
+WARM = """
+import json, os, runpy, signal, sys
+import tipx.cli.report, tipx.jobs
+
+OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.listdir", "os.scandir", "shutil.rmtree"}
+
+def kill_at(left, folder):
+    def hook(event, args):
+        nonlocal left
+        if event in OPERATIONS and str(args[0]).startswith(folder):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+
+for line in sys.stdin:
+    order = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        with open(order["log"], "w") as log:
+            for stream in (1, 2):
+                os.dup2(log.fileno(), stream)
+        if order["at"]:
+            kill_at(order["at"], order["folder"])
+        sys.argv = ["tipx", "train", *order["args"]]
+        runpy.run_module("tipx", run_name="__main__", alter_sys=True)
+        sys.exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def environment() -> dict[str, str]:
+    here = str(Path(__file__).parent.parent)
+    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": here}
+
+
+class Runner:
+    """Starts `tipx train` in a process of its own, one at a time."""
+
+    def __init__(self) -> None:
+        self.server = subprocess.Popen(
+            [sys.executable, "-c", WARM], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.log = Path()
+        self.pid = 0
+
+    def start(self, args: list[str], folder: Path, at: int = 0) -> None:
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        self.log = folder / "log"
+        order = {"args": args, "log": str(self.log), "folder": str(folder / "solo"), "at": at}
+        self.server.stdin.write(json.dumps(order).encode() + b"\n")
+        self.server.stdin.flush()
+        self.pid = int(self.server.stdout.readline())
+
+    def ended(self, within_s: float = 0) -> bool:
+        return bool(select.select([self.server.stdout], [], [], within_s)[0])
+
+    def code(self) -> int:
+        """Wait for its end."""
+        assert self.server.stdout is not None
+        assert self.ended(WITHIN_S), self.log.read_text()
+        return int(self.server.stdout.readline())
+
+    def until(self, true: Callable[[], object]) -> bool:
+        """Wait for something in the run directory; False if the process ends before."""
+        ends = time.monotonic() + WITHIN_S
+        while not true():
+            if self.ended():
+                return False
+            assert time.monotonic() < ends, self.log.read_text()
+            time.sleep(0.0005)
+        return True
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    one = Runner()
+    yield one
+    if one.pid and not one.ended():
+        one.signal(signal.SIGKILL)
+    one.server.communicate(timeout=WITHIN_S)
 
 
 @pytest.fixture(scope="module")
@@ -104,36 +194,9 @@ def same(run: Run, whole: Run) -> None:
     assert not [path for path in run.path.rglob("*") if path.name.endswith(".tmp")]
 
 
-def the_run(folder: Path) -> Run | None:
-    return next((Run(path) for path in folder.glob("solo/*")), None)
-
-
-@contextmanager
-def started(args: list[str], log: Path, preexec: Callable[[], None] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A real `python -m tipx train`, its stderr in `log`."""
-    env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
-    command = [sys.executable, "-m", "tipx", "train", *args]
-    with (
-        log.open("w") as stderr,
-        subprocess.Popen(
-            command, env=env, stdout=subprocess.DEVNULL, stderr=stderr, text=True, preexec_fn=preexec
-        ) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def until(true: Callable[[], object], process: subprocess.Popen[str]) -> bool:
-    """Wait for something in the run directory; False if the process ends before."""
-    ends = time.monotonic() + WITHIN_S
-    while not true():
-        if process.poll() is not None:
-            return False
-        assert time.monotonic() < ends
-        time.sleep(0.0005)
-    return True
+def the_run(folder: Path) -> Run:
+    """The one below `folder`, which may be about to be made."""
+    return Run(next(folder.glob("solo/*"), folder / "none"))
 
 
 # --- killed ----------------------------------------------------------------------------------------------------------
@@ -142,45 +205,110 @@ def until(true: Callable[[], object], process: subprocess.Popen[str]) -> bool:
 def moments(folder: Path, draw: random.Random) -> Iterator[tuple[str, Callable[[], object]]]:
     """What to wait for before each kill, told by the run directory as the next start finds it."""
 
-    def lines() -> int:
-        run = the_run(folder)
-        return len(run.rows()) if run else 0
-
-    def steps_from_now(count: int) -> Callable[[], object]:
-        run = the_run(folder)
-        last = run.checkpoints()[-1][0] if run and run.checkpoints() else 0
-        # The resumed process first rewinds to the checkpoint, then adds lines: 0 to `last`, and `count` more.
-        rewound: list[bool] = []
+    def more_lines(count: int) -> Callable[[], object]:
+        """The resumed process first rewinds to its checkpoint, line 0 to `last`, and then adds lines."""
+        last = max((step for step, _ in the_run(folder).checkpoints()), default=-1)
+        rewound: list[int] = []
 
         def reached() -> bool:
-            now = lines()
-            rewound.extend([True] * (now <= 1 + last))
-            return bool(rewound) and now >= 1 + last + count
+            lines = len(the_run(folder).rows())
+            rewound.extend([lines] * (lines <= last + 1))
+            return bool(rewound) and lines >= last + 1 + count
 
         return reached
 
-    yield "before the first checkpoint", lambda: lines() >= 2
+    yield "before the first checkpoint", more_lines(2)
     yield "writing a checkpoint", lambda: any(folder.glob("solo/*/checkpoints/.*.tmp/*"))
-    yield "starting", lambda: len(the_run(folder).provenance()["starts"]) >= 3  # type: ignore[union-attr]
-    for _ in range(3):
-        yield "training", steps_from_now(draw.randint(1, 6))
-    yield "writing a checkpoint", lambda: any(folder.glob("solo/*/checkpoints/.*.tmp/model.safetensors"))
+    starts = len(the_run(folder).provenance()["starts"])
+    yield "starting", lambda: len(the_run(folder).provenance()["starts"]) > starts
+    for _ in range(4):
+        yield "training", more_lines(draw.randint(1, 6))
+    yield "writing a checkpoint", lambda: any(folder.glob("solo/*/checkpoints/.*.tmp/trainer.pt"))
     yield "evaluating", lambda: any(folder.glob("solo/*/evals/0000[1-3]*/*/samples.jsonl"))
 
 
-def test_killed_again_and_again(here: list[str], whole: Run, tmp_path: Path) -> None:
+def test_killed_again_and_again(here: list[str], whole: Run, runner: Runner, tmp_path: Path) -> None:
     kills: list[str] = []
     for phase, moment in moments(tmp_path, random.Random(7)):
-        with started(here, tmp_path / "log") as process:
-            if not until(moment, process):
-                break
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        kills.append(phase)
-    print(kills)
-    with started(here, tmp_path / "log") as process:
-        assert process.wait(WITHIN_S) == 0, (tmp_path / "log").read_text()
-    run = the_run(tmp_path)
-    assert run is not None
-    same(run, whole)
+        runner.start(here, tmp_path)
+        if runner.until(moment):
+            runner.signal(signal.SIGKILL)
+        if runner.code() == -signal.SIGKILL:
+            kills.append(phase)
+    runner.start(here, tmp_path)
+    assert runner.code() == 0, runner.log.read_text()
+    same(the_run(tmp_path), whole)
     assert len(kills) >= 6
+
+
+def test_killed_at_operations_on_its_files(here: list[str], whole: Run, runner: Runner, tmp_path: Path) -> None:
+    # A start that resumes needs some 25 operations before its first step, and a checkpoint some 20 more.
+    kills, draw = 0, random.Random(11)
+    for _ in range(10):
+        runner.start(here, tmp_path, at=draw.randint(1, 90))
+        kills += runner.code() == -signal.SIGKILL
+    runner.start(here, tmp_path)
+    assert runner.code() == 0, runner.log.read_text()
+    same(the_run(tmp_path), whole)
+    assert kills >= 6
+
+
+def test_a_cold_process_killed_before_its_first_checkpoint(
+    here: list[str], whole: Run, ask: Ask, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tipx", "train", *here],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        ends = time.monotonic() + WITHIN_S
+        while not the_run(tmp_path).rows() and time.monotonic() < ends:
+            time.sleep(0.0005)
+        process.kill()
+    assert not the_run(tmp_path).finished
+    assert ask()[0] == 0
+    same(the_run(tmp_path), whole)
+
+
+# --- asked to stop, asked again, asked twice at once -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_saves_and_says_how_to_go_on(
+    number: int, here: list[str], whole: Run, runner: Runner, ask: Ask, tmp_path: Path
+) -> None:
+    runner.start(here, tmp_path)
+    assert runner.until(lambda: len(the_run(tmp_path).rows()) >= 5), runner.log.read_text()
+    runner.signal(number)
+    assert runner.code() == 130
+    run = the_run(tmp_path)
+    last = run.rows()[-1]["step"]
+    assert run.checkpoints()[-1][0] == last
+    assert (
+        f"error: stopped after step {last}, saved in {run.path}; the same command continues" in runner.log.read_text()
+    )
+    assert "Traceback" not in runner.log.read_text()
+    code, _, err = ask()
+    assert code == 0
+    assert f"resuming after step {last} of {STEPS}" in err
+    same(run, whole)
+
+
+@pytest.mark.parametrize("fresh", [[], ["--fresh"]])
+def test_a_second_process_leaves_the_first_alone(
+    fresh: list[str], here: list[str], whole: Run, runner: Runner, ask: Ask, tmp_path: Path
+) -> None:
+    runner.start(here, tmp_path)
+    assert runner.until(lambda: len(the_run(tmp_path).rows()) >= 2), runner.log.read_text()
+    runner.signal(signal.SIGSTOP)
+    try:
+        code, out, err = ask(*fresh)
+    finally:
+        runner.signal(signal.SIGCONT)
+    path = the_run(tmp_path).path
+    assert (code, out) == (2, "")
+    assert err == f"error: {path} is being written by another process; wait for it or stop it\n"
+    assert runner.code() == 0
+    assert len(the_run(tmp_path).provenance()["starts"]) == 1
+    same(the_run(tmp_path), whole)

@@ -48,7 +48,7 @@ def table(tree: dict[str, Any], origins: dict[str, str], title: str) -> Table:
         out.add_column(name, overflow="fold")  # nothing is cut off, however narrow the terminal
     for key in leaves(tree):
         source = next((origins[k] for k in upwards(key) if k in origins), "")
-        style = "bold" if source == "command line" else None
+        style = "bold" if "command line" in source else None
         out.add_row(key, str(at(tree, key)).replace("[", r"\["), source, style=style)
     return out
 

@@ -14,7 +14,7 @@ CASES = [
     # A recipe sets a few values over the files it builds on.
     (["model=qwen3"], "optim.lr", "conf/model/qwen3.yaml"),
     (["model=qwen3"], "optim.warmup_steps", "conf/optim/adamw_paper.yaml"),
-    (["model=qwen3"], "optim.betas", "conf/optim/adamw.yaml"),
+    (["model=qwen3"], "optim.eps", "conf/optim/adamw.yaml"),
     (["model=qwen3"], "loop.rollouts", "conf/loop/paper.yaml"),
     (["model=qwen3"], "loop.denominator", "conf/loop/standard.yaml"),
     (["model=qwen3"], "model.teacher.dtype", "conf/model/qwen3.yaml"),
@@ -30,6 +30,9 @@ CASES = [
         "selector.score.of._target_",
         "conf/selector/score/entropy.yaml",
     ),
+    ([], "selector.pick.ratio", "= ratio (conf/train.yaml)"),
+    (["ratio=0.1"], "selector.pick.ratio", "= ratio (command line)"),
+    ([], "selector.score.norm", "= norm"),
     (["optim.lr=1"], "optim.lr", "command line"),
     (["optim.lr=1"], "optim.clip", "conf/optim/adamw.yaml"),
     (["model=qwen3", "optim.lr=1"], "optim.lr", "command line"),

@@ -1,5 +1,6 @@
 """Which file, or which override, gave a value."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,12 +8,15 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from tipx.config.compose import conf_dir, hydra, search_path
-from tipx.config.trees import leaves
+from tipx.config.compose import conf_dir, hydra, load, search_path
+from tipx.config.trees import at, leaves
 
 
 def origins(overrides: Sequence[str], name: str = "train", config_dir: Path | None = None) -> dict[str, str]:
-    """For every dotted key: the YAML file that set it last, or "command line". `overrides` must compose."""
+    """For every dotted key: the YAML file that set it last, or "command line". `overrides` must compose.
+
+    A value that is another's, as `${ratio}`, reads "= ratio (command line)".
+    """
     folders = {conf_dir(): "conf"} | ({config_dir: str(config_dir)} if config_dir else {})
     found: dict[str, str] = {}
     with hydra():
@@ -33,4 +37,11 @@ def origins(overrides: Sequence[str], name: str = "train", config_dir: Path | No
         if override.key_or_group not in groups:
             key = override.key_or_group
             found = {k: v for k, v in found.items() if not k.startswith(f"{key}.")} | {key: "command line"}
-    return found
+    raw = OmegaConf.to_container(load(overrides, name, config_dir), resolve=False)
+    others = {key: re.fullmatch(r"\$\{([\w.]+)\}", str(at(raw, key))) for key in found}
+    came = {
+        key: f"= {other[1]}" + (f" ({found[other[1]]})" if other[1] in found else "")
+        for key, other in others.items()
+        if other
+    }
+    return found | came
