@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/tipx train selector=soft_or ratio=0.2 group=demo
+	$(BIN)/tipx train selector=q3_only ratio=0.2 group=demo
 	$(BIN)/tipx runs
 
 test: setup

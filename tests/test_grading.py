@@ -21,6 +21,12 @@ def judge() -> Iterator[Grader]:
         yield one
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine must not turn an answer into a grader error."""
+    monkeypatch.setattr(grading, "DEADLINE_S", 200.0)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -69,9 +75,9 @@ def test_last_boxed_is_its_definition() -> None:
 
 def test_a_response_that_repeats_itself_is_read_once() -> None:
     # 100,000 boxes that never close: in time quadratic in them this would take hours.
-    start = time.perf_counter()
+    start = time.process_time()
     assert last_boxed("\\boxed{7} " + BOX * 100_000) == "7"
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 10
 
 
 RIGHT = [
@@ -89,6 +95,7 @@ RIGHT = [
     ("\\{1,2\\}", "\\{2,1\\}"),
     ("x+1", "1+x"),
     ("3", "3\\text{ cm}"),
+    ("0 \\le x \\le 1", "[0,1]"),  # not the other way round: the gold answer comes first
     ("\\foo ??", "\\foo ??"),  # the same text needs no mathematics
 ]
 WRONG = [
@@ -100,6 +107,7 @@ WRONG = [
     ("5", "\\text{five}"),
     ("(1,2)", "(2,1)"),
     ("x+1", "x-1"),
+    ("[0,1]", "0 \\le x \\le 1"),
     ("5", "\\int"),
     ("5", "??"),
 ]
@@ -139,14 +147,14 @@ def test_integers_need_no_worker() -> None:
         assert one._pool is None
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_an_answer_that_hangs_is_cut_off_and_the_next_is_graded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grading, "DEADLINE_S", 2.0)
     with grader() as one:
         start = time.perf_counter()
         assert one.grade(boxed("9^{9^{9^9}}"), "5", truncated=False) == Grade(0.0, "9^{9^{9^9}}", "grader_error")
         assert time.perf_counter() - start > 1.9
-        monkeypatch.setattr(grading, "DEADLINE_S", 60.0)
+        monkeypatch.setattr(grading, "DEADLINE_S", 100.0)
         assert one.grade(boxed("0.5"), "\\frac12", truncated=False).outcome == "correct"
 
 

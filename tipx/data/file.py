@@ -65,8 +65,8 @@ class FilePrompts:
             return reader(self.path)
         except (OSError, ImportError) as error:
             raise DataError(
-                f"data.path: cannot read {self.path!r} ({type(error).__name__}: {error}); fetch the file where there is "
-                "network and give its place: data.path=/data/prompts.parquet"
+                f"data.path: cannot read {self.path!r} ({type(error).__name__}: {error}); fetch the file where "
+                "there is network and give its place: data.path=/data/prompts.parquet"
             ) from error
         except ValueError as error:
             if Path(self.path).is_file() and Path(self.path).stat().st_size == 0:
