@@ -1,14 +1,11 @@
-"""The LM-head engine against plain full logits, in float64; it never makes a tensor of (tokens x vocabulary)."""
+"""The LM-head engine against plain full logits, in float64; its tiles and memory are in `test_vocab_tiles`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergence
 from tipx.types import STATISTICS
@@ -246,61 +243,6 @@ def test_bf16_loss_reaches_bf16_weights() -> None:
     torch.testing.assert_close(loss.double(), plain, rtol=0.03, atol=0.03)
     (expected_VD,) = torch.autograd.grad(plain, [exact.head.weight_VD])
     torch.testing.assert_close(grad_VD.double(), expected_VD, rtol=0.05, atol=0.05)
-
-
-class Largest(TorchDispatchMode):
-    """Notes the number of elements of the largest tensor that any operation gives, backward included."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numel = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for value in out if isinstance(out, tuple | list) else [out]:
-            if isinstance(value, Tensor):
-                self.numel = max(self.numel, value.numel())
-        return out
-
-
-def test_no_tensor_of_tokens_by_vocabulary() -> None:
-    # 64 x 97 would be 6208. A tile is 4 x 97 = 388; the head and its gradient 97 x 5 = 485; 64 hidden states 320.
-    w = world(n=64, v=97)
-    for leaf in (w.student.states_ND, w.student.head.weight_VD):
-        leaf.requires_grad_()
-    with Largest() as seen:
-        engine(4).loss(w.student, w.teacher, w.weights_N, ReverseKL()).backward()
-    assert seen.numel == 97 * D_S
-    with Largest() as seen:
-        engine(4).stats(w.student, w.teacher, w.tokens_N, STATISTICS, ReverseKL())
-    assert seen.numel == 97 * D_S  # the head, transposed; the largest new tensor is a tile
-    with Largest() as seen:
-        engine(6).loss(w.student, w.teacher, w.weights_N, ReverseKL()).backward()
-    assert seen.numel == 6 * 97
-
-
-def test_tiles_are_not_kept_for_the_backward_pass() -> None:
-    # Without recomputation the log-probabilities of all tiles, 64 x 97 and more, would stay alive until then.
-    w = world(n=64, v=97)
-    w.student.states_ND.requires_grad_()
-    kept: list[int] = []
-    with saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
-        loss = engine(4).loss(w.student, w.teacher, w.weights_N, ReverseKL())
-    assert sum(kept) < 64 * 97
-    loss.backward()
-    assert w.student.states_ND.grad is not None
-
-
-def test_auto_fills_the_budget() -> None:
-    # 1 MiB / (4 bytes * 6 tensors * 100 rows) = 436.9 columns; at least one, however many the rows.
-    cpu = torch.device("cpu")
-    rows, columns = Vocab(chunk=100, budget_mib=1).tiles(250, 1000, cpu)
-    assert rows == [slice(0, 100), slice(100, 200), slice(200, 250)]
-    assert columns == [slice(0, 436), slice(436, 872), slice(872, 1000)]
-    assert len(Vocab(chunk=10**6, budget_mib=1).tiles(10**6, 3, cpu)[1]) == 3
-    rows, columns = engine("auto").tiles(1000, 10**5, cpu)
-    assert (rows[0].stop, columns[0].stop) == (128, 2730)  # 8 MiB / (4 * 6 * 128)
-    assert engine(5).tiles(0, 1000, cpu)[0] == []
 
 
 def test_scaled_and_soft_capped_heads_equal_full_logits() -> None:

@@ -156,7 +156,7 @@ def test_show_of_overrides(tipx: Callable[..., Any]) -> None:
     assert "ratio 0.1 command line" in rows
     assert "optim.lr 1e-06 conf/model/qwen3.yaml" in rows
     assert "selector.score.divergence forward_kl conf/selector/score/q3.yaml" in rows
-    assert "selector.pick.ratio 0.1 conf/selector/pick/_budget.yaml" in rows
+    assert "selector.pick.ratio 0.1 = ratio (command line)" in rows
     assert squeezed(tipx("show").out)[0] == "tipx train"
 
 

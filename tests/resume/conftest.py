@@ -1,0 +1,204 @@
+"""A run of 36 short steps, the whole of it to compare with, and ways to start it so that it can be ended.
+
+It has a checkpoint each third step, an evaluation each twelfth, and samples each fifth.
+"""
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tipx import jobs
+from tipx.cli import main
+from tipx.run import Run, lasting
+
+STEPS = 36
+WITHIN_S = 400
+Ask = Callable[..., tuple[int, str, str]]
+
+# Each line on stdin is an order for one process, forked from here, where what takes seconds to import is imported; it
+# does what `python -m tipx` does. `at` ends it by SIGKILL before its so many-th operation on a file of the run; no file
+# it writes may be longer than `limit`. Answers are its id and, in the end, its exit code.
+WARM = """
+import json, os, resource, runpy, signal, sys
+import tipx.cli.report, tipx.jobs
+
+OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.listdir", "os.scandir", "shutil.rmtree"}
+
+def kill_at(left, folder):
+    def hook(event, args):
+        nonlocal left
+        if event in OPERATIONS and str(args[0]).startswith(folder):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+
+for line in sys.stdin:
+    order = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        with open(order["log"], "w") as log:
+            for stream in (1, 2):
+                os.dup2(log.fileno(), stream)
+        if order["at"]:
+            kill_at(order["at"], order["folder"])
+        if order["limit"]:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], resource.RLIM_INFINITY))
+        sys.argv = ["tipx", "train", *order["args"]]
+        runpy.run_module("tipx", run_name="__main__", alter_sys=True)
+        sys.exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def environment() -> dict[str, str]:
+    here = str(Path(__file__).parents[2])
+    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": here}
+
+
+class Runner:
+    """Starts `tipx train` in a process of its own, one at a time."""
+
+    def __init__(self) -> None:
+        pipe = subprocess.PIPE
+        self.server = subprocess.Popen(
+            [sys.executable, "-c", WARM], env=environment(), stdin=pipe, stdout=pipe, bufsize=0
+        )
+        self.log, self.pid = Path(), 0
+
+    def start(self, args: list[str], folder: Path, at: int = 0, limit: int = 0) -> None:
+        self.log = folder / "log"
+        order = {"args": args, "log": str(self.log), "folder": str(folder / "solo"), "at": at, "limit": limit}
+        assert self.server.stdin is not None
+        self.server.stdin.write(json.dumps(order).encode() + b"\n")
+        self.pid = self._answer()
+
+    def _answer(self) -> int:
+        assert self.server.stdout is not None
+        return int(self.server.stdout.readline())
+
+    def ended(self, within_s: float = 0) -> bool:
+        return bool(select.select([self.server.stdout], [], [], within_s)[0])
+
+    def code(self) -> int:
+        """Wait for its end."""
+        assert self.ended(WITHIN_S), self.log.read_text()
+        self.pid = 0
+        return self._answer()
+
+    def until(self, true: Callable[[], object]) -> bool:
+        """Wait for something in the run directory; False if the process ends before."""
+        ends = time.monotonic() + WITHIN_S
+        while not true():
+            if self.ended():
+                return False
+            assert time.monotonic() < ends, self.log.read_text()
+            time.sleep(0.001)
+        return True
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def close(self) -> None:
+        if self.pid:
+            self.signal(signal.SIGKILL)
+        self.server.communicate()
+
+
+@pytest.fixture(scope="session")
+def runner() -> Iterator[Runner]:
+    one = Runner()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="session")
+def args(pair_dir: Path) -> list[str]:
+    return [
+        *(f"model.{role}.path={pair_dir / role}" for role in ("teacher", "student")),
+        *("hardware.device=cpu", "data.size=32", f"loop.steps={STEPS}", "loop.prompts=4", "rollout.max_new_tokens=8"),
+        *("loop.save_every=3", "loop.sample_every=5", "loop.sample_count=2", "loop.eval_every=12"),
+        *("eval.limit=4", "eval.n=2", "eval.sampling.max_new_tokens=8", "optim.lr=1e-2"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def whole(args: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run that nothing happened to, with all its checkpoints; to be read only."""
+    place = tmp_path_factory.mktemp("whole")
+    return jobs.train([*args, f"runs_dir={place}", "loop.keep_checkpoints=100"], fresh=False, config_dir=None)[0]
+
+
+@pytest.fixture
+def here(args: list[str], tmp_path: Path) -> list[str]:
+    """The same run below `tmp_path`: places and the number of checkpoints are no part of what a run is."""
+    return [*args, f"runs_dir={tmp_path}"]
+
+
+@pytest.fixture
+def ask(here: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """`tipx train` in this process: exit code, stdout and stderr."""
+
+    def call(*more: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tipx", "train", *more, *here])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def as_of(whole: Run, step: int, folder: Path) -> Run:
+    """A copy of the whole run as a kill would have left it, its newest checkpoint that of `step`."""
+    run = Run(Path(shutil.copytree(whole.path, folder / "solo" / whole.path.name)))
+    (run.path / "summary.json").unlink()
+    for other, path in run.checkpoints():
+        if other > step:
+            shutil.rmtree(path)
+    return run
+
+
+def the_run(folder: Path) -> Run:
+    """The one below `folder`, which may be about to be made."""
+    return Run(next(folder.glob("solo/*"), folder / "none"))
+
+
+def outcome(run: Run) -> dict[str, Any]:
+    """All that a run leaves, but for times: lines, results, samples, and the last checkpoint byte by byte."""
+    summary = run.summary()
+    left: dict[str, Any] = {
+        "summary": summary | {"last": lasting(summary["last"])},
+        "rows": [lasting(row) for row in run.rows()],
+        "newest": [step for step, _ in run.checkpoints()[-2:]],
+    }
+    places = [*run.path.glob("evals/**/*"), *run.path.glob("rollouts/*"), *run.checkpoint("last")[1].iterdir()]
+    for path in sorted(path for path in places if path.is_file()):
+        left[str(path.relative_to(run.path))] = path.read_bytes()
+        if path.name == "result.json":
+            kept = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("seconds", "tokens_per_s")}
+            left[str(path.relative_to(run.path))] = kept
+    return left
+
+
+def same(run: Run, whole: Run) -> None:
+    """Both runs left the same, and this one nothing half-written."""
+    found, expected = outcome(run), outcome(whole)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert value == expected[name], name
+    assert not [path for path in run.path.rglob("*") if path.name.endswith(".tmp")]

@@ -1,0 +1,198 @@
+"""Tiles in both axes: every size gives the same numbers, and nothing of (tokens x vocabulary) is made or kept."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import tipx.vocab
+from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergence
+from tipx.types import STATISTICS
+from tipx.vocab import Head, Hidden, Vocab
+
+V, D = 13, 5
+DIVERGENCES = pytest.mark.parametrize(
+    "divergence", [ReverseKL(), ForwardKL(), GeneralisedJSD(beta=0.3)], ids=["rkl", "fkl", "jsd"]
+)
+# Rows x columns of a tile, for 7 tokens of 13 entries.
+SIZES = pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 4), (7, 5), (2, 12), (7, 1), (100, 100)])
+
+
+@pytest.fixture
+def tiled(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], Vocab]:
+    """An engine with tiles of exactly so many rows and columns, narrower than its smallest budget makes them."""
+
+    def of(rows: int, columns: int) -> Vocab:
+        def tiles(_self: Vocab, n: int, size: int, _device: torch.device) -> tuple[list[slice], list[slice]]:
+            return tipx.vocab.cut(n, rows), tipx.vocab.cut(size, columns)
+
+        monkeypatch.setattr(Vocab, "tiles", tiles)
+        return Vocab(chunk=1, budget_mib=1)
+
+    return of
+
+
+def draw(seed: int, *size: int) -> Tensor:
+    return torch.randn(*size, generator=torch.manual_seed(seed), dtype=torch.float64)
+
+
+def pair(n: int = 7, v: int = V) -> tuple[Hidden, Hidden]:
+    """Student and teacher; the student's head has a bias."""
+    return Hidden(draw(1, n, D), Head(draw(2, v, D), draw(3, v))), Hidden(draw(4, n, D), Head(draw(5, v, D)))
+
+
+def from_logits(student_NV: Tensor, teacher_NV: Tensor) -> tuple[Hidden, Hidden]:
+    """Hidden states are unit vectors, so that the head's columns are the logits of each token; -inf is in the bias."""
+    out = []
+    for logits_NV in (student_NV, teacher_NV):
+        masked_V = (logits_NV == -torch.inf).all(0)
+        bias_V = torch.zeros(logits_NV.shape[1], dtype=torch.float64).masked_fill(masked_V, -torch.inf)
+        head = Head(logits_NV.masked_fill(masked_V, 0.0).T.clone(), bias_V)
+        out.append(Hidden(torch.eye(len(logits_NV), dtype=torch.float64), head))
+    return out[0], out[1]
+
+
+def log_probs(hidden: Hidden) -> Tensor:
+    head = hidden.head
+    logits_NV = hidden.states_ND @ head.weight_VD.T
+    return (logits_NV if head.bias_V is None else logits_NV + head.bias_V).log_softmax(-1)
+
+
+def hard_cases() -> dict[str, tuple[Tensor, Tensor]]:
+    """Logits whose running maxima move from tile to tile, or that are ruled out for both models in whole tiles."""
+    rising = torch.linspace(-1e4, 1e4, V, dtype=torch.float64).expand(4, V) + draw(6, 4, V)
+    first, last = draw(7, 4, V), draw(8, 4, V)
+    first[:, :5], last[:, -5:] = -torch.inf, -torch.inf
+    one_sided = draw(9, 4, V)
+    one_sided[:, :5] = -torch.inf
+    return {
+        "both rise": (rising, rising + draw(10, 4, V)),
+        "they cross": (rising, -rising),
+        "both fall": (-rising, -rising + draw(11, 4, V)),
+        "first tile masked": (first, first + draw(12, 4, V)),
+        "last tile masked": (last, last + draw(13, 4, V)),
+        "one hot": (1e3 * torch.eye(4, V, dtype=torch.float64), 1e3 * torch.eye(4, V, dtype=torch.float64).flip(1)),
+        "masked for the student": (one_sided, draw(14, 4, V)),
+        "masked for the teacher": (draw(14, 4, V), one_sided),
+    }
+
+
+INFINITE = {("masked for the student", "ForwardKL"), ("masked for the teacher", "ReverseKL")}
+
+
+@DIVERGENCES
+@SIZES
+def test_every_tiling_gives_the_same(
+    rows: int, columns: int, divergence: TokenDivergence, tiled: Callable[[int, int], Vocab]
+) -> None:
+    (student, teacher), tokens_N = pair(), torch.arange(7)
+    engine, weights_N = tiled(rows, columns), torch.linspace(0.1, 2.0, 7, dtype=torch.float64)
+    s_NV, t_NV = log_probs(student), log_probs(teacher)
+    expected = {
+        "student_entropy": -(s_NV.exp() * s_NV).sum(-1),
+        "teacher_entropy": -(t_NV.exp() * t_NV).sum(-1),
+        "reverse_kl": ReverseKL()(s_NV, t_NV),
+        "forward_kl": ForwardKL()(s_NV, t_NV),
+        "jsd": GeneralisedJSD(beta=0.5)(s_NV, t_NV),
+        "student_logprob": s_NV[tokens_N, tokens_N],
+        "teacher_logprob": t_NV[tokens_N, tokens_N],
+        "loss": divergence(s_NV, t_NV),
+    }
+    scores = engine.stats(student, teacher, tokens_N, STATISTICS, divergence)
+    for name, value_N in scores.values.items():
+        torch.testing.assert_close(value_N, expected[name], rtol=1e-10, atol=1e-12, msg=name)
+
+    leaves = [student.states_ND, student.head.weight_VD, student.head.bias_V]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    plain = (weights_N * divergence(log_probs(student), t_NV)).sum()
+    wanted = torch.autograd.grad(plain, leaves)
+    for known in (None, scores.known):  # from scratch, and from what scoring left
+        loss = engine.loss(student, teacher, weights_N, divergence, known)
+        torch.testing.assert_close(loss, plain, rtol=1e-12, atol=0)
+        for got, want in zip(torch.autograd.grad(loss, leaves), wanted, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
+
+
+@DIVERGENCES
+@pytest.mark.parametrize("case", hard_cases())
+@pytest.mark.parametrize("columns", [1, 4, 5, V])
+def test_hard_logits_in_every_tiling(
+    columns: int, case: str, divergence: TokenDivergence, tiled: Callable[[int, int], Vocab]
+) -> None:
+    if (case, type(divergence).__name__) in INFINITE:
+        return  # the value itself is infinite
+    (student, teacher), engine = from_logits(*hard_cases()[case]), tiled(3, columns)
+    leaf_VD = student.head.weight_VD.requires_grad_()
+    weights_N = torch.tensor([0.5, 1.0, 2.0, 0.1], dtype=torch.float64)
+    plain = (weights_N * divergence(log_probs(student), log_probs(teacher))).sum()
+    loss = engine.loss(student, teacher, weights_N, divergence)
+    torch.testing.assert_close(loss, plain)
+    (got_VD,), (want_VD,) = torch.autograd.grad(loss, [leaf_VD]), torch.autograd.grad(plain, [leaf_VD])
+    assert got_VD.isfinite().all()
+    torch.testing.assert_close(got_VD, want_VD)
+    names = frozenset({"student_entropy", "teacher_entropy", "loss", "jsd"})
+    for name, value_N in engine.stats(student, teacher, torch.full((4,), 6), names, divergence).values.items():
+        assert value_N.isfinite().all(), name
+        assert (value_N >= -1e-9).all(), name
+
+
+class Largest(TorchDispatchMode):
+    """Notes the number of elements of the largest tensor that any operation gives, backward included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(value, Tensor):
+                self.numel = max(self.numel, value.numel())
+        return out
+
+
+@DIVERGENCES
+@pytest.mark.parametrize(("rows", "columns"), [(4, 97), (6, 97), (64, 3), (16, 40)])
+def test_no_tensor_of_tokens_by_vocabulary(
+    rows: int, columns: int, divergence: TokenDivergence, tiled: Callable[[int, int], Vocab]
+) -> None:
+    # 64 x 97 would be 6208. Allowed: a tile, the head and its gradient (97 x 5 = 485), the hidden states (64 x 5 = 320).
+    (student, teacher), engine = pair(64, 97), tiled(rows, columns)
+    for leaf in (student.states_ND, student.head.weight_VD):
+        leaf.requires_grad_()
+    with Largest() as seen:
+        engine.stats(student, teacher, torch.arange(64), STATISTICS, divergence)
+    assert seen.numel <= max(rows * columns, 97 * D)
+    with Largest() as seen:
+        engine.loss(student, teacher, torch.ones(64, dtype=torch.float64), divergence).backward()
+    assert seen.numel == max(rows * columns, 97 * D)
+
+
+@DIVERGENCES
+def test_tiles_are_not_kept_for_the_backward_pass(divergence: TokenDivergence) -> None:
+    # Without recomputation the log-probabilities of all tiles, 64 x 97 and more, would stay alive until then.
+    student, teacher = pair(64, 97)
+    student.states_ND.requires_grad_()
+    kept: list[int] = []
+    with saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+        loss = Vocab(chunk=4, budget_mib=1).loss(student, teacher, torch.ones(64, dtype=torch.float64), divergence)
+    assert 0 < sum(kept) <= 64 * D + 97 * D + 97  # hidden states and head
+    loss.backward()
+    assert student.states_ND.grad is not None
+
+
+def test_auto_fills_the_budget() -> None:
+    # 1 MiB / (4 bytes * 6 tensors * 100 rows) = 436.9 columns; at least one, however many the rows.
+    cpu = torch.device("cpu")
+    rows, columns = Vocab(chunk=100, budget_mib=1).tiles(250, 1000, cpu)
+    assert rows == [slice(0, 100), slice(100, 200), slice(200, 250)]
+    assert columns == [slice(0, 436), slice(436, 872), slice(872, 1000)]
+    assert len(Vocab(chunk=10**6, budget_mib=1).tiles(10**6, 3, cpu)[1]) == 3
+    rows, columns = Vocab(chunk="auto", budget_mib="auto").tiles(1000, 10**5, cpu)
+    assert (rows[0].stop, columns[0].stop) == (128, 2730)  # 8 MiB / (4 * 6 * 128)
+    assert Vocab(chunk=5, budget_mib=1).tiles(0, 1000, cpu)[0] == []
