@@ -161,7 +161,7 @@ class Largest(TorchDispatchMode):
 def test_no_tensor_of_tokens_by_vocabulary(
     rows: int, columns: int, divergence: TokenDivergence, tiled: Callable[[int, int], Vocab]
 ) -> None:
-    # 64 x 97 would be 6208. Allowed: a tile, the head and its gradient (97 x 5 = 485), the hidden states (64 x 5 = 320).
+    # 64 x 97 would be 6208. Allowed: a tile, the head and its gradient (97 x 5 = 485), hidden states (64 x 5 = 320).
     (student, teacher), engine = pair(64, 97), tiled(rows, columns)
     for leaf in (student.states_ND, student.head.weight_VD):
         leaf.requires_grad_()

@@ -68,7 +68,7 @@ class Session:
         """
         limit = self.exp.loop.max_prompt_tokens
         prompts = [self.exp.model.template.encode(tokenizer, p.text) for p in self.exp.data.load()]
-        fit = [ids for ids in prompts if len(ids) <= limit]
+        fit = [ids for ids in prompts if 0 < len(ids) <= limit]
         if not fit:
             raise DataError(
                 f"data: none of {len(prompts)} prompts is within loop.max_prompt_tokens={limit}; raise it, or choose "
@@ -76,7 +76,7 @@ class Session:
             )
         if len(fit) < len(prompts):
             dropped = len(prompts) - len(fit)
-            self.watch.say(f"left out {dropped} of {len(prompts)} prompts, longer than loop.max_prompt_tokens={limit}")
+            self.watch.say(f"left out {dropped} of {len(prompts)} prompts, empty or longer than loop.max_prompt_tokens={limit}")
         return fit
 
     def record(self, step: int, row: Row) -> None:

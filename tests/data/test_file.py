@@ -62,10 +62,12 @@ def test_through_the_configuration(tmp_path: Path) -> None:
 
 
 @NESTED
-def test_chat_messages_give_their_last_user_turn(suffix: str, read: Read) -> None:
-    turns = [("system", "be brief"), ("user", "first"), ("assistant", "ok"), ("user", "second"), ("assistant", "fine")]
-    rows = [{"prompt": [{"role": role, "content": text} for role, text in turns[:n]]} for n in (5, 3, 2)]
-    assert [p.text for p in read(suffix, rows)] == ["second", "first", "first"]
+def test_chat_messages_are_one_user_turn_and_nothing_is_dropped(suffix: str, read: Read) -> None:
+    turns = [{"role": role, "content": text} for role, text in [("system", "be brief"), ("user", "a"), ("user", "b")]]
+    assert [p.text for p in read(suffix, [{"prompt": turns[1:2]}, {"prompt": turns[2:]}])] == ["a", "b"]
+    for longer in (turns[:2], turns[1:]):
+        with pytest.raises(DataError, match="row 0: expected text, or chat messages of one user turn"):
+            read(suffix, [{"prompt": longer}])
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "json"])

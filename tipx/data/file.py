@@ -50,7 +50,7 @@ class FilePrompts:
         text = text_of(question)
         if not text.strip():
             raise DataError(
-                f"data.path: {self.path!r}, row {row}: expected text or chat messages with a user turn in "
+                f"data.path: {self.path!r}, row {row}: expected text, or chat messages of one user turn, in "
                 f"{self.prompt_field!r}, got {question!r:.80}; mend or remove the row"
             )
         return Prompt(str(row), text, None if answer is None or answer is pd.NA or answer == "" else str(answer))
@@ -75,9 +75,12 @@ class FilePrompts:
 
 
 def text_of(value: Any) -> str:
-    """The question: the value itself, or the last user turn of a list of chat messages; "" when it is neither."""
+    """The question: the value itself, or the user turn that is a chat's only message; "" when it is neither.
+
+    Of a longer chat nothing may be dropped: the student would be distilled out of context.
+    """
     if isinstance(value, str):
         return value
-    turns = value if isinstance(value, list | np.ndarray) else []
-    users = [turn.get("content") for turn in turns if isinstance(turn, dict) and turn.get("role") == "user"]
-    return str(users[-1] or "") if users else ""
+    turns = list(value) if isinstance(value, list | np.ndarray) else []
+    alone = len(turns) == 1 and isinstance(turns[0], dict) and turns[0].get("role") == "user"
+    return str(turns[0].get("content") or "") if alone else ""
