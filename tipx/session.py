@@ -75,8 +75,8 @@ class Session:
                 "another data set (`tipx list data`)"
             )
         if len(fit) < len(prompts):
-            dropped = len(prompts) - len(fit)
-            self.watch.say(f"left out {dropped} of {len(prompts)} prompts, empty or longer than loop.max_prompt_tokens={limit}")
+            dropped = f"{len(prompts) - len(fit)} of {len(prompts)} prompts"
+            self.watch.say(f"left out {dropped}, empty or longer than loop.max_prompt_tokens={limit}")
         return fit
 
     def record(self, step: int, row: Row) -> None:

@@ -1,9 +1,10 @@
 """Run directories as tables; reads files, needs neither torch nor hydra."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tipx.run import Run, all_runs
@@ -49,11 +50,10 @@ def accuracy(row: dict[str, Any]) -> float | None:
 
 def show_frame(frame: pd.DataFrame, title: str) -> Table:
     """A rich table; fractions with three decimals, nothing for what is not known."""
-    table = Table(title=title, title_justify="left")
-    for name in frame.columns:
-        table.add_column(
-            name, justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left", overflow="fold"
-        )
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for i, name in enumerate(frame.columns):
+        justify: Literal["left", "right"] = "right" if pd.api.types.is_numeric_dtype(frame[name]) else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=i == 0)
     for row in frame.itertuples(index=False):
         table.add_row(*(cell(value) for value in row))
     return table

@@ -157,7 +157,7 @@ def test_a_row_without_a_question(bad: Any, suffix: str, read: Read) -> None:
     good = [{"role": "user", "content": "u", "text": ""}] if isinstance(bad, list) else "u"
     failure(
         read,
-        ["row 1", "'prompt'", "text or chat messages", "remove the row"],
+        ["row 1", "'prompt'", "text, or chat messages", "remove the row"],
         suffix,
         [{"prompt": good}, {"prompt": bad}],
     )
@@ -165,7 +165,7 @@ def test_a_row_without_a_question(bad: Any, suffix: str, read: Read) -> None:
 
 @pytest.mark.parametrize("bad", ["5", "true", '{"role": "user"}', '["text"]'])
 def test_a_question_of_another_type(bad: str, read: Read) -> None:
-    failure(read, ["row 0", "'prompt'", "text or chat messages"], "jsonl", f'{{"prompt": {bad}}}\n')
+    failure(read, ["row 0", "'prompt'", "text, or chat messages"], "jsonl", f'{{"prompt": {bad}}}\n')
 
 
 def test_a_row_of_csv_without_a_question(read: Read) -> None:

@@ -15,4 +15,5 @@ def runs(runs_dir: RunsDir = Path("runs")) -> None:
     if frame.empty:
         Console().print(f"no runs under {runs_dir}; `tipx train` makes one", highlight=False)
         return
-    Console().print(show_frame(frame.drop(columns=["path", "group"]), f"{len(frame)} runs under {runs_dir}"))
+    shown = frame.drop(columns=["path", "group", "student", "steps"])
+    Console().print(show_frame(shown, f"{len(frame)} runs under {runs_dir}"))
