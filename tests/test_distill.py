@@ -56,7 +56,7 @@ def test_every_step_reports_what_was_kept_and_what_it_cost(selector: str, overri
     run = train(overrides(f"selector={selector}", "ratio=0.5"))
     assert column(run, "step") == [1, 2, 3, 4]
     for row in run.rows():
-        assert row.keys() == EVERY_STEP
+        assert row.keys() >= EVERY_STEP
         assert sum(row[f"tokens/q{q}"] for q in (1, 2, 3, 4)) == pytest.approx(1)
         assert sum(row[f"select/q{q}_of_kept"] for q in (1, 2, 3, 4)) == pytest.approx(1)
         # floor(m / 2), but at least 1, of each of 8 responses: at most half a token off, each.
@@ -146,7 +146,7 @@ def test_prompts_that_are_too_long_are_left_out_never_cut(
     (prompts,) = used
     assert 0 < len(prompts) < 32
     assert max(len(p) for p in prompts) <= 25
-    said = f"left out {32 - len(prompts)} of 32 prompts, longer than loop.max_prompt_tokens=25"
+    said = f"left out {32 - len(prompts)} of 32 prompts, empty or longer than loop.max_prompt_tokens=25"
     assert said in " ".join(capsys.readouterr().err.split())
 
 

@@ -6,6 +6,7 @@ one, whatever `--num_processes` says); `hardware.device=cpu` then makes them CPU
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -77,10 +78,17 @@ def same(run: Run, other: Run) -> None:
     rows, others = run.rows(), other.rows()
     assert len(rows) == len(others)
     for row, expected in zip(rows, others, strict=True):
-        assert lasting(row) == pytest.approx(lasting(expected), rel=1e-4, abs=1e-6)
+        assert by_value(row) == pytest.approx(by_value(expected), rel=1e-4, abs=1e-6)
     found, expected = (load_file(r.checkpoint("last")[1] / "model.safetensors") for r in (run, other))
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def by_value(row: dict[str, Any]) -> dict[str, Any]:
+    """All but quadrants: their thresholds are tokens of the step, and the last bit decides on which side one falls."""
+    return {
+        key: value for key, value in lasting(row).items() if not re.fullmatch(r"tokens/q\d|select/q\d_of_kept", key)
+    }
 
 
 def results(run: Run) -> dict[str, Any]:
@@ -125,7 +133,7 @@ def test_asking_one_to_stop_stops_both_and_one_alone_can_go_on(
     save_model(tmp_path / "student", seed=2)
     student.save_pretrained(tmp_path / "student")
     args = overrides(
-        *("selector=q3", "quadrants.entropy_quantile=0.1", "quadrants.divergence_quantile=0.97", "loop.steps=30"),
+        *("selector=prefix", "ratio=0.05", "selector.pick.scope=step", "loop.steps=30"),
         *("hardware.micro_batch=1", "loop.save_every=100", f"model.student.path={tmp_path / 'student'}"),
     )
     whole, _ = jobs.train(

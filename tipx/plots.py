@@ -76,7 +76,7 @@ def draw_divergence(axes: Any, frame: pd.DataFrame) -> None:
         axes.plot(values.index, values, color=colour, alpha=0.25, lw=0.8)
         axes.plot(values.index, values.rolling(10, min_periods=1).mean(), color=colour, label=label)
     if there:
-        axes.legend(loc="upper right")
+        axes.legend(loc="best", frameon=True, framealpha=0.8)
     if (frame[there] > 0).any(axis=None):
         axes.set_yscale("log")
 

@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,13 @@ class Done:
 Tipx = Callable[..., Done]
 
 
-def call(folder: Path, *args: str) -> Done:
-    """`tipx ARGS` with `folder` as the working directory, in a wide terminal that is none."""
+def call(folder: Path, *args: str, columns: int = 240) -> Done:
+    """`tipx ARGS` with `folder` as the working directory and output into a file of that width."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["tipx", *args])
-        patch.setenv("COLUMNS", "240")
+        patch.setenv("COLUMNS", str(columns))
         try:
             main()
         except SystemExit as stop:
@@ -41,7 +42,7 @@ def call(folder: Path, *args: str) -> Done:
 @pytest.fixture
 def tipx(tmp_path: Path) -> Tipx:
     """Runs a command in `tmp_path`."""
-    return lambda *args: call(tmp_path, *args)
+    return partial(call, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -40,5 +40,6 @@ def test_a_choice_of_the_users_keeps_the_whole_section() -> None:
 
 
 def test_a_key_that_only_begins_alike_keeps_nothing() -> None:
-    # `n` and `eval.n` are other keys than those below `eval.sampling`.
-    assert after("n=3", "seed=2")["eval"]["sampling"]["max_new_tokens"] == 8192
+    cfg = load([], "eval")
+    inherit(cfg, LENT, ["eval.samp=1", "temp=2", "n=3"])
+    assert resolved(cfg) == after()
