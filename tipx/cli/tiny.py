@@ -18,7 +18,7 @@ def build(
     out: Annotated[Path, typer.Argument(help="An empty or new folder")] = Path("tiny_pair"),
     seed: Annotated[int, typer.Option(help="Another seed makes another pair")] = 0,
 ) -> None:
-    """Train the embedded teacher and student again from the seed (about ten minutes on one core)."""
+    """Train the embedded teacher and student again from the seed (a quarter of an hour on one core)."""
     from tipx.tiny.build import build as make
 
     make(out, seed=seed)
