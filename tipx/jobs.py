@@ -76,8 +76,8 @@ def runs_folder(value: object) -> Path:
     return Path(value)
 
 
-def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -> tuple[Row, Path]:
-    """Evaluate a run's checkpoint or a model folder; returns the result and its folder.
+def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -> tuple[Row, Path, bool]:
+    """Evaluate a run's checkpoint or a model folder; (result, its folder, whether there was anything to do).
 
     A run lends its prompt template and sampling limits, unless the overrides set them.
     """
@@ -98,7 +98,8 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
             raise ConfigError(f"checkpoint={job.checkpoint}: {target!r} is a model, which has none; leave it out")
         base = runs_dir / "eval" / model_name(target)
     out = base / folder_name(job.benchmark, job.eval, job.seed, job.template)
-    return measure(job, place, dtype, out), out
+    missing = not (out / "result.json").exists()
+    return measure(job, place, dtype, out), out, missing
 
 
 def known_model(target: str, runs_dir: Path) -> str:
@@ -110,9 +111,11 @@ def known_model(target: str, runs_dir: Path) -> str:
 
 
 def model_name(target: str) -> str:
-    """A folder name for a model's results: its own, and 6 hex digits of where it is, as many are called `student`."""
-    place = str(Path(target).resolve()) if Path(target).is_dir() else target
-    digest = hashlib.sha256(place.encode()).hexdigest()[:6]
+    """A folder name for a model's results: its own, and 6 hex digits of where it is and of which weights lie there."""
+    folder = Path(target).resolve()
+    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.glob("*.safetensors"))]
+    place = str(folder) if folder.is_dir() else target
+    digest = hashlib.sha256(f"{place} {files}".encode()).hexdigest()[:6]
     return f"{Path(place).name.replace(':', '-')}-{digest}"
 
 

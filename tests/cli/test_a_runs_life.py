@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import save_model
+
 FEW = ["hardware.device=cpu", "limit=3", "n=2"]
 
 
@@ -75,6 +77,11 @@ def test_fresh_starts_over(run: Path, trained: tuple[Path, list[str], Any], tipx
     assert after == before
 
 
+def table_of(out: str) -> list[str]:
+    """What `tipx eval` prints, without the paths after the table and the line that says it was there already."""
+    return [line for line in squeezed(out) if not line.startswith("already evaluated: ")][:-2]
+
+
 def test_eval_finds_a_run_by_path_name_prefix_and_hash_and_measures_once(run: Path, tipx: Callable[..., Any]) -> None:
     digest = run.name[-8:]
     first = tipx("eval", str(run), *FEW)
@@ -85,7 +92,8 @@ def test_eval_finds_a_run_by_path_name_prefix_and_hash_and_measures_once(run: Pa
         again = tipx("eval", name, *FEW)
         assert again.code == 0
         assert f"{result.parent.name}/result.json" in again.out
-        assert squeezed(again.out)[:-2] == squeezed(first.out)[:-2]
+        assert again.out.startswith("already evaluated: ")
+        assert table_of(again.out) == table_of(first.out)
     assert bytes_of(result.parent) == written
 
 
@@ -122,7 +130,11 @@ def test_eval_of_a_model_folder(pair_dir: Path, tmp_path: Path, tipx: Callable[.
     results = sorted(tmp_path.glob("runs/eval/*/*/result.json"))
     assert len(results) == 2
     assert all(path.parts[-3].startswith("student-") for path in results)
-    assert squeezed(outs[1].out)[:-2] == squeezed(outs[2].out)[:-2]
+    assert table_of(outs[1].out) == table_of(outs[2].out)
+    assert [done.out.startswith("already evaluated: ") for done in outs] == [False, False, True]
+    save_model(tmp_path / "student", seed=9)  # other weights at the same place are another model
+    assert not tipx("eval", "student", *FEW, short).out.startswith("already evaluated: ")
+    assert len(list(tmp_path.glob("runs/eval/*/*/result.json"))) == 3
     samples = [json.loads(line) for line in results[0].with_name("samples.jsonl").read_text().splitlines()]
     assert len(samples) == 3 * 2 + 3
     assert "mean@2" in outs[0].out
