@@ -1,6 +1,8 @@
 """Small worlds for the tests: one thread, no network, a pair of random models with the embedded task's tokenizer."""
 
 import os
+import sys
+from pathlib import Path
 
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
@@ -9,8 +11,10 @@ os.environ |= {
     "WANDB_MODE": "offline",
 }
 
+# matplotlib keeps a list of fonts in the user's home, if it is not told another place.
+os.environ["MPLCONFIGDIR"] = str(Path(sys.prefix) / "var" / "matplotlib")
+
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
