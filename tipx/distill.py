@@ -59,7 +59,7 @@ def one_step(session: Session, step: int) -> Row:
     torch.manual_seed(exp.seed * 1_000_003 + step)  # dropout, if a model has any; all else is keyed by (seed, step)
     noise, rows = Noise(exp.seed, step), world.share(exp.loop.sequences)
 
-    with meter.phase("rollout"):
+    with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
         chosen = batch_indices(len(session.prompts), step, exp.loop.prompts, exp.seed)
         prompts = [session.prompts[chosen[row // exp.loop.rollouts]] for row in rows]
         rollout = exp.rollout(session.pair.student, session.pair.tokenizer, prompts, rows, noise.of("rollout"))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from tipx.run import Run
 
 # Okabe and Ito's colours, told apart by colour-blind readers and in print.
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8a8a8a"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8a8a8a"
 QUADRANTS = {
     "tokens/q1": ("Q1 unsure, wrong", BLUE),
     "tokens/q2": ("Q2 unsure, agreeing", GREEN),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -89,7 +89,3 @@ class World:
 
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
-
-    def bare(self, model: Any) -> Any:
-        """The model without accelerate's wrapper."""
-        return self.accelerator.unwrap_model(model)

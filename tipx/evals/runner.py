@@ -60,7 +60,8 @@ def evaluate(
     if done.exists():
         result: dict[str, Any] = json.loads(done.read_text())
         return result
-    problems = benchmark.load()[: how.limit]
+    everything = benchmark.load()
+    problems = everything[: how.limit]
     if not problems:
         raise DataError(f"benchmark={benchmark.name}: holds no problems; expected at least one")
     start = time.perf_counter()
@@ -69,7 +70,7 @@ def evaluate(
     result = summarise(samples, how) | {
         "benchmark": benchmark.name,
         "problems": len(problems),
-        "partial": how.limit is not None and len(benchmark.load()) > len(problems),
+        "partial": len(problems) < len(everything),
         "n": how.n,
         "seed": seed,
         "temperature": how.sampling.temperature,
