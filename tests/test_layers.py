@@ -13,7 +13,7 @@ import tipx
 LAYERS = (
     {"spec", "errors", "types", "noise"},
     {"selectors", "divergences", "grading", "statistics", "hub", "files", "progress"},
-    {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run"},
+    {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run", "offload"},
     {"data", "models"},
     {"evals"},
     {"experiment"},

@@ -13,6 +13,8 @@ loss has one token count a step; no tensor of (tokens x vocabulary) is made; pro
 counted, never cut.
 """
 
+from functools import partial
+
 import torch
 
 from tipx import metrics
@@ -23,6 +25,7 @@ from tipx.noise import Noise
 from tipx.run import Row
 from tipx.session import Session, asked_to_stop
 from tipx.types import TokenStats
+from tipx.vocab import TEACHER_ONLY
 
 
 def distill(session: Session) -> Row:
@@ -62,7 +65,9 @@ def one_step(session: Session, step: int) -> Row:
     with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
         chosen = batch_indices(len(session.prompts), step, exp.loop.prompts, exp.seed)
         prompts = [session.prompts[chosen[row // exp.loop.rollouts]] for row in rows]
-        rollout = exp.rollout(session.pair.student, session.pair.tokenizer, prompts, rows, noise.of("rollout"))
+        states = exp.loop.score_from == "rollout" and bool(needs(session, step) - TEACHER_ONLY)
+        sample = partial(exp.rollout, session.pair.student, session.pair.tokenizer)
+        rollout = sample(prompts, rows, noise.of("rollout"), states=states)
     with meter.phase("score"):
         scored, own_stats = trainer.score(rollout, needs(session, step))
         stats = TokenStats(**{name: world.gather_BT(values_BT) for name, values_BT in own_stats.present().items()})

@@ -35,6 +35,17 @@ class Scores:
     values: dict[str, Float[Tensor, " N"]]
     known: Known | None
 
+    def __getitem__(self, index: Tensor | slice) -> "Scores":
+        values = {name: value_N[index] for name, value_N in self.values.items()}
+        return Scores(values, None if self.known is None else self.known[index])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Scores"]) -> "Scores":
+        """Parts of the same statistics put together."""
+        values = {name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values}
+        known = [part.known for part in parts if part.known is not None]
+        return cls(values, Known.joined(known) if known else None)
+
 
 @spec
 class Vocab:
@@ -73,10 +84,9 @@ class Vocab:
             tile_stats(student and student[part], teacher[part], tokens_N[part], needs, divergence, columns)
             for part in rows
         ]
-        empty = torch.zeros(0, device=tokens_N.device)
-        values = {name: torch.cat([p.values[name] for p in parts]) if parts else empty for name in sorted(needs)}
-        known = [p.known for p in parts if p.known is not None]
-        return Scores(values, Known.joined(known) if known else None)
+        if not parts:
+            return Scores({name: torch.zeros(0, device=tokens_N.device) for name in needs}, None)
+        return Scores.joined(parts)
 
     def loss(
         self,

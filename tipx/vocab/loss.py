@@ -13,33 +13,56 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tipx.divergences import TokenDivergence
+from tipx.divergences import TokenDivergence, TopK
 from tipx.vocab.heads import Head, Hidden
-from tipx.vocab.sweep import FLOOR, Side, sweep_two
+from tipx.vocab.support import FLOOR, Leaders, Support, support_of
+from tipx.vocab.sweep import Side, sweep_two
 
 
 @dataclass(frozen=True)
 class Known:
-    """What scoring leaves for the loss, of each token, detached: log-sum-exps, the divergence, and its slope."""
+    """What scoring leaves for the loss, of each token, detached: log-sum-exps, the divergence, and its slope.
+
+    `support`: the entries that count, of a divergence that is not over all; log-sum-exps are over what counts.
+    """
 
     student_lse_N: Float[Tensor, " N"]
     teacher_lse_N: Float[Tensor, " N"]
     value_N: Float[Tensor, " N"]
     slope_N: Float[Tensor, " N"]
+    support: Support | None = None
 
     def __getitem__(self, index: Tensor | slice) -> "Known":
-        return Known(self.student_lse_N[index], self.teacher_lse_N[index], self.value_N[index], self.slope_N[index])
+        return Known(
+            self.student_lse_N[index],
+            self.teacher_lse_N[index],
+            self.value_N[index],
+            self.slope_N[index],
+            None if self.support is None else self.support[index],
+        )
 
     @classmethod
     def joined(cls, parts: Sequence["Known"]) -> "Known":
         """Row tiles put together."""
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+        supports = [part.support for part in parts if part.support is not None]
+        return cls(
+            torch.cat([part.student_lse_N for part in parts]),
+            torch.cat([part.teacher_lse_N for part in parts]),
+            torch.cat([part.value_N for part in parts]),
+            torch.cat([part.slope_N for part in parts]),
+            Support.joined(supports) if supports else None,
+        )
 
 
 def learn(
     student: Hidden, teacher: Hidden, divergence: TokenDivergence, columns: Sequence[slice]
 ) -> tuple[Known, Side, Side]:
     """`Known` of one row tile: one pass over the vocabulary if sums suffice for the divergence, else two."""
+    if isinstance(divergence, TopK):
+        leaders = Leaders(divergence.k), Leaders(divergence.k)
+        ours, theirs = sweep_two(student, teacher, columns, leaders)
+        support, found, lse_NN = support_of(divergence, *leaders, (ours.lse_N, theirs.lse_N))
+        return Known(*lse_NN, *found, support), ours, theirs
     ours, theirs = sweep_two(student, teacher, columns)
     from_sums = divergence.from_sums(ours.kl_to(theirs), theirs.kl_to(ours))
     if from_sums is None:
@@ -95,6 +118,8 @@ class Job:
         logits_NC = student.logits(part)
         kept_NC = logits_NC.clone() if self.head.softcap is not None else logits_NC
         log_p_NC = logits_NC.sub_(known.student_lse_N[:, None]).clamp_(min=FLOOR)
+        if known.support is not None:
+            known.support.confine(log_p_NC, log_q_NC, part)
         grad_NC = self.divergence.gradient(log_p_NC, log_q_NC, known.slope_N[:, None])
         return self.head.chain(grad_NC, kept_NC)
 

@@ -15,8 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tipx.vocab.heads import Hidden
-
-FLOOR = -1e30  # stands for -inf where a difference must stay a number
+from tipx.vocab.support import FLOOR, Leaders
 
 
 @dataclass
@@ -88,12 +87,17 @@ def sweep_one(hidden: Hidden, columns: Iterable[slice]) -> Side:
     return side
 
 
-def sweep_two(student: Hidden, teacher: Hidden, columns: Iterable[slice]) -> tuple[Side, Side]:
-    """The sums of both models, cross terms included, from one product of each."""
+def sweep_two(
+    student: Hidden, teacher: Hidden, columns: Iterable[slice], leaders: tuple[Leaders, Leaders] | None = None
+) -> tuple[Side, Side]:
+    """The sums of both models, cross terms included, from one product of each; fills `leaders` on the way."""
     ours: Side | None = None
     theirs: Side | None = None
     for part in columns:
         s_NC, t_NC = student.logits(part), teacher.logits(part)
+        if leaders is not None:
+            leaders[0].see(s_NC, t_NC, part.start)
+            leaders[1].see(t_NC, s_NC, part.start)
         ours, theirs = ours or Side.empty(s_NC[:, 0]), theirs or Side.empty(t_NC[:, 0])
         (rise_s_N, p_NC), (rise_t_N, q_NC) = ours.rise(s_NC), theirs.rise(t_NC)
         ours.cross_N = ours.cross_N + rise_t_N * ours.z_N
