@@ -23,6 +23,11 @@ class Rollouts(Protocol):
         """Whether it can leave the student's hidden states (`Rollout.states_ND`)."""
         ...
 
+    @property
+    def gives_logprobs(self) -> bool:
+        """Whether its own log-probabilities come with a rollout (`Rollout.logprobs_N`), to be compared."""
+        ...
+
     def __call__(
         self,
         model: PreTrainedModel,

@@ -62,6 +62,10 @@ class HFRollouts:
     def records_states(self) -> bool:
         return True
 
+    @property
+    def gives_logprobs(self) -> bool:
+        return False
+
     def __call__(
         self,
         model: PreTrainedModel,

@@ -22,6 +22,10 @@ class ScriptedRollouts:
     def records_states(self) -> bool:
         return False
 
+    @property
+    def gives_logprobs(self) -> bool:
+        return False
+
     def __call__(
         self,
         model: PreTrainedModel,
