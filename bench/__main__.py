@@ -57,7 +57,8 @@ def sweep(args: argparse.Namespace, console: Console) -> list[Row]:
     """Every cell, each as soon as it is done in OUT/results.jsonl."""
     path = args.out / "results.jsonl"
     wanted = grid.cells(args.tokens, args.ratio, args.vocab, args.hidden, args.names, args.repeats)
-    versions = {name: grid.versions(name) for name in args.names}
+    # Rows of cases that are not asked for today stay in the file: a later run may want them.
+    versions = {name: grid.versions(name) for name in listed()}
     old = [row for row in grid.load(path) if row.result and row.versions == versions.get(row.cell.case)]
     rows = old if args.resume else []
     args.out.mkdir(parents=True, exist_ok=True)
