@@ -80,8 +80,8 @@ class ReverseKL:
     def gradient(
         self, student_NV: LogProbs, teacher_NV: LogProbs, slope_N1: Float[Tensor, "N 1"]
     ) -> Float[Tensor, "N V"]:
-        p_NV = student_NV.exp()
-        return p_NV.mul_(student_NV.sub_(teacher_NV).sub_(slope_N1))
+        ratio_NV = teacher_NV.neg_().add_(student_NV).sub_(slope_N1)
+        return student_NV.exp_().mul_(ratio_NV)
 
 
 @spec
