@@ -58,7 +58,7 @@ def memory(  # noqa: PLR0913 - each is an option of its own
     """
     from rich.console import Console
 
-    from tipx.memory import Layout, memory_frame, save, tables
+    from tipx.memory import Layout, make_folder, memory_frame, save, tables
 
     layout = Layout(
         tokens=tokens,
@@ -70,6 +70,8 @@ def memory(  # noqa: PLR0913 - each is an option of its own
         device=device.value,
         rollout=rollout,
     )
+    if out:
+        make_folder(out)
     frame = memory_frame(overrides or [], layout, implementation.value, config_dir)
     for table in tables(frame, layout):
         Console().print(table)

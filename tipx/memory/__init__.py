@@ -6,7 +6,7 @@ off it.
 
 from tipx.memory.layout import Layout
 from tipx.memory.predict import Prediction, predict
-from tipx.memory.report import save, tables
+from tipx.memory.report import make_folder, save, tables
 from tipx.memory.table import memory_frame
 
-__all__ = ["Layout", "Prediction", "memory_frame", "predict", "save", "tables"]
+__all__ = ["Layout", "Prediction", "make_folder", "memory_frame", "predict", "save", "tables"]

@@ -1,6 +1,7 @@
 """The prediction as tables, files and a picture."""
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,18 @@ def described(frame: pd.DataFrame, layout: Layout) -> str:
     return ", ".join(words)
 
 
-def save(out: Path, frame: pd.DataFrame, layout: Layout) -> list[Path]:
-    """memory.csv, memory.json and memory.png in `out`; raises ConfigError for a place that is no folder."""
+def make_folder(out: Path) -> None:
+    """Raises ConfigError for a place that is no folder and cannot become one."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: expected a folder, got a file; give another name")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot make that folder ({error.strerror}); give another") from error
+
+
+def save(out: Path, frame: pd.DataFrame, layout: Layout) -> list[Path]:
+    """memory.csv, memory.json and memory.png in `out`, which is there."""
     paths = [out / f"memory.{kind}" for kind in ("csv", "json", "png")]
     records = frame.astype(object).where(frame.notna(), None).to_dict("records")
     write_text(paths[0], str(frame.to_csv(None, index=False)))
@@ -104,9 +109,10 @@ def picture(frame: pd.DataFrame, title: str) -> Figure:
             if (width > 0.005 * frame["peak"]).any():
                 axes.barh(places, width, left=left, color=colour, hatch=hatch, edgecolor="white", lw=0.5, label=part)
             left = left + width
-        for place, peak, phase in zip(places, frame["peak"], frame["at"], strict=True):
-            axes.annotate(f"{peak:.3g}, {phase}", (peak, place), (4, 0), textcoords="offset points", va="center")
         paper = frame[PAPER_COLUMN].astype(float)
+        ends = frame["peak"].where(frame["peak"] >= paper.fillna(0), paper)  # beside the bar and the diamond
+        for place, end, peak, phase in zip(places, ends, frame["peak"], frame["at"], strict=True):
+            axes.annotate(f"{peak:.3g}, {phase}", (end, place), (6, 0), textcoords="offset points", va="center")
         if paper.notna().any():
             axes.plot(paper, places, "D", color="black", mec="white", ms=6, ls="", label="measured in the paper, GB")
         axes.set_yticks(places, [label(row, frame) for _, row in frame.iterrows()])
@@ -114,7 +120,7 @@ def picture(frame: pd.DataFrame, title: str) -> Figure:
         axes.grid(visible=False, axis="y")
         axes.set_xlim(0, 1.25 * max(frame["peak"].max(), paper.max() if paper.notna().any() else 0))
         axes.set_xlabel("GiB of one device at the highest moment of a step, and the phase that has it")
-        axes.set_title(title)
+        axes.set_title(textwrap.fill(title, 80))
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     return figure
 
