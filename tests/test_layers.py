@@ -22,7 +22,7 @@ LAYERS = (
     {"distill"},
     {"config"},
     {"tables", "plots", "showing"},
-    {"jobs"},
+    {"jobs", "memory"},
     {"cli"},
     {"__main__"},
 )
@@ -36,6 +36,7 @@ WRITERS = {
     "run.py": "the run directory",
     "evals/runner.py": "results, in a folder it is given",
     "tiny/build.py": "the embedded pair, in a folder it is given",
+    "memory/report.py": "a prediction, in a folder it is given",
     "trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "meter.py": "/proc/self/clear_refs, to reset the memory peak",
 }

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tipx.cli import evaluate, listing, runs, show, tiny, train
+from tipx.cli import evaluate, listing, memory, runs, show, tiny, train
 from tipx.errors import TipxError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("runs")(runs.runs)
 app.command("show")(show.show)
+app.command("memory")(memory.memory)
 app.command("list")(listing.listing)
 app.add_typer(tiny.app, name="tiny")
 
