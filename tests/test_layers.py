@@ -38,6 +38,7 @@ WRITERS = {
     "tiny/build.py": "the embedded pair, in a folder it is given",
     "memory/report.py": "a prediction, in a folder it is given",
     "trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
+    "rollout/vllm.py": "weights for a server, in a temporary folder",
     "meter.py": "/proc/self/clear_refs, to reset the memory peak",
 }
 # Who may catch anything at all, and why; it must raise again what it does not know.

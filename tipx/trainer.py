@@ -66,13 +66,24 @@ class Trainer:
         """
         batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch))
         order_N = torch.cat([batch.index_N for batch in batches]).argsort()
-        with self.pair.teacher_awake():
-            states = [batch.hidden(body(self.pair.teacher)) for batch in batches]
-        teacher = Hidden(torch.cat(states)[order_N], lm_head(self.pair.teacher, self.pair.rows))
+        teacher = Hidden(self._teacher_states(batches, len(order_N)), lm_head(self.pair.teacher, self.pair.rows))
         with self.world.accelerator.autocast():
             scores = self._scores(rollout, batches, order_N, teacher, needs)
         stats = {name: scatter(v_N.float(), rollout.valid_BT) for name, v_N in scores.values.items()}
         return Scored(teacher, scores.known), TokenStats(**stats)
+
+    def _teacher_states(self, batches: list[MicroBatch], count: int) -> Float[Tensor, "N D"]:
+        """Of all tokens in order, written in place: they are the largest thing that scoring keeps."""
+        states_ND: Tensor | None = None
+        with self.pair.teacher_awake():
+            for batch in batches:
+                some_ND = batch.hidden(body(self.pair.teacher))
+                if states_ND is None:
+                    states_ND = some_ND.new_empty(count, some_ND.shape[1])
+                states_ND[batch.index_N] = some_ND
+        if states_ND is None:
+            raise ValueError("a rollout without response tokens cannot be scored")
+        return states_ND
 
     def _scores(
         self,

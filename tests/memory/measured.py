@@ -5,8 +5,7 @@ marked by `record_function`, and the peak of a phase is the highest sum inside i
 """
 
 import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +16,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from tipx.batching import MicroBatch, micro_batches
 from tipx.experiment import Experiment
 from tipx.memory import materialise
-from tipx.memory.fakes import checkpoint_layers
-from tipx.models import LoadedPair, body, lm_head
+from tipx.models import LoadedPair, body, checkpointed, lm_head
 from tipx.noise import Noise
 from tipx.rollout.collect import from_lists
 from tipx.tiny.tokenizer import build_tokenizer
@@ -62,16 +60,7 @@ def pair_of(exp: Experiment, teacher: PretrainedConfig, student: PretrainedConfi
     return LoadedPair(*models, build_tokenizer(), min(teacher.vocab_size, student.vocab_size))
 
 
-@contextmanager
-def recomputing(student: PreTrainedModel, *, on: bool) -> Iterator[None]:
-    """transformers recomputes layers in training mode only, where it would not use a cache to generate."""
-    if on:
-        checkpoint_layers(student)
-    yield
-    student.eval()
-
-
-def tiled_step(exp: Experiment, pair: LoadedPair, rollout: Rollout, *, checkpointing: bool) -> Callable[[], None]:
+def tiled_step(exp: Experiment, pair: LoadedPair, rollout: Rollout) -> Callable[[], None]:
     """tipx's own rollouts and trainer."""
     trainer = Marked(exp, pair, exp.hardware.start(exp.loop.precision))
     valid_BT, rows = rollout.valid_BT, range(len(rollout))
@@ -84,16 +73,14 @@ def tiled_step(exp: Experiment, pair: LoadedPair, rollout: Rollout, *, checkpoin
             scored, _ = trainer.score(rollout, exp.selector.needs | {"student_entropy", "reverse_kl", "loss"})
         keep = round(float(getattr(exp.selector.pick, "ratio", 1.0)) * valid_BT.shape[1])
         weights_BT = torch.zeros(valid_BT.shape)
-        weights_BT[:, :keep] = 1.0
-        with recomputing(pair.student, on=checkpointing), record_function("phase: train"):
+        weights_BT[:, -keep:] = 1.0  # at the end, so that nothing can be trimmed
+        with record_function("phase: train"):
             trainer.update(rollout, scored, weights_BT, float(weights_BT.sum()))
 
     return step
 
 
-def materialised_step(
-    exp: Experiment, pair: LoadedPair, rollout: Rollout, *, checkpointing: bool
-) -> Callable[[], None]:
+def materialised_step(exp: Experiment, pair: LoadedPair, rollout: Rollout) -> Callable[[], None]:
     """All logits, then the selection, with plain autograd."""
     optimizer = exp.optim.build(pair.student.parameters())
     bf16 = torch.autocast("cpu", torch.bfloat16, enabled=exp.loop.precision == "bf16")
@@ -113,8 +100,9 @@ def materialised_step(
             return materialise.chunked_loss(student_NV, teacher_NV)
 
     def step() -> None:
-        with recomputing(pair.student, on=checkpointing), record_function("phase: train"):
-            for batch in micro_batches(rollout, exp.hardware.micro_batch):
+        recomputed = checkpointed(pair.student, exp.hardware.gradient_checkpointing)
+        with recomputed, record_function("phase: train"):
+            for batch in micro_batches(rollout, rollout.valid_BT, exp.hardware.micro_batch):
                 loss_of(batch).backward()
         with record_function("phase: optimizer"):
             torch.nn.utils.clip_grad_norm_(pair.student.parameters(), exp.optim.clip)

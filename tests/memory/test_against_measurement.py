@@ -54,7 +54,7 @@ def test_peaks_are_as_measured(name: str) -> None:
         pair = pair_of(small.exp, small.teacher, small.student)
         rollout = Shape(small.sequences, small.prompt, small.tokens, ragged=small.micro > 1).rollout()
         made = tiled_step if small.how == "tiled" else materialised_step
-        return made(small.exp, pair, rollout, checkpointing=small.checkpointing)
+        return made(small.exp, pair, rollout)
 
     expected, found = predicted(small), peaks(prepare)  # type: ignore[arg-type]
     assert found.keys() == expected.keys() - ({"rollout"} if small.how == "materialise" else set())

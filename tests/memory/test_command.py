@@ -73,7 +73,7 @@ WRONG = {
     "an interval": (["ratio=interval(0,1)"], ["interval", "ratio=1,2"]),
     "no tokens": (["--tokens", "0"], ["--tokens", "greater than or equal to 1"]),
     "ranks that do not divide": (["--processes", "7"], ["--processes 7", "loop.prompts"]),
-    "unknown offload": (["--offload", "disk"], ["--offload", "disk", "cpu"]),
+    "unknown offload": (["model.teacher.offload=disk"], ["model.teacher.offload", "'none' or 'cpu'", "disk"]),
     "out is a file": (["--out", "there"], ["--out there", "folder"]),
 }
 

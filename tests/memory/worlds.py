@@ -44,6 +44,7 @@ class Small:
     precision: str = "no"
     how: Implementation = "tiled"
     checkpointing: bool = False
+    offload: str = "none"
     vocab: int = 8192
 
     @property
@@ -63,6 +64,8 @@ class Small:
             f"loop.precision={self.precision}",
             f"hardware.micro_batch={self.micro}",
             "hardware.device=cpu",
+            f"hardware.gradient_checkpointing={self.checkpointing}",
+            f"model.teacher.offload={self.offload}",
             f"rollout.max_new_tokens={self.tokens}",
             f"rollout.batch_size={self.sequences}",
         ]
@@ -70,6 +73,6 @@ class Small:
         return made
 
     def case(self, **layout: Any) -> Case:
-        settings: dict[str, Any] = {"device": "cpu", "checkpointing": self.checkpointing} | layout
+        settings: dict[str, Any] = {"device": "cpu"} | layout
         laid = Layout(prompt_tokens=self.prompt, **settings)
         return Case(self.exp, laid, sizes(self.exp, laid), self.how, self.teacher, self.student)

@@ -17,13 +17,6 @@ class How(StrEnum):
     BOTH = "both"
 
 
-class Offload(StrEnum):
-    """Where the teacher waits."""
-
-    NONE = "none"
-    CPU = "cpu"
-
-
 class Device(StrEnum):
     """What the step runs on: tiles and the optimizer's temporaries differ."""
 
@@ -40,12 +33,6 @@ def memory(  # noqa: PLR0913 - each is an option of its own
     shard: Annotated[
         int, typer.Option(min=1, help="Ranks that share the weights, as ZeRO-3 would; tipx itself does not shard")
     ] = 1,
-    gradient_checkpointing: Annotated[
-        bool | None, typer.Option(help="Recompute layers in the backward pass [from 4096 tokens a sequence]")
-    ] = None,
-    offload: Annotated[
-        Offload, typer.Option(help="cpu: the teacher leaves the device when not scoring")
-    ] = Offload.NONE,
     device: Annotated[Device, typer.Option(help="What to predict for; none is needed")] = Device.CUDA,
     rollout: Annotated[bool, typer.Option(help="--no-rollout: the answers come from elsewhere")] = True,
     implementation: Annotated[How, typer.Option(help="materialise: all logits first, then select")] = How.TILED,
@@ -65,8 +52,6 @@ def memory(  # noqa: PLR0913 - each is an option of its own
         prompt_tokens=prompt_tokens,
         processes=max(processes, shard),
         shard=shard,
-        checkpointing=gradient_checkpointing,
-        offload=offload.value,
         device=device.value,
         rollout=rollout,
     )

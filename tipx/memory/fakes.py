@@ -28,14 +28,6 @@ def padded(of: PreTrainedModel, rows: int) -> PreTrainedModel:
     return of
 
 
-def checkpoint_layers(of: PreTrainedModel) -> None:
-    """Recompute each layer in the backward pass; transformers does so in training mode only."""
-    # The method's name since transformers 5.20 or so, and before.
-    enable: Any = getattr(of, "activation_checkpointing_enable", None) or of.gradient_checkpointing_enable
-    enable()
-    of.train()
-
-
 def storages(of: PreTrainedModel) -> Iterator[Tensor]:
     """What holds a model's memory."""
     yield from of.parameters()

@@ -9,8 +9,6 @@ from tipx.experiment import Experiment
 from tipx.metrics import MONITORED
 
 Implementation = Literal["tiled", "materialise"]
-LONG = 4096
-"""Tokens of a sequence from which gradient checkpointing is taken to be on, if nothing is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,16 +17,13 @@ class Layout:
 
     `tokens` of every response and `prompt_tokens` of every prompt (None: the limits). `processes` share a step's
     sequences. `shard` of them share weights, gradients and optimizer state as ZeRO-3 or FSDP would; tipx itself is
-    data-parallel. `checkpointing` recomputes each layer in the backward pass (None: for sequences of 4096 tokens and
-    more). `offload` "cpu" takes the teacher, but for its LM head, off the device when it is not scoring.
+    data-parallel.
     """
 
     tokens: int | None = None
     prompt_tokens: int | None = None
     processes: int = 1
     shard: int = 1
-    checkpointing: bool | None = None
-    offload: Literal["none", "cpu"] = "none"
     device: Literal["cuda", "cpu"] = "cuda"
     rollout: bool = True
 
@@ -71,7 +66,6 @@ def sizes(exp: Experiment, layout: Layout) -> Sizes:
     tokens = layout.tokens or int(rollout.max_new_tokens)
     prompt = layout.prompt_tokens or exp.loop.max_prompt_tokens
     micro = min(exp.hardware.micro_batch, sequences)
-    long = prompt + tokens >= LONG
     return Sizes(
         prompt=prompt,
         tokens=tokens,
@@ -79,7 +73,7 @@ def sizes(exp: Experiment, layout: Layout) -> Sizes:
         micro_batch=micro,
         micro_batches=math.ceil(sequences / micro),
         kept=max(1, round(kept_share(exp) * micro * tokens)),
-        checkpointing=long if layout.checkpointing is None else layout.checkpointing,
+        checkpointing=exp.hardware.gradient_checkpointing,
         scored=exp.selector.needs | (MONITORED if exp.loop.monitor_every else frozenset()),
     )
 

@@ -12,6 +12,7 @@ from tipx.memory.architectures import architecture, shallow
 from tipx.memory.layout import Implementation, Layout, Sizes, sizes
 from tipx.memory.steps import Step
 from tipx.memory.tracker import Parts, Tracker
+from tipx.models import checkpointed
 
 FEW, MORE = 2, 4
 PHASES = {
@@ -83,7 +84,8 @@ class Case:
             step = Step(self.exp, self.sizes, self.layout.device, teacher, student, tracker)
             if self.layout.rollout:
                 step.rollout()
-            held = step.train() if self.implementation == "tiled" else step.train_materialised()
+            with checkpointed(step.student, self.sizes.checkpointing):
+                held = step.train() if self.implementation == "tiled" else step.train_materialised()
             step.update()
             del held
             return tracker.peaks
@@ -100,7 +102,12 @@ class Case:
         """A section's parts on one device of many."""
         parts = Counter(traced)
         parts["kept"] += (self.sizes.micro_batches - 1) * self.kept_bytes(section)
-        if self.layout.offload == "cpu" and section not in ("teacher", "teacher_logits", "score", "statistics"):
+        if self.exp.model.teacher.offload == "cpu" and section not in (
+            "teacher",
+            "teacher_logits",
+            "score",
+            "statistics",
+        ):
             # The loss still reads the teacher's hidden states through its LM head.
             parts["teacher"] = self.head_bytes("teacher") if section in PHASES["train"] else 0
         if self.layout.shard > 1:

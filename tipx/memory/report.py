@@ -72,7 +72,7 @@ def described(frame: pd.DataFrame, layout: Layout) -> str:
     words += [f"{max(layout.processes, layout.shard)} processes"] if max(layout.processes, layout.shard) > 1 else []
     words += [f"sharded over {layout.shard}"] if layout.shard > 1 else []
     words += [] if layout.rollout else ["rollouts elsewhere"]
-    words += ["teacher offloaded"] if layout.offload == "cpu" else []
+    words += ["teacher offloaded"] if first.offload == "cpu" else []
     return ", ".join(words)
 
 

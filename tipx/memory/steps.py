@@ -16,7 +16,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from tipx.experiment import Experiment
 from tipx.memory import materialise
-from tipx.memory.fakes import checkpoint_layers, grow, ids, model, padded, storages
+from tipx.memory.fakes import grow, ids, model, padded, storages
 from tipx.memory.layout import Sizes
 from tipx.memory.tracker import Tracker
 from tipx.models import body, lm_head
@@ -176,8 +176,6 @@ class Step:
     @contextmanager
     def watch_gradients(self) -> Iterator[None]:
         """Gradients there already if an earlier micro-batch left some; sections for the parts of the backward pass."""
-        if self.sizes.checkpointing:
-            checkpoint_layers(self.student)
         if self.sizes.micro_batches > 1:
             self.fill_gradients()
         for parameter in self.student.parameters():

@@ -34,7 +34,7 @@ def memory_frame(
         for how in hows:
             row = {"model": chosen["model"], "selector": chosen["selector"], "ratio": exp.ratio}
             row["implementation"] = how
-            row |= cells(predict(exp, layout, how))
+            row |= cells(predict(exp, layout, how)) | {"offload": exp.model.teacher.offload}
             row[PAPER_COLUMN] = paper_gb(chosen["model"], chosen["selector"], kept_share(exp))
             rows.append(row)
     return pd.DataFrame(rows)
