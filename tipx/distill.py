@@ -19,6 +19,7 @@ from tipx import metrics
 from tipx.data import batch_indices
 from tipx.errors import Interrupted, RunFailed
 from tipx.evals.runner import Subject, answers, evaluate, folder_name
+from tipx.evals.suite import parts
 from tipx.noise import Noise
 from tipx.run import Row
 from tipx.session import Session, asked_to_stop
@@ -90,14 +91,17 @@ def needs(session: Session, step: int) -> frozenset[str]:
 
 
 def accuracy(session: Session, step: int) -> Row:
-    """Accuracy on the benchmark with the current weights; nothing if the run is not to be evaluated."""
+    """Accuracy on each benchmark with the current weights; nothing if the run is not to be evaluated."""
     exp = session.exp
     if exp.loop.eval_every == 0:
         return {}
-    tick = session.watch.phase(f"eval at step {step}", answers(exp.benchmark, exp.eval))
-    out = session.run.eval_dir(step) / folder_name(exp.benchmark, exp.eval, exp.seed, exp.model.template)
+    row: Row = {}
     subject = Subject(session.pair.student, session.pair.tokenizer, exp.model.template)
-    with session.meter.phase("eval"):
-        result = evaluate(subject, exp.benchmark, exp.eval, exp.seed, out, session.world, tick)
-    names = {"mean", "mean_se", "greedy"} & result.keys()
-    return {f"eval/{exp.benchmark.name}/{name}": result[name] for name in sorted(names)}
+    for benchmark in parts(exp.benchmark):
+        tick = session.watch.phase(f"{benchmark.name} at step {step}", answers(benchmark, exp.eval))
+        out = session.run.eval_dir(step) / folder_name(benchmark, exp.eval, exp.seed, exp.model.template)
+        with session.meter.phase("eval"):
+            result = evaluate(subject, benchmark, exp.eval, exp.seed, out, session.world, tick)
+        names = {"mean", "mean_se", "greedy"} & result.keys()
+        row |= {f"eval/{benchmark.name}/{name}": result[name] for name in sorted(names)}
+    return row

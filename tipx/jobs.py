@@ -1,13 +1,14 @@
 """The two jobs behind `tipx train` and `tipx eval`: from overrides to a finished run or result."""
 
 import hashlib
+import json
 import logging
 import os
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ import transformers
 from tipx import config
 from tipx.distill import distill
 from tipx.errors import ConfigError, ModelError
+from tipx.evals import Benchmark
 from tipx.evals.job import EvalJob
 from tipx.evals.runner import Subject, answers, evaluate, folder_name
+from tipx.evals.suite import parts
 from tipx.experiment import Experiment
 from tipx.loggers import Silence
 from tipx.models import EMBEDDED, ModelSource
@@ -76,10 +79,11 @@ def runs_folder(value: object) -> Path:
     return Path(value)
 
 
-def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -> tuple[Row, Path, bool]:
-    """Evaluate a run's checkpoint or a model folder; (result, its folder, whether there was anything to do).
+def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -> list[tuple[Row, Path, bool]]:
+    """Evaluate a run's checkpoint or a model folder; (result, its folder, whether there was anything to do) for each.
 
-    A run lends its prompt template and sampling limits, unless the overrides set them.
+    There is one benchmark, or those of a suite. A run lends its prompt template and sampling limits, unless the
+    overrides set them.
     """
     cfg = config.load(overrides, "eval", config_dir)
     runs_dir = runs_folder(cfg.runs_dir)
@@ -97,9 +101,9 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
         if job.checkpoint != "last":
             raise ConfigError(f"checkpoint={job.checkpoint}: {target!r} is a model, which has none; leave it out")
         base = runs_dir / "eval" / model_name(target)
-    out = base / folder_name(job.benchmark, job.eval, job.seed, job.template)
-    missing = not (out / "result.json").exists()
-    return measure(job, place, dtype, out), out, missing
+    outs = {one: base / folder_name(one, job.eval, job.seed, job.template) for one in parts(job.benchmark)}
+    missing = [not (out / "result.json").exists() for out in outs.values()]
+    return list(zip(measure(job, place, dtype, outs), outs.values(), missing, strict=True))
 
 
 def known_model(target: str, runs_dir: Path) -> str:
@@ -119,16 +123,21 @@ def model_name(target: str) -> str:
     return f"{Path(place).name.replace(':', '-')}-{digest}"
 
 
-def measure(job: EvalJob, place: str, dtype: str, out: Path) -> Row:
-    """Load and evaluate; an existing result is returned as it is."""
+def measure(job: EvalJob, place: str, dtype: str, outs: Mapping[Benchmark, Path]) -> list[Row]:
+    """Load and evaluate on each benchmark; an existing result is returned as it is."""
+    if all((out / "result.json").exists() for out in outs.values()):
+        return [json.loads((out / "result.json").read_text()) for out in outs.values()]
     quiet_libraries()
     source = ModelSource(path=place, revision=None, dtype=dtype, attn=None)  # type: ignore[arg-type]
     tokenizer = source.load_tokenizer("student")
-    total = answers(job.benchmark, job.eval)
+    total = {one: answers(one, job.eval) for one in outs}
     with job.hardware.start("no").together() as world:
         subject = Subject(source.load("student", world.device), tokenizer, job.template)
-        with Screen(total) if world.is_main else Quiet() as screen:
-            return evaluate(subject, job.benchmark, job.eval, job.seed, out, world, screen.phase("answers", total))
+        with Screen(sum(total.values())) if world.is_main else Quiet() as screen:
+            return [
+                evaluate(subject, one, job.eval, job.seed, out, world, screen.phase(one.name, total[one]))
+                for one, out in outs.items()
+            ]
 
 
 def provenance(processes: int, device: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Accuracy, pass@k and their standard errors. No torch here."""
+"""Accuracy, pass@k, maj@k and standard errors. No torch here."""
 
 from collections.abc import Sequence
 from math import comb, sqrt
@@ -28,3 +28,23 @@ def powers_of_two(n: int) -> list[int]:
     """1, 2, 4, ... up to n, and n itself: the k at which pass@k is reported."""
     ks = [2**i for i in range(n.bit_length()) if 2**i <= n]
     return ks if ks[-1] == n else [*ks, n]
+
+
+def majority_at_k(ballots: Sequence[tuple[object, float] | None], k: int) -> float:
+    """Accuracy of the commonest answer among k samples, the mean over consecutive blocks of k.
+
+    A ballot is what stands for the answer, and its value; None, a sample without an answer, has no vote. Among answers
+    that are equally common one is drawn, which is what the expectation says. No votes at all are wrong.
+    """
+    if not 1 <= k <= len(ballots):
+        raise ValueError(f"need 1 <= k <= {len(ballots)} samples, got k={k}")
+    return fmean(_elected(ballots[start : start + k]) for start in range(0, len(ballots) - k + 1, k))
+
+
+def _elected(ballots: Sequence[tuple[object, float] | None]) -> float:
+    votes: dict[object, list[float]] = {}
+    for ballot in ballots:
+        if ballot is not None:
+            votes.setdefault(ballot[0], []).append(ballot[1])
+    most = max(map(len, votes.values()), default=0)
+    return fmean(fmean(values) for values in votes.values() if len(values) == most) if votes else 0.0
