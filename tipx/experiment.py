@@ -4,9 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tipx.contamination import Guard
 from tipx.data import PromptSource
 from tipx.divergences import TokenDivergence
 from tipx.evals import Benchmark, Evaluation
+from tipx.evals.suite import Suite
 from tipx.loggers import Logger
 from tipx.models import Pair
 from tipx.optim import AdamW
@@ -69,7 +71,8 @@ class Experiment:
     vocab: Vocab
     optim: AdamW
     loop: Loop
-    benchmark: Benchmark
+    benchmark: Benchmark | Suite
+    guard: Guard
     eval: Evaluation
     logger: Logger
     hardware: Hardware

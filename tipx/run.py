@@ -45,8 +45,8 @@ class Run:
             run.clear()
         if not run.config_file.exists():
             write_text(run.config_file, yaml.safe_dump(config, sort_keys=False))
-        starts = run.provenance()["starts"] if (path / "provenance.json").exists() else []
-        write_json(path / "provenance.json", {"starts": [*starts, provenance]})
+        before = run.provenance() if (path / "provenance.json").exists() else {}
+        run.note("starts", [*before.get("starts", []), provenance])
         return run
 
     def make(self) -> None:
@@ -87,6 +87,11 @@ class Run:
     def provenance(self) -> Row:
         loaded: Row = json.loads((self.path / "provenance.json").read_text())
         return loaded
+
+    def note(self, key: str, value: Any) -> None:
+        """Set one entry of the provenance."""
+        file = self.path / "provenance.json"
+        write_json(file, (self.provenance() if file.exists() else {}) | {key: value})
 
     def summary(self) -> Row:
         loaded: Row = json.loads((self.path / "summary.json").read_text())

@@ -15,6 +15,7 @@ from tipx.meter import Meter
 from tipx.models import LoadedPair
 from tipx.run import Row, Run
 from tipx.trainer import Trainer
+from tipx.types import Prompt
 from tipx.world import World
 
 
@@ -67,7 +68,7 @@ class Session:
         Too long ones are counted and left out: cutting a prompt would silently distil out of context.
         """
         limit = self.exp.loop.max_prompt_tokens
-        prompts = [self.exp.model.template.encode(tokenizer, p.text) for p in self.exp.data.load()]
+        prompts = [self.exp.model.template.encode(tokenizer, p.text) for p in self._clean_prompts()]
         fit = [ids for ids in prompts if 0 < len(ids) <= limit]
         if not fit:
             raise DataError(
@@ -78,6 +79,31 @@ class Session:
             dropped = f"{len(prompts) - len(fit)} of {len(prompts)} prompts"
             self.watch.say(f"left out {dropped}, empty or longer than loop.max_prompt_tokens={limit}")
         return fit
+
+    def _clean_prompts(self) -> list[Prompt]:
+        """The training prompts without those that are benchmark problems; raises DataError if none is left.
+
+        What was left out is written down once: a benchmark that is fetched later must not change a run's prompts.
+        """
+        prompts = self.exp.data.load()
+        found = None
+        if self.world.is_main:
+            noted = self.run.provenance().get("guard")
+            if noted is None:
+                guarded = self.exp.guard(prompts, self.exp.benchmark, self.exp.eval.path)
+                noted = guarded.record()
+                self.run.note("guard", noted)
+                if guarded.ids:
+                    self.watch.say(guarded.line())
+            found = {identity for ids in noted["dropped"].values() for identity in ids}
+        out = self.world.from_main(found) or set()
+        kept = [prompt for prompt in prompts if prompt.id not in out]
+        if not kept:
+            raise DataError(
+                f"data: all {len(prompts)} prompts are problems of a benchmark; choose another data set "
+                "(`tipx list data`), or guard.enabled=false"
+            )
+        return kept
 
     def record(self, step: int, row: Row) -> None:
         """One line of metrics with times and memory, to the run, the logger and the display."""

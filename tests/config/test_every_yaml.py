@@ -46,7 +46,7 @@ def located(target: str) -> Any:
 
 def value_at(built: Any, key: str) -> Any:
     for part in key.split("."):
-        built = getattr(built, part)
+        built = built[part] if isinstance(built, dict) else getattr(built, part)
     return built
 
 

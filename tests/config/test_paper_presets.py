@@ -40,7 +40,8 @@ def test_preset_has_the_papers_values(name: str) -> None:
     assert (exp.loop.max_prompt_tokens, exp.rollout.max_new_tokens) == (2048, 8192)
     assert (exp.rollout.temperature, exp.rollout.top_p, exp.rollout.top_k) == (1.0, 1.0, 0)
     assert (exp.eval.n, exp.eval.sampling.temperature, exp.eval.sampling.max_new_tokens) == (16, 1.0, 8192)
-    assert "DAPO-Math-17k" in exp.data.path
+    assert "DAPO-Math-17k" in exp.data.hub[0]
+    assert list(exp.benchmark.parts) == ["math500", "aime24", "aime25"]
     assert exp.divergence == ReverseKL()
     assert exp.loop.denominator == "kept"
     assert exp.ratio == 1.0
