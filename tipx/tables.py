@@ -101,10 +101,40 @@ def result_table(result: dict[str, Any]) -> Table:
     for k, value in result["pass_at"].items():
         if k != "1":
             table.add_row(f"pass@{k}", cell(value))
+    for k, value in result.get("maj_at", {}).items():
+        if int(k) > 2:
+            table.add_row(f"maj@{k}", cell(value))
     if "greedy" in result:
         table.add_row("greedy", with_error("greedy"))
     for name, count in result["outcomes"].items():
         table.add_row(f"sampled: {name}", str(count))
-    table.add_row("mean length, tokens", f"{result['mean_length']:.1f}")
+    lengths = [result.get(f"mean_length{which}") for which in ("", "_correct", "_wrong")]
+    shown = " / ".join("-" if length is None else f"{length:.1f}" for length in lengths)
+    table.add_row("mean length, tokens: all / correct / other", shown)
     table.add_row("cut by the length limit", f"{result['clipped_ratio']:.1%}")
     return table
+
+
+def comparison_table(found: dict[str, Any]) -> Table:
+    """B against A on one benchmark."""
+    table = Table(
+        title=f"{found['benchmark']}: B - A over {found['problems']} problems, n={found['n']}", title_justify="left"
+    )
+    for name in ("measure", "A", "B", "B - A", f"{found['confidence']:.0%} interval", "p"):
+        table.add_column(name, justify="left" if name == "measure" else "right")
+    a, b, test, greedy = found["a"], found["b"], found["sampled"], found["greedy"]
+    low, high = test["low"], test["high"]
+    span = "-" if low is None else f"{low:+.3f} to {high:+.3f}"
+    p = f"{p_value(test['p'])} ({'exact' if test['exact'] else 'drawn'} permutations)"
+    table.add_row(f"mean@{found['n']}", cell(a["mean"]), cell(b["mean"]), f"{test['difference']:+.3f}", span, p)
+    if greedy is not None:
+        only = f"only A {greedy['only_a']}, only B {greedy['only_b']}"
+        change = f"{b['greedy'] - a['greedy']:+.3f}"
+        table.add_row(
+            "greedy", cell(a["greedy"]), cell(b["greedy"]), change, only, f"{p_value(greedy['p'])} (exact McNemar)"
+        )
+    return table
+
+
+def p_value(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
