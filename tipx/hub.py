@@ -1,5 +1,6 @@
 """The Hugging Face hub, as far as it can be reached, and what of it is in the cache."""
 
+import re
 import urllib.error
 import urllib.request
 from contextlib import suppress
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
 
 HUB = "hf://datasets/"
 
@@ -35,10 +36,10 @@ class HubFiles(NamedTuple):
     @classmethod
     def of(cls, address: str) -> Self:
         """Raises ValueError when it is no such address."""
-        parts = address.removeprefix(HUB).split("/", 2)
-        if not address.startswith(HUB) or len(parts) < 3 or not all(parts):
+        found = re.fullmatch(rf"{HUB}(\w[\w.-]*/\w[\w.-]*)/(.+)", address)
+        if found is None:
             raise ValueError(f"expected {HUB}OWNER/NAME/FILE, got {address!r}")
-        return cls(f"{parts[0]}/{parts[1]}", parts[2])
+        return cls(found[1], found[2])
 
     def cached(self) -> list[Path]:
         """What the cache holds whole, in order of name; [] if that is nothing. No network."""
@@ -57,7 +58,11 @@ class HubFiles(NamedTuple):
         if found := self.cached():
             return found
         find_hub(f"datasets/{self.repo}")
-        snapshot_download(self.repo, repo_type="dataset", allow_patterns=[self.pattern])
+        try:
+            snapshot_download(self.repo, repo_type="dataset", allow_patterns=[self.pattern])
+        except HTTPError as error:
+            # A broken line is none in the library's eyes; a refusal is, and says more.
+            raise error if isinstance(error, OSError) else OSError(str(error)) from error
         if found := self.cached():
             return found
         raise FileNotFoundError(f"{self.repo} on the hub has no file {self.pattern}")

@@ -45,8 +45,7 @@ class Run:
             run.clear()
         if not run.config_file.exists():
             write_text(run.config_file, yaml.safe_dump(config, sort_keys=False))
-        before = run.provenance() if (path / "provenance.json").exists() else {}
-        run.note("starts", [*before.get("starts", []), provenance])
+        run.note("starts", [*run.provenance().get("starts", []), provenance])
         return run
 
     def make(self) -> None:
@@ -85,13 +84,14 @@ class Run:
         return loaded
 
     def provenance(self) -> Row:
-        loaded: Row = json.loads((self.path / "provenance.json").read_text())
+        """What is known of how the run was made; {} before its first start."""
+        file = self.path / "provenance.json"
+        loaded: Row = json.loads(file.read_text()) if file.exists() else {}
         return loaded
 
     def note(self, key: str, value: Any) -> None:
         """Set one entry of the provenance."""
-        file = self.path / "provenance.json"
-        write_json(file, (self.provenance() if file.exists() else {}) | {key: value})
+        write_json(self.path / "provenance.json", self.provenance() | {key: value})
 
     def summary(self) -> Row:
         loaded: Row = json.loads((self.path / "summary.json").read_text())

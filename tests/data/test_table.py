@@ -7,6 +7,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError
 
+from tipx import hub
 from tipx.data.table import Place, refusal
 from tipx.errors import DataError
 from tipx.hub import HubFiles
@@ -81,7 +82,9 @@ def test_a_folder_holds_a_file_of_the_benchmarks_name(tmp_path: Path) -> None:
     assert place(str(tmp_path)).find().files == (tmp_path / "bench.jsonl",)
 
 
-@pytest.mark.parametrize("address", ["hf://datasets/org", "hf://datasets/org/name", "hf://datasets//x/y"])
+@pytest.mark.parametrize(
+    "address", ["hf://datasets/org", "hf://datasets/org/name", "hf://datasets//x/y", "hf://datasets/o rg/n/x"]
+)
 def test_an_address_that_is_none(address: str) -> None:
     with pytest.raises(DataError, match=r"eval\.path: expected hf://datasets/OWNER/NAME/FILE"):
         place(address).find()
@@ -91,3 +94,21 @@ def test_a_gated_set_says_where_to_ask() -> None:
     error = GatedRepoError.__new__(GatedRepoError)
     assert "https://huggingface.co/datasets/a/b" in refusal(HubFiles("a/b", "x"), error)
     assert refusal(HubFiles("a/b", "x"), OSError("one\ntwo")) == "one"
+
+
+def test_what_is_not_in_the_cache_is_fetched_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = hub.snapshot_download
+
+    def download(repo: str, *, allow_patterns: list[str], local_files_only: bool = False, **_: str) -> str:
+        if local_files_only:
+            return str(real(repo, repo_type="dataset", allow_patterns=allow_patterns, local_files_only=True))
+        asked.append(repo)
+        if repo == "org/first":
+            raise OSError("503 try later")
+        return str(put(cache, repo, "test.jsonl").parent)
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    monkeypatch.setattr(hub, "find_hub", lambda _: None)
+    assert [place().find().origin for _ in range(2)] == [SECOND, SECOND]
+    assert asked == ["org/first", "org/second"]
