@@ -108,9 +108,10 @@ def result_table(result: dict[str, Any]) -> Table:
         table.add_row("greedy", with_error("greedy"))
     for name, count in result["outcomes"].items():
         table.add_row(f"sampled: {name}", str(count))
-    lengths = [result.get(f"mean_length{which}") for which in ("", "_correct", "_wrong")]
-    shown = " / ".join("-" if length is None else f"{length:.1f}" for length in lengths)
-    table.add_row("mean length, tokens: all / correct / other", shown)
+    table.add_row("mean length, tokens", f"{result['mean_length']:.1f}")
+    for which in ("correct", "wrong"):
+        if (length := result.get(f"mean_length_{which}")) is not None:
+            table.add_row(f"mean length, {which}", f"{length:.1f}")
     table.add_row("cut by the length limit", f"{result['clipped_ratio']:.1%}")
     return table
 
