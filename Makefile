@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 
-.PHONY: setup demo test test-all lint bench
+.PHONY: setup demo test test-all lint bench bench-full
 
 setup: $(VENV)/.installed
 
@@ -28,5 +28,14 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup
-	$(ENV) $(BIN)/python bench/vocab.py
+# With TRL and Liger, which the bench alone needs.
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	touch $@
+
+bench: $(VENV)/.bench
+	$(ENV) $(BIN)/python -m bench
+
+# 512 to 8,192 tokens and every case: half an hour or more.
+bench-full: $(VENV)/.bench
+	$(ENV) $(BIN)/python -m bench --full

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from tipx import jobs
-from tipx.errors import DataError, RunFailed
+from tipx.batching import MicroBatch
+from tipx.errors import ConfigError, DataError, RunFailed
 from tipx.run import Row, Run, lasting
 from tipx.session import Session
 from tipx.trainer import STATE, Trainer
@@ -72,6 +73,44 @@ def test_every_step_reports_what_was_kept_and_what_it_cost(selector: str, overri
         assert row["select/loss_mass_kept"] == pytest.approx(mass, rel=1e-4)
         seconds = sum(row[f"time/{phase}"] for phase in PHASES)
         assert row["perf/tokens_per_s"] == pytest.approx(row["tokens/n"] / seconds)
+
+
+@pytest.mark.parametrize("selector", ["soft_or", "entropy_top", "random"])
+def test_scores_from_the_rollout_are_those_of_a_forward_pass(selector: str, overrides: Overrides) -> None:
+    rule = [f"selector={selector}", "ratio=0.5", "rollout.batch_size=3"]
+    one, two = train(overrides(*rule)), train(overrides(*rule, "loop.score_from=rollout"))
+    assert len(one.rows()) == len(two.rows()) == 4
+    for ours, theirs in zip(one.rows(), two.rows(), strict=True):
+        for key, value in lasting(ours).items():
+            # Rounding decides on which side of a quantile its own token falls.
+            atol = 0.05 if "/q" in key else 1e-4
+            assert theirs[key] == pytest.approx(value, rel=1e-4, abs=atol), key
+
+
+def test_the_student_runs_once_less_when_scores_come_from_the_rollout(
+    overrides: Overrides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, int] = {}
+    inner = MicroBatch.hidden
+
+    def counted(self: MicroBatch, body: torch.nn.Module) -> torch.Tensor:
+        seen[place] = seen.get(place, 0) + 1
+        return inner(self, body)
+
+    monkeypatch.setattr(MicroBatch, "hidden", counted)
+    for place in ("forward", "rollout"):
+        # Eight sequences of the longest kind at once: one micro-batch for the teacher, the score, and the update.
+        size = ["hardware.micro_batch=8", "loop.steps=1", "selector=full"]
+        train(overrides(*size, f"loop.score_from={place}", "loop.eval_every=0"))
+    assert seen == {"forward": 3, "rollout": 2}
+
+
+def test_a_backend_without_states_is_refused(overrides: Overrides, tmp_path: Path) -> None:
+    (tmp_path / "own" / "rollout").mkdir(parents=True)
+    lines = "_target_: tipx.rollout.scripted.ScriptedRollouts\nresponses: ['4 .']\nmax_new_tokens: 5\n"
+    (tmp_path / "own" / "rollout" / "script.yaml").write_text(lines)
+    with pytest.raises(ConfigError, match=r"ScriptedRollouts leaves no hidden states.* set loop.score_from=forward"):
+        jobs.train(overrides("rollout=script", "loop.score_from=rollout"), fresh=False, config_dir=tmp_path / "own")
 
 
 def test_what_no_one_needs_is_not_computed(overrides: Overrides) -> None:

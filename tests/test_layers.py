@@ -13,7 +13,7 @@ import tipx
 LAYERS = (
     {"spec", "errors", "types", "noise", "answers"},
     {"selectors", "divergences", "grading", "statistics", "paired", "hub", "files", "progress"},
-    {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run"},
+    {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run", "offload"},
     {"data", "models"},
     {"evals"},
     {"contamination"},
@@ -23,7 +23,7 @@ LAYERS = (
     {"distill"},
     {"config"},
     {"tables", "plots", "showing", "comparison", "datasets"},
-    {"jobs"},
+    {"jobs", "memory"},
     {"cli"},
     {"__main__"},
 )
@@ -37,7 +37,9 @@ WRITERS = {
     "run.py": "the run directory",
     "evals/runner.py": "results, in a folder it is given",
     "tiny/build.py": "the embedded pair, in a folder it is given",
+    "memory/report.py": "a prediction, in a folder it is given",
     "trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
+    "rollout/vllm.py": "weights for a server, in a temporary folder",
     "meter.py": "/proc/self/clear_refs, to reset the memory peak",
 }
 # Who may catch anything at all, and why; it must raise again what it does not know.

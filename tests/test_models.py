@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from transformers import (
 
 from tests.conftest import save_model
 from tipx.errors import ModelError
-from tipx.models import ModelSource, Pair, Template, body, check_head, lm_head
+from tipx.models import ModelSource, Pair, Teacher, Template, body, check_head, lm_head
 from tipx.tiny.tokenizer import build_tokenizer, vocabulary
 
 CPU = torch.device("cpu")
@@ -53,7 +53,11 @@ def source(path: Path | str, **more: Any) -> ModelSource:
 
 
 def pair(teacher: Path, student: Path) -> Pair:
-    return Pair(teacher=source(teacher), student=source(student), template=PLAIN)
+    return Pair(teacher=as_teacher(source(teacher)), student=source(student), template=PLAIN)
+
+
+def as_teacher(model: ModelSource, offload: str = "none") -> Teacher:
+    return Teacher(**asdict(model), offload=offload)
 
 
 def tiny(config: PreTrainedConfig) -> PreTrainedModel:
@@ -93,7 +97,8 @@ def test_heads_are_compared_on_their_common_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("role", ["teacher", "student"])
 def test_a_head_smaller_than_the_vocabulary_is_refused(role: str, pair_dir: Path, tmp_path: Path) -> None:
     small = save_model(tmp_path / "small", 1, vocab=V - 2)
-    both = replace(pair(pair_dir / "teacher", pair_dir / "student"), **{role: source(small)})
+    model = source(small) if role == "student" else as_teacher(source(small))
+    both = replace(pair(pair_dir / "teacher", pair_dir / "student"), **{role: model})
     message = f"model.{role}: the LM head has {V - 2} rows but the tokenizer has {V} tokens: the vocabulary does not"
     with pytest.raises(ModelError, match=message):
         both.load(CPU, both.load_tokenizer())

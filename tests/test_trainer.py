@@ -96,7 +96,7 @@ def do_step(exp: Experiment, folder: Path, dtype: torch.dtype = torch.float64) -
     one = live(exp, folder, dtype)
     update, seen = one.trainer.update, []
 
-    def spy(rollout: Rollout, scored: list[Scored], weights_BT: Tensor, count: float) -> Update:
+    def spy(rollout: Rollout, scored: Scored, weights_BT: Tensor, count: float) -> Update:
         seen.append((rollout, weights_BT))
         return update(rollout, scored, weights_BT, count)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergence
 from tipx.types import STATISTICS
 from tipx.vocab import STUDENT_ONLY, TEACHER_ONLY, Head, Hidden, Vocab
-from tipx.vocab.heads import ALL
+from tipx.vocab.buffers import Buffers
 
 N, D_S, D_T, V = 7, 5, 4, 13
 CHUNKS = [1, 3, N, 100, "auto"]
@@ -66,7 +66,7 @@ def full_stats(w: World, divergence: TokenDivergence) -> dict[str, Tensor]:
 class Untouchable(Head):
     """A head whose product must not be taken."""
 
-    def logits(self, hidden_ND: Tensor, columns: slice = ALL) -> Tensor:
+    def tile(self, states_ND: Tensor, columns: slice, buffers: Buffers, name: str) -> Tensor:
         raise AssertionError("this head product was not needed")
 
 
@@ -76,8 +76,8 @@ class Counted(Head):
 
     asked: list[int] = field(default_factory=list)
 
-    def logits(self, hidden_ND: Tensor, columns: slice = ALL) -> Tensor:
-        logits_NC = super().logits(hidden_ND, columns)
+    def tile(self, states_ND: Tensor, columns: slice, buffers: Buffers, name: str) -> Tensor:
+        logits_NC = super().tile(states_ND, columns, buffers, name)
         self.asked.append(logits_NC.numel())
         return logits_NC
 

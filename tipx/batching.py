@@ -1,9 +1,15 @@
-"""Micro-batches: prompts and responses packed for one forward pass, and hidden states taken where they predict.
+"""Micro-batches: prompts and responses for one forward pass, and hidden states taken where they predict.
 
 The hidden state that predicts response token t stands one place before it; for t = 0 that is the prompt's last token.
+
+Only what is wanted is computed. With causal attention no state depends on a later token, so a sequence ends at the
+place that predicts its last wanted token, and a sequence without one is left out: trimming is exact. Alike lengths go
+together, and short ones go together in greater numbers, so that padding costs little.
+
+Axes: B sequences and T response tokens of the rollout, b sequences and L places of one micro-batch, N wanted tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,39 +21,67 @@ from tipx.types import Rollout
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows [start, stop) of a rollout, right-padded; the N valid response tokens are in row-major order."""
+    """Some sequences, right-padded.
 
-    rows: slice
-    ids_BL: Int[Tensor, "B L"]
-    attention_BL: Int[Tensor, "B L"]
-    predicts_BL: Bool[Tensor, "B L"]
-    tokens_N: Int[Tensor, " N"]
+    `index_N` says which of the rollout's valid tokens, counted in row-major order, are wanted here; `places_N` where
+    in the flattened (b L) stands the state that predicts each.
+    """
+
+    ids_bL: Int[Tensor, "b L"]
+    attention_bL: Int[Tensor, "b L"]
+    places_N: Int[Tensor, " N"]
+    index_N: Int[Tensor, " N"]
 
     def hidden(self, body: nn.Module) -> Float[Tensor, "N D"]:
-        """Last hidden states at the positions that predict the response tokens."""
-        out = body(input_ids=self.ids_BL, attention_mask=self.attention_BL, use_cache=False)
-        states_ND: Tensor = out.last_hidden_state[self.predicts_BL]
+        """Last hidden states at the positions that predict the wanted tokens."""
+        out = body(input_ids=self.ids_bL, attention_mask=self.attention_bL, use_cache=False)
+        states_ND: Tensor = out.last_hidden_state.flatten(0, 1)[self.places_N]
         return states_ND
 
 
-def micro_batches(rollout: Rollout, size: int) -> Iterator[MicroBatch]:
-    """The rollout in order, `size` sequences at a time."""
-    for start in range(0, len(rollout), size):
-        yield pack(rollout, slice(start, min(start + size, len(rollout))))
+def micro_batches(rollout: Rollout, wanted_BT: Bool[Tensor, "B T"], size: int) -> Iterator[MicroBatch]:
+    """The sequences with wanted tokens, longest first; as much padded text at once as `size` of the longest would be.
+
+    The longest is that of the whole rollout, wanted or not, so that trimming never makes a forward pass larger.
+    """
+    steps_T = torch.arange(1, wanted_BT.shape[1] + 1, device=wanted_BT.device)
+    ends = (steps_T * wanted_BT).amax(1).tolist() if wanted_BT.shape[1] else [0] * len(rollout)
+    prompts = [len(prompt) for prompt in rollout.prompt_ids]
+    # Through the place that predicts the last wanted token, which is not an input itself.
+    lengths = [p + end - 1 if end else 0 for p, end in zip(prompts, ends, strict=True)]
+    room = size * max(p + max(n - 1, 0) for p, n in zip(prompts, rollout.lengths, strict=True))
+    rows: list[int] = []
+    for row in sorted((b for b in range(len(rollout)) if lengths[b]), key=lambda b: -lengths[b]):
+        if rows and (len(rows) + 1) * lengths[rows[0]] > room:
+            yield pack(rollout, wanted_BT, rows, lengths)
+            rows = []
+        rows.append(row)
+    if rows:
+        yield pack(rollout, wanted_BT, rows, lengths)
 
 
-def pack(rollout: Rollout, rows: slice) -> MicroBatch:
-    """One micro-batch, no wider than its longest sequence."""
-    valid_BT, response_BT = rollout.valid_BT[rows], rollout.response_BT[rows]
-    prompts, lengths = rollout.prompt_ids[rows], valid_BT.sum(-1).tolist()
-    width = max(len(p) + n for p, n in zip(prompts, lengths, strict=True))
-    ids_BL = torch.zeros(len(prompts), width, dtype=torch.long)
-    attention_BL, predicts_BL = torch.zeros_like(ids_BL), torch.zeros(ids_BL.shape, dtype=torch.bool)
-    for b, (prompt, n) in enumerate(zip(prompts, lengths, strict=True)):
-        p = len(prompt)
-        ids_BL[b, :p] = torch.tensor(prompt)
-        ids_BL[b, p : p + n] = response_BT[b, :n].cpu()
-        attention_BL[b, : p + n] = 1
-        predicts_BL[b, p - 1 : p + n - 1] = True
-    device = response_BT.device
-    return MicroBatch(rows, ids_BL.to(device), attention_BL.to(device), predicts_BL.to(device), response_BT[valid_BT])
+def idle(rollout: Rollout) -> MicroBatch:
+    """One token and nothing wanted: what a process without wanted tokens runs, since others wait for its gradients."""
+    device = rollout.response_BT.device
+    ids_bL = torch.tensor([list(rollout.prompt_ids[0][:1])], device=device)
+    nothing_N = torch.zeros(0, dtype=torch.long, device=device)
+    return MicroBatch(ids_bL, torch.ones_like(ids_bL), nothing_N, nothing_N)
+
+
+def pack(rollout: Rollout, wanted_BT: Bool[Tensor, "B T"], rows: Sequence[int], lengths: Sequence[int]) -> MicroBatch:
+    """One micro-batch of `rows`, each cut to its length in `lengths`; the first is the longest."""
+    device = rollout.response_BT.device
+    take_b = torch.tensor(rows, device=device)
+    width = lengths[rows[0]]
+    ids_bL = torch.zeros(len(rows), width, dtype=torch.long)
+    attention_bL = torch.zeros_like(ids_bL)
+    for i, b in enumerate(rows):
+        prompt, n = rollout.prompt_ids[b], lengths[b]
+        ids_bL[i, :n] = torch.tensor([*prompt, *rollout.response_BT[b, : max(n - len(prompt), 0)].tolist()][:n])
+        attention_bL[i, :n] = 1
+    number_BT = rollout.valid_BT.flatten().cumsum(0).reshape(rollout.valid_BT.shape) - 1
+    row_N, step_N = wanted_BT[take_b].nonzero(as_tuple=True)
+    before_b = torch.tensor([len(rollout.prompt_ids[b]) for b in rows], device=device) - 1
+    places_N = row_N * width + before_b[row_N] + step_N
+    index_N = number_BT[take_b][row_N, step_N]
+    return MicroBatch(ids_bL.to(device), attention_bL.to(device), places_N, index_N)

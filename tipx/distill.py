@@ -13,6 +13,8 @@ loss has one token count a step; no tensor of (tokens x vocabulary) is made; pro
 counted, never cut.
 """
 
+from functools import partial
+
 import torch
 
 from tipx import metrics
@@ -23,7 +25,8 @@ from tipx.evals.suite import parts
 from tipx.noise import Noise
 from tipx.run import Row
 from tipx.session import Session, asked_to_stop
-from tipx.types import TokenStats
+from tipx.types import TokenStats, scatter
+from tipx.vocab import TEACHER_ONLY
 
 
 def distill(session: Session) -> Row:
@@ -63,7 +66,9 @@ def one_step(session: Session, step: int) -> Row:
     with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
         chosen = batch_indices(len(session.prompts), step, exp.loop.prompts, exp.seed)
         prompts = [session.prompts[chosen[row // exp.loop.rollouts]] for row in rows]
-        rollout = exp.rollout(session.pair.student, session.pair.tokenizer, prompts, rows, noise.of("rollout"))
+        states = exp.loop.score_from == "rollout" and bool(needs(session, step) - TEACHER_ONLY)
+        sample = partial(exp.rollout, session.pair.student, session.pair.tokenizer)
+        rollout = sample(prompts, rows, noise.of("rollout"), states=states)
     with meter.phase("score"):
         scored, own_stats = trainer.score(rollout, needs(session, step))
         stats = TokenStats(**{name: world.gather_BT(values_BT) for name, values_BT in own_stats.present().items()})
@@ -78,16 +83,25 @@ def one_step(session: Session, step: int) -> Row:
     if world.is_main and exp.loop.due(exp.loop.sample_every, step):
         decode, few = session.pair.tokenizer.decode, exp.loop.sample_count
         session.run.save_samples(step, metrics.samples(rollout, own_stats, own_weights_BT, decode, few))
+    row: Row = {}
+    if rollout.logprobs_N is not None and stats.student_logprob is not None:
+        row = metrics.mismatch(world.gather_BT(scatter(rollout.logprobs_N, rollout.valid_BT)), stats, valid_BT)
     ends = world.gather_list(list(zip(rollout.lengths, rollout.stop_reasons, strict=True)))
     return (
-        metrics.update(update) | metrics.selection(stats, valid_BT, weights_BT, exp.quadrants) | metrics.lengths(ends)
+        row
+        | metrics.update(update)
+        | metrics.selection(stats, valid_BT, weights_BT, exp.quadrants)
+        | metrics.lengths(ends)
     )
 
 
 def needs(session: Session, step: int) -> frozenset[str]:
     """Statistics to compute at a step: the selector's, and at monitored steps those of the log."""
     loop = session.exp.loop
-    return session.exp.selector.needs | (metrics.MONITORED if loop.due(loop.monitor_every, step) else frozenset())
+    if not loop.due(loop.monitor_every, step):
+        return session.exp.selector.needs
+    compared = frozenset({"student_logprob"}) if session.exp.rollout.gives_logprobs else frozenset()
+    return session.exp.selector.needs | metrics.MONITORED | compared
 
 
 def accuracy(session: Session, step: int) -> Row:

@@ -5,14 +5,14 @@ probability 0 (log-probability -inf, as in masked vocabularies) contribute 0 and
 """
 
 import math
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from tipx.spec import spec
+from tipx.spec import Count, spec
 
 LogProbs = Float[Tensor, "N V"]
 
@@ -80,8 +80,8 @@ class ReverseKL:
     def gradient(
         self, student_NV: LogProbs, teacher_NV: LogProbs, slope_N1: Float[Tensor, "N 1"]
     ) -> Float[Tensor, "N V"]:
-        p_NV = student_NV.exp()
-        return p_NV.mul_(student_NV.sub_(teacher_NV).sub_(slope_N1))
+        ratio_NV = teacher_NV.neg_().add_(student_NV).sub_(slope_N1)
+        return student_NV.exp_().mul_(ratio_NV)
 
 
 @spec
@@ -135,3 +135,64 @@ class GeneralisedJSD:
         p_NV = student_NV.exp()
         ratio_NV = student_NV.sub_(self.mixture(student_NV, teacher_NV))
         return p_NV.mul_(ratio_NV.mul_(1 - self.beta).sub_(slope_N1))
+
+
+def repeated(ids_NU: Int[Tensor, "N U"]) -> Bool[Tensor, "N U"]:
+    """Which entries stand in their row a second time."""
+    sorted_NU, order_NU = ids_NU.sort(dim=-1, stable=True)
+    again_NU = torch.zeros_like(ids_NU, dtype=torch.bool)
+    again_NU[:, 1:] = sorted_NU[:, 1:] == sorted_NU[:, :-1]
+    return again_NU.scatter(-1, order_NU, again_NU)
+
+
+@spec
+class TopK:
+    """`base` over the k likeliest entries of one model, or of each (`union`).
+
+    `tail`: all other entries together are one more, so that it is a divergence of two distributions over V; else both
+    models are renormalised over the k. (Cut off without either, as some trainers do, a "KL" can be negative.)
+    """
+
+    base: ReverseKL | ForwardKL | GeneralisedJSD
+    k: Count
+    support: Literal["teacher", "student", "union"]
+    tail: bool
+
+    def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
+        k = min(self.k, student_NV.shape[-1])
+        leaders = {"student": [student_NV], "teacher": [teacher_NV], "union": [student_NV, teacher_NV]}[self.support]
+        support_NU = torch.cat([one_NV.topk(k).indices for one_NV in leaders], -1)
+        return self.base(
+            *self.reduced(student_NV.gather(-1, support_NU), teacher_NV.gather(-1, support_NU), support_NU)
+        )
+
+    def reduced(
+        self, student_NU: Float[Tensor, "N U"], teacher_NU: Float[Tensor, "N U"], support_NU: Int[Tensor, "N U"]
+    ) -> tuple[Float[Tensor, "N B"], Float[Tensor, "N B"]]:
+        """Log-probabilities over the support, and of the tail if there is one, from those over V of its entries.
+
+        An entry that is named twice counts once. Which of equal entries is the k-th is left to torch.
+        """
+        twice_NU = repeated(support_NU)
+        return self._whole(student_NU, twice_NU), self._whole(teacher_NU, twice_NU)
+
+    def _whole(self, log_p_NU: Float[Tensor, "N U"], twice_NU: Bool[Tensor, "N U"]) -> Float[Tensor, "N B"]:
+        log_p_NU = log_p_NU.masked_fill(twice_NU, -math.inf)
+        if not self.tail:
+            return log_p_NU - log_p_NU.logsumexp(-1, keepdim=True)
+        # Rounding may leave nothing, or less, for the tail.
+        rest_N1 = (1 - log_p_NU.exp().sum(-1, keepdim=True)).clamp(min=torch.finfo(log_p_NU.dtype).eps)
+        return torch.cat([log_p_NU, rest_N1.log()], -1)
+
+    def from_sums(self, reverse_kl_N: Tensor, forward_kl_N: Tensor) -> None:
+        return None
+
+    def slope(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
+        """Of reduced log-probabilities."""
+        return self.base.slope(student_NV, teacher_NV)
+
+    def gradient(
+        self, student_NV: LogProbs, teacher_NV: LogProbs, slope_N1: Float[Tensor, "N 1"]
+    ) -> Float[Tensor, "N V"]:
+        """Of log-probabilities that `tipx.vocab.support` has put in place of an entry's own."""
+        return self.base.gradient(student_NV, teacher_NV, slope_N1)

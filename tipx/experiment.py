@@ -26,9 +26,10 @@ class Loop:
     """How much is done in a step and how often the rest happens; an `_every` of 0 is never.
 
     A step uses `prompts` prompts with `rollouts` responses each. `denominator` is what the summed loss is divided by:
-    kept weight (the paper's) or all valid tokens. `monitor_every` sets at which steps entropy, divergence and quadrant
-    shares are computed even if the selector needs none of them. After `max_bad_steps` steps in all whose loss was not
-    finite the run stops.
+    kept weight (the paper's) or all valid tokens. `score_from` is where the student's hidden states for scoring come
+    from: a forward pass of its own, or what the rollout recorded. `monitor_every` sets at which steps entropy,
+    divergence and quadrant shares are computed even if the selector needs none of them. After `max_bad_steps` steps in
+    all whose loss was not finite the run stops.
     """
 
     steps: Count
@@ -37,6 +38,7 @@ class Loop:
     max_prompt_tokens: Count
     denominator: Literal["kept", "valid"]
     precision: Literal["no", "bf16"]
+    score_from: Literal["forward", "rollout"]
     monitor_every: Whole
     eval_every: Whole
     save_every: Whole

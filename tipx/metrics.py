@@ -59,6 +59,19 @@ def selection(
     return row
 
 
+def mismatch(engine_BT: Float[Tensor, "B T"], stats: TokenStats, valid_BT: Bool[Tensor, "B T"]) -> dict[str, float]:
+    """How far the sampling engine's log-probabilities are from the student's, nats.
+
+    `kl` is the mean difference over tokens the engine sampled, an estimate of KL(engine || student).
+    """
+    gap_N = (engine_BT - stats["student_logprob"])[valid_BT]
+    return {
+        "rollout/mismatch_kl": float(gap_N.mean()),
+        "rollout/mismatch_mean": float(gap_N.abs().mean()),
+        "rollout/mismatch_max": float(gap_N.abs().max()),
+    }
+
+
 def lengths(rollouts: Sequence[tuple[int, str]]) -> dict[str, float]:
     """Response lengths in tokens and the share cut by the limit, from (length, stop reason) of every sequence."""
     sizes = [length for length, _ in rollouts]

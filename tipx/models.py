@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +12,11 @@ from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tipx.errors import ModelError
 from tipx.hub import find_hub
+from tipx.offload import Awake, park
 from tipx.spec import spec
 from tipx.vocab import Head
 
@@ -76,6 +78,13 @@ class ModelSource:
         return tokenizer
 
 
+@spec
+class Teacher(ModelSource):
+    """A model that is only read. `offload=cpu`: its body is on the device only while it works."""
+
+    offload: Literal["none", "cpu"]
+
+
 @contextmanager
 def loading(role: str, path: str, attn: str | None = None) -> Iterator[None]:
     """Turns the libraries' ways of saying "cannot load" into one line that names the remedies."""
@@ -125,7 +134,7 @@ class Template:
 class Pair:
     """A teacher, the student that learns from it, and the prompt template both see."""
 
-    teacher: ModelSource
+    teacher: Teacher
     student: ModelSource
     template: Template
 
@@ -143,22 +152,30 @@ class Pair:
         `student_from` is a checkpoint folder that takes the place of the student's own weights.
         """
         source = self.student if student_from is None else replace(self.student, path=str(student_from), revision=None)
-        teacher = self.teacher.load("teacher", device).requires_grad_(requires_grad=False)
+        parked = self.teacher.offload == "cpu"
+        teacher = self.teacher.load("teacher", torch.device("cpu") if parked else device)
+        teacher.requires_grad_(requires_grad=False)
+        awake = park(teacher, device) if parked else nullcontext
         student = source.load("student", device)
         rows = shared_rows(student, teacher, tokenizer)
-        for role, model in (("teacher", teacher), ("student", student)):
-            check_head(role, model)
-        return LoadedPair(teacher, student, tokenizer, rows)
+        with awake():
+            check_head("teacher", teacher)
+        check_head("student", student)
+        return LoadedPair(teacher, student, tokenizer, rows, awake)
 
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """Live models; `rows` is the number of LM-head rows that mean the same token in both."""
+    """Live models; `rows` is the number of LM-head rows that mean the same token in both.
+
+    The teacher's body may be used inside `teacher_awake()` only; its LM head always.
+    """
 
     teacher: PreTrainedModel
     student: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     rows: int
+    teacher_awake: Awake = nullcontext
 
 
 def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> None:
@@ -204,6 +221,27 @@ def body(model: PreTrainedModel) -> nn.Module:
     """The model without its LM head: token ids to last hidden states."""
     inner: nn.Module = model.base_model
     return inner
+
+
+@contextmanager
+def checkpointed(model: PreTrainedModel, on: bool) -> Iterator[None]:  # noqa: FBT001 - a yes/no is the whole argument
+    """A context in which layers keep their inputs alone for the backward pass, and compute the rest again.
+
+    transformers does so in layers that are in training mode; only the layer itself is put in it, so that no dropout
+    starts. Outside nothing is changed: with it `generate` could not keep its cache.
+    """
+    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)] if on else []
+    if layers:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    try:
+        for layer in layers:
+            layer.training = True
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
+        if layers:
+            model.activation_checkpointing_disable()
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedTokenizerBase
 
-from tipx.errors import DataError
+from tipx.errors import ConfigError, DataError
 from tipx.experiment import Experiment
 from tipx.loggers import Sink
 from tipx.meter import Meter
@@ -47,6 +47,11 @@ class Session:
     def open(self) -> int:
         """Load models, prompts and the newest good checkpoint; returns the step that is done, 0 for a new run."""
         self.meter = Meter(self.world.device)
+        if self.exp.loop.score_from == "rollout" and not self.exp.rollout.records_states:
+            raise ConfigError(
+                f"loop.score_from=rollout: {type(self.exp.rollout).__name__} leaves no hidden states to score from; "
+                "set loop.score_from=forward, or rollout=hf"
+            )
         # Tokenizers and prompts first: what is wrong with them shows long before big weights are loaded.
         tokenizer = self.exp.model.load_tokenizer()
         self.prompts = self._encode_prompts(tokenizer)

@@ -1,24 +1,23 @@
 """Scoring and updating the student: the two phases of a step that touch a model's weights."""
 
 import warnings
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tipx.batching import MicroBatch, micro_batches
+from tipx.batching import MicroBatch, idle, micro_batches
 from tipx.divergences import TokenDivergence
 from tipx.experiment import Experiment
 from tipx.metrics import Update
-from tipx.models import LoadedPair, body, lm_head
+from tipx.models import LoadedPair, body, checkpointed, lm_head
 from tipx.types import Rollout, TokenStats, scatter
-from tipx.vocab import TEACHER_ONLY, Hidden, Known, Vocab
+from tipx.vocab import TEACHER_ONLY, Hidden, Known, Scores, Vocab
 from tipx.world import World
 
 STATE = "trainer.pt"
@@ -33,15 +32,15 @@ class StudentLoss(nn.Module):
 
     def forward(self, batch: MicroBatch, scored: "Scored", weights_N: Float[Tensor, " N"]) -> Float[Tensor, ""]:
         """Sum of weight * divergence over the micro-batch's kept tokens, nats."""
-        kept_N = weights_N > 0
+        kept_K = batch.index_N
         student = Hidden(batch.hidden(body(self.student)), lm_head(self.student, self.rows))
-        known = None if scored.known is None else scored.known[kept_N]
-        return self.vocab.loss(student[kept_N], scored.teacher[kept_N], weights_N[kept_N], self.divergence, known)
+        known = None if scored.known is None else scored.known[kept_K]
+        return self.vocab.loss(student, scored.teacher[kept_K], weights_N[kept_K], self.divergence, known)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One micro-batch as scoring leaves it: the teacher's hidden states, and what the loss need not compute again."""
+    """What scoring leaves of this process's N response tokens: the teacher's hidden states, and sums for the loss."""
 
     teacher: Hidden
     known: Known | None
@@ -59,38 +58,69 @@ class Trainer:
         module = StudentLoss(pair.student, pair.rows, exp.vocab, exp.divergence)
         self.module, self.optimizer = world.accelerator.prepare(module, optimizer)
 
-    def split(self, rollout: Rollout) -> Iterator[MicroBatch]:
-        return micro_batches(rollout, self.exp.hardware.micro_batch)
-
     @torch.no_grad()
-    def score(self, rollout: Rollout, needs: frozenset[str]) -> tuple[list[Scored], TokenStats]:
-        """Each micro-batch scored, and the statistics asked for, of this process's rows (B, T)."""
-        scored: list[Scored] = []
-        parts: list[dict[str, Tensor]] = []
-        for batch in self.split(rollout):
-            teacher = Hidden(batch.hidden(body(self.pair.teacher)), lm_head(self.pair.teacher, self.pair.rows))
-            student = None
-            with self.world.accelerator.autocast():
-                if needs - TEACHER_ONLY:
-                    student = Hidden(batch.hidden(body(self.pair.student)), lm_head(self.pair.student, self.pair.rows))
-                scores = self.exp.vocab.stats(student, teacher, batch.tokens_N, needs, self.exp.divergence)
-            parts.append(scores.values)
-            scored.append(Scored(teacher, scores.known))
-        stats = {name: torch.cat([part[name] for part in parts]).float() for name in sorted(needs)}
-        return scored, TokenStats(**{name: scatter(v_N, rollout.valid_BT) for name, v_N in stats.items()})
+    def score(self, rollout: Rollout, needs: frozenset[str]) -> tuple[Scored, TokenStats]:
+        """What the loss will need, and the statistics asked for, of this process's rows (B, T).
 
-    def update(self, rollout: Rollout, scored: list[Scored], weights_BT: Float[Tensor, "B T"], count: float) -> Update:
+        The teacher runs over everything first, and is not needed again.
+        """
+        batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch))
+        order_N = torch.cat([batch.index_N for batch in batches]).argsort()
+        teacher = Hidden(self._teacher_states(batches, len(order_N)), lm_head(self.pair.teacher, self.pair.rows))
+        with self.world.accelerator.autocast():
+            scores = self._scores(rollout, batches, order_N, teacher, needs)
+        stats = {name: scatter(v_N.float(), rollout.valid_BT) for name, v_N in scores.values.items()}
+        return Scored(teacher, scores.known), TokenStats(**stats)
+
+    def _teacher_states(self, batches: list[MicroBatch], count: int) -> Float[Tensor, "N D"]:
+        """Of all tokens in order, written in place: they are the largest thing that scoring keeps."""
+        states_ND: Tensor | None = None
+        with self.pair.teacher_awake():
+            for batch in batches:
+                some_ND = batch.hidden(body(self.pair.teacher))
+                if states_ND is None:
+                    states_ND = some_ND.new_empty(count, some_ND.shape[1])
+                states_ND[batch.index_N] = some_ND
+        if states_ND is None:
+            raise ValueError("a rollout without response tokens cannot be scored")
+        return states_ND
+
+    def _scores(
+        self,
+        rollout: Rollout,
+        batches: list[MicroBatch],
+        order_N: Int[Tensor, " N"],
+        teacher: Hidden,
+        needs: frozenset[str],
+    ) -> Scores:
+        """Of all tokens in order; the student's states are those of the rollout, or of a forward pass in parts."""
+        tokens_N, head = rollout.response_BT[rollout.valid_BT], lm_head(self.pair.student, self.pair.rows)
+        stats, divergence = self.exp.vocab.stats, self.exp.divergence
+        if not needs - TEACHER_ONLY:
+            return stats(None, teacher, tokens_N, needs, divergence)
+        if rollout.states_ND is not None:
+            # These states differ from those of the update by rounding, so its sums are made from its own.
+            return Scores(stats(Hidden(rollout.states_ND, head), teacher, tokens_N, needs, divergence).values, None)
+        parts = []
+        for batch in batches:
+            student, index_N = Hidden(batch.hidden(body(self.pair.student)), head), batch.index_N
+            parts.append(stats(student, teacher[index_N], tokens_N[index_N], needs, divergence))
+        return Scores.joined(parts)[order_N]
+
+    def update(self, rollout: Rollout, scored: Scored, weights_BT: Float[Tensor, "B T"], count: float) -> Update:
         """One optimizer step on this process's rows. `count` normalises: one number for the step, all ranks."""
         total = torch.zeros((), device=self.world.device)
-        batches = list(self.split(rollout))
-        for i, (batch, done) in enumerate(zip(batches, scored, strict=True)):
-            weights_N = weights_BT[batch.rows].to(self.world.device)[rollout.valid_BT[batch.rows]]
-            last = i == len(batches) - 1
-            with nullcontext() if last else self.world.accelerator.no_sync(self.module):
-                loss = self.module(batch, done, weights_N) / count
-                # Processes average their gradients, but the loss is a sum over all of them.
-                self.world.accelerator.backward(loss * self.world.size)
-            total += loss.detach()
+        weights_BT = weights_BT.to(self.world.device)
+        weights_N = weights_BT[rollout.valid_BT]
+        kept_BT = (weights_BT > 0) & rollout.valid_BT
+        batches = list(micro_batches(rollout, kept_BT, self.exp.hardware.micro_batch)) or [idle(rollout)]
+        with checkpointed(self.pair.student, self.exp.hardware.gradient_checkpointing):
+            for batch in batches:
+                with nullcontext() if batch is batches[-1] else self.world.accelerator.no_sync(self.module):
+                    loss = self.module(batch, scored, weights_N) / count
+                    # Processes average their gradients, but the loss is a sum over all of them.
+                    self.world.accelerator.backward(loss * self.world.size)
+                total += loss.detach()
         return self._step(float(self.world.total(total)))
 
     def _step(self, loss: float) -> Update:

@@ -29,13 +29,17 @@ class Rollout:
     """Responses sampled by the current student.
 
     `valid_BT` marks tokens the student sampled, its end-of-sequence token included. `stop_reasons[b]` is "length" when
-    the response was cut, so it holds no end-of-sequence token.
+    the response was cut, so it holds no end-of-sequence token. `states_ND`, if recorded, are the student's last hidden
+    states that predicted the N valid tokens, in row-major order; `logprobs_N` are the sampling engine's own
+    log-probabilities of them, nats, if it is not the trainer's model.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
     response_BT: Int[Tensor, "B T"]
     valid_BT: Bool[Tensor, "B T"]
     stop_reasons: tuple[StopReason, ...]
+    states_ND: Float[Tensor, "N D"] | None = None
+    logprobs_N: Float[Tensor, " N"] | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_ids)

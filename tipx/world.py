@@ -19,11 +19,14 @@ T = TypeVar("T")
 class Hardware:
     """How the work is laid on the machine; changes speed and memory, never which run it is.
 
-    `micro_batch` sequences go through a model at once; `threads` is torch's own, per process.
+    As much text goes through a model at once as `micro_batch` sequences of the step's longest hold. With
+    `gradient_checkpointing` a layer's activations are computed again in the backward pass instead of kept. `threads` is
+    torch's own, per process.
     """
 
     device: Literal["auto", "cpu"]
     micro_batch: Count
+    gradient_checkpointing: bool
     threads: Count | Auto
 
     def start(self, precision: str) -> "World":

@@ -14,6 +14,8 @@ SAME = [
     ["logger=wandb"],
     ["hardware=paper"],
     ["hardware.device=cpu", "hardware.micro_batch=2"],
+    ["hardware.gradient_checkpointing=true", "model.teacher.offload=cpu"],
+    ["vocab.chunk=3", "vocab.budget_mib=1"],
     ["loop.save_every=7", "loop.keep_checkpoints=5"],
     ["seed=0", "ratio=0.5", "selector=soft_or", "model=tiny"],
     ["optim.weight_decay=0"],
@@ -43,6 +45,9 @@ OTHER = [
     ["loop.denominator=valid"],
     ["loop.precision=bf16"],
     ["loop.eval_every=0"],
+    ["loop.score_from=rollout"],
+    ["divergence=topk"],
+    ["divergence=topk", "divergence.k=8"],
     ["benchmark.size=256"],
     ["eval.n=8"],
 ]

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tipx.cli import compare, data, evaluate, listing, runs, show, tiny, train
+from tipx.cli import compare, data, evaluate, listing, memory, runs, show, tiny, train
 from tipx.errors import TipxError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("runs")(runs.runs)
 app.command("show")(show.show)
+app.command("memory")(memory.memory)
 app.command("list")(listing.listing)
 app.add_typer(data.app, name="data")
 app.add_typer(tiny.app, name="tiny")

@@ -12,6 +12,7 @@ from tipx.config.compose import (
     rebuild,
     resolved,
 )
+from tipx.config.grid import expand
 from tipx.config.origins import origins
 from tipx.config.trees import Tree
 
@@ -21,6 +22,7 @@ __all__ = [
     "choices",
     "conf_dir",
     "describe",
+    "expand",
     "identity",
     "inherit",
     "load",

@@ -22,10 +22,11 @@ from tipx.errors import ConfigError, TipxError
 
 PLACE = ("runs_dir", "name", "group")
 """Top-level keys that say where a run goes, and are no part of an `Experiment`."""
-OUTSIDE_IDENTITY = (*PLACE, "logger", "hardware", "ratio", "norm")
-"""What does not make another run: places, logging, hardware, and shorthands, which count where they are interpolated
-(so that `selector=full` is one run whatever the ratio)."""
+OUTSIDE_IDENTITY = (*PLACE, "logger", "hardware", "vocab", "ratio", "norm")
+"""What does not make another run: places, logging, hardware, tile sizes, and shorthands, which count where they are
+interpolated (so that `selector=full` is one run whatever the ratio)."""
 OUTSIDE_LOOP_IDENTITY = ("save_every", "keep_checkpoints")
+OUTSIDE_TEACHER_IDENTITY = ("offload",)
 SYNTAX = "expected KEY=VALUE, or KEY='\"a b, c\"' when the value holds spaces, commas or other marks"
 
 
@@ -117,6 +118,8 @@ def identity(tree: Tree) -> str:
     """8 hex digits: what run this is, whatever its place, name or hardware. 1 and 1.0 are one value."""
     kept = {key: value for key, value in tree.items() if key not in OUTSIDE_IDENTITY}
     kept["loop"] = {key: value for key, value in tree["loop"].items() if key not in OUTSIDE_LOOP_IDENTITY}
+    teacher = {key: value for key, value in tree["model"]["teacher"].items() if key not in OUTSIDE_TEACHER_IDENTITY}
+    kept["model"] = tree["model"] | {"teacher": teacher}
     same = json.loads(json.dumps(kept), parse_int=float)
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -18,6 +18,16 @@ class Rollouts(Protocol):
         """The longest response, in tokens."""
         ...
 
+    @property
+    def records_states(self) -> bool:
+        """Whether it can leave the student's hidden states (`Rollout.states_ND`)."""
+        ...
+
+    @property
+    def gives_logprobs(self) -> bool:
+        """Whether its own log-probabilities come with a rollout (`Rollout.logprobs_N`), to be compared."""
+        ...
+
     def __call__(
         self,
         model: PreTrainedModel,
@@ -25,6 +35,11 @@ class Rollouts(Protocol):
         prompts: Sequence[Sequence[int]],
         rows: Sequence[int],
         noise: Noise,
+        *,
+        states: bool = False,
     ) -> Rollout:
-        """One response for each prompt. `rows` are the prompts' indices in the whole step: draws are keyed by them."""
+        """One response for each prompt. `rows` are the prompts' indices in the whole step: draws are keyed by them.
+
+        `states`: record the student's hidden states.
+        """
         ...

@@ -1,6 +1,8 @@
 """Rollouts by transformers' `generate`: batched, left-padded, with a KV cache."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -20,6 +22,7 @@ from transformers import (
 
 from tipx.noise import Noise
 from tipx.rollout.collect import collect, left_pad
+from tipx.rollout.recorder import Recorder
 from tipx.spec import Count, NonNegative, Whole, spec
 from tipx.types import Rollout
 
@@ -55,6 +58,14 @@ class HFRollouts:
     max_new_tokens: Count
     batch_size: Count
 
+    @property
+    def records_states(self) -> bool:
+        return True
+
+    @property
+    def gives_logprobs(self) -> bool:
+        return False
+
     def __call__(
         self,
         model: PreTrainedModel,
@@ -62,18 +73,22 @@ class HFRollouts:
         prompts: Sequence[Sequence[int]],
         rows: Sequence[int],
         noise: Noise,
+        *,
+        states: bool = False,
     ) -> Rollout:
         # Alike lengths together: left padding then costs least. The draws are keyed by row, so order changes nothing.
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         responses: list[list[int]] = [[] for _ in prompts]
+        recorded = Recorder(model, len(prompts)) if states else None
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             draws_RT = noise.rows([rows[i] for i in batch], self.max_new_tokens)
-            for i, ids in zip(
-                batch, self.generate(model, tokenizer, [prompts[i] for i in batch], draws_RT), strict=True
-            ):
+            with nullcontext() if recorded is None else recorded.of(batch):
+                new = self.generate(model, tokenizer, [prompts[i] for i in batch], draws_RT)
+            for i, ids in zip(batch, new, strict=True):
                 responses[i] = ids
-        return collect(prompts, responses, eos_ids(model, tokenizer), model.device)
+        rollout = collect(prompts, responses, eos_ids(model, tokenizer), model.device)
+        return rollout if recorded is None else replace(rollout, states_ND=recorded.states(rollout.lengths))
 
     @torch.no_grad()
     def generate(

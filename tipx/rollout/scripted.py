@@ -18,6 +18,14 @@ class ScriptedRollouts:
     responses: tuple[str, ...]
     max_new_tokens: Count
 
+    @property
+    def records_states(self) -> bool:
+        return False
+
+    @property
+    def gives_logprobs(self) -> bool:
+        return False
+
     def __call__(
         self,
         model: PreTrainedModel,
@@ -25,6 +33,8 @@ class ScriptedRollouts:
         prompts: Sequence[Sequence[int]],
         rows: Sequence[int],
         noise: Noise,
+        *,
+        states: bool = False,
     ) -> Rollout:
         texts = [self.responses[row % len(self.responses)] for row in rows]
         ids = [tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for text in texts]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tipx.divergences import GeneralisedJSD, TokenDivergence
 from tipx.spec import Auto, Count, spec
+from tipx.vocab.buffers import Buffers
 from tipx.vocab.heads import Head, Hidden
 from tipx.vocab.loss import Job, Known, TiledLoss, learn
 from tipx.vocab.sweep import Side, sweep_one
@@ -34,6 +35,17 @@ class Scores:
 
     values: dict[str, Float[Tensor, " N"]]
     known: Known | None
+
+    def __getitem__(self, index: Tensor | slice) -> "Scores":
+        values = {name: value_N[index] for name, value_N in self.values.items()}
+        return Scores(values, None if self.known is None else self.known[index])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Scores"]) -> "Scores":
+        """Parts of the same statistics put together."""
+        values = {name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values}
+        known = [part.known for part in parts if part.known is not None]
+        return cls(values, Known.joined(known) if known else None)
 
 
 @spec
@@ -69,14 +81,11 @@ class Vocab:
         if student is None and needs - TEACHER_ONLY:
             raise ValueError(f"statistics {sorted(needs)} need the student's hidden states")
         rows, columns = self.tiles(len(tokens_N), teacher.head.size, tokens_N.device)
-        parts = [
-            tile_stats(student and student[part], teacher[part], tokens_N[part], needs, divergence, columns)
-            for part in rows
-        ]
-        empty = torch.zeros(0, device=tokens_N.device)
-        values = {name: torch.cat([p.values[name] for p in parts]) if parts else empty for name in sorted(needs)}
-        known = [p.known for p in parts if p.known is not None]
-        return Scores(values, Known.joined(known) if known else None)
+        sweep = Sweep(needs, divergence, columns, Buffers())
+        parts = [sweep(student and student[part], teacher[part], tokens_N[part]) for part in rows]
+        if not parts:
+            return Scores({name: torch.zeros(0, device=tokens_N.device) for name in needs}, None)
+        return Scores.joined(parts)
 
     def loss(
         self,
@@ -97,7 +106,8 @@ class Vocab:
         rows, columns = self.tiles(len(weights_K), student.head.size, weights_K.device)
         if known is None:
             with torch.no_grad():
-                known = Known.joined([learn(student[r], teacher[r], divergence, columns)[0] for r in rows])
+                buffers = Buffers()
+                known = Known.joined([learn(student[r], teacher[r], divergence, columns, buffers)[0] for r in rows])
         job = Job(student.head, teacher, weights_K, known, divergence, rows, columns)
         total: Tensor = TiledLoss.apply(student.states_ND, student.head.weight_VD, student.head.bias_V, job)
         return total
@@ -108,34 +118,37 @@ def cut(total: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, total)) for start in range(0, total, size)]
 
 
-def tile_stats(
-    student: Hidden | None,
-    teacher: Hidden,
-    tokens_N: Int[Tensor, " N"],
-    needs: frozenset[str],
-    divergence: TokenDivergence,
-    columns: Sequence[slice],
-) -> Scores:
-    """The statistics of one row tile."""
-    known: Known | None = None
-    ours: Side | None = None
-    theirs: Side | None = None
-    found: dict[str, Tensor] = {}
-    if student is not None and needs - TEACHER_ONLY - STUDENT_ONLY:
-        known, ours, theirs = learn(student, teacher, divergence, columns)
-        found = {"reverse_kl": ours.kl_to(theirs), "forward_kl": theirs.kl_to(ours), "loss": known.value_N}
-        if "jsd" in needs:
-            found["jsd"] = learn(student, teacher, GeneralisedJSD(beta=0.5), columns)[0].value_N
-    elif student is not None and needs & STUDENT_ONLY:
-        ours = sweep_one(student, columns)
-    if theirs is None and needs & TEACHER_ONLY:
-        theirs = sweep_one(teacher, columns)
-    for role, hidden, side in (("student", student, ours), ("teacher", teacher, theirs)):
-        if hidden is not None and side is not None:
-            found[f"{role}_entropy"] = side.entropy_N
-            if f"{role}_logprob" in needs:
-                found[f"{role}_logprob"] = token_logits(hidden, tokens_N) - side.lse_N
-    return Scores({name: found[name] for name in needs}, known)
+@dataclass(frozen=True)
+class Sweep:
+    """The statistics of one row tile after another."""
+
+    needs: frozenset[str]
+    divergence: TokenDivergence
+    columns: Sequence[slice]
+    buffers: Buffers
+
+    def __call__(self, student: Hidden | None, teacher: Hidden, tokens_N: Int[Tensor, " N"]) -> Scores:
+        """Of these rows."""
+        known: Known | None = None
+        ours: Side | None = None
+        theirs: Side | None = None
+        found: dict[str, Tensor] = {}
+        if student is not None and self.needs - TEACHER_ONLY - STUDENT_ONLY:
+            known, ours, theirs = learn(student, teacher, self.divergence, self.columns, self.buffers)
+            found = {"reverse_kl": ours.kl_to(theirs), "forward_kl": theirs.kl_to(ours), "loss": known.value_N}
+            if "jsd" in self.needs:
+                half = GeneralisedJSD(beta=0.5)
+                found["jsd"] = learn(student, teacher, half, self.columns, self.buffers)[0].value_N
+        elif student is not None and self.needs & STUDENT_ONLY:
+            ours = sweep_one(student, self.columns, self.buffers)
+        if theirs is None and self.needs & TEACHER_ONLY:
+            theirs = sweep_one(teacher, self.columns, self.buffers)
+        for role, hidden, side in (("student", student, ours), ("teacher", teacher, theirs)):
+            if hidden is not None and side is not None:
+                found[f"{role}_entropy"] = side.entropy_N
+                if f"{role}_logprob" in self.needs:
+                    found[f"{role}_logprob"] = token_logits(hidden, tokens_N) - side.lse_N
+        return Scores({name: found[name] for name in self.needs}, known)
 
 
 def token_logits(hidden: Hidden, tokens_N: Int[Tensor, " N"]) -> Float[Tensor, " N"]:

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tipx.vocab.buffers import Buffers
+
 ALL = slice(None)
 
 
@@ -30,7 +32,7 @@ class Head:
         return self.weight_VD.shape[0]
 
     def logits(self, hidden_ND: Float[Tensor, "N D"], columns: slice = ALL) -> Float[Tensor, "N C"]:
-        """Logits of some columns, fp32 (or float64 when the head is); a fresh tensor that the caller may overwrite."""
+        """Logits of some columns, fp32 (or float64 when the head is)."""
         bias_C = None if self.bias_V is None else self.bias_V[columns]
         logits_NC = torch.nn.functional.linear(hidden_ND, self.weight_VD[columns], bias_C)
         logits_NC = logits_NC.to(torch.promote_types(logits_NC.dtype, torch.float32))
@@ -40,11 +42,32 @@ class Head:
             logits_NC = (logits_NC / self.softcap).tanh() * self.softcap
         return logits_NC
 
+    def tile(
+        self, states_ND: Float[Tensor, "N D"], columns: slice, buffers: Buffers, name: str
+    ) -> Float[Tensor, "N C"]:
+        """As `logits`, without gradient, in the buffer of that name.
+
+        Under autocast the product is made in its type, as `logits` does.
+        """
+        weight_CD = self.weight_VD.detach()[columns]
+        kind = weight_CD.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight_CD.dtype
+        out_NC = buffers.of(name, len(states_ND), len(weight_CD), dtype, weight_CD.device)
+        torch.mm(states_ND.detach().to(dtype), weight_CD.to(dtype).T, out=out_NC)
+        wide = torch.promote_types(dtype, torch.float32)
+        if wide != dtype:
+            out_NC = buffers.tile(name, out_NC, wide).copy_(out_NC)
+        if self.bias_V is not None:
+            out_NC.add_(self.bias_V.detach()[columns])
+        if self.scale != 1.0:
+            out_NC.mul_(self.scale)
+        return out_NC if self.softcap is None else out_NC.div_(self.softcap).tanh_().mul_(self.softcap)
+
     def chain(self, grad_NC: Float[Tensor, "N C"], logits_NC: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
-        """Gradient at the product hidden W^T + bias, from the gradient at `logits_NC`."""
+        """Gradient at the product hidden W^T + bias, from the gradient at `logits_NC`, which is overwritten."""
         if self.softcap is not None:
-            grad_NC = grad_NC * (1 - (logits_NC / self.softcap) ** 2)
-        return grad_NC * self.scale if self.scale != 1.0 else grad_NC
+            grad_NC = grad_NC.mul_(1 - (logits_NC / self.softcap) ** 2)
+        return grad_NC.mul_(self.scale) if self.scale != 1.0 else grad_NC
 
     def log_probs(self, hidden_ND: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
         """log P over the whole vocabulary: for references and small heads."""
@@ -66,6 +89,9 @@ class Hidden:
 
     def logits(self, columns: slice = ALL) -> Float[Tensor, "N C"]:
         return self.head.logits(self.states_ND, columns)
+
+    def tile(self, columns: slice, buffers: Buffers, name: str) -> Float[Tensor, "N C"]:
+        return self.head.tile(self.states_ND, columns, buffers, name)
 
     def log_probs(self) -> Float[Tensor, "N V"]:
         return self.head.log_probs(self.states_ND)

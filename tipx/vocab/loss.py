@@ -13,47 +13,72 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tipx.divergences import TokenDivergence
+from tipx.divergences import TokenDivergence, TopK
+from tipx.vocab.buffers import Buffers
 from tipx.vocab.heads import Head, Hidden
-from tipx.vocab.sweep import FLOOR, Side, sweep_two
+from tipx.vocab.support import FLOOR, Leaders, Support, support_of
+from tipx.vocab.sweep import Side, sweep_two
 
 
 @dataclass(frozen=True)
 class Known:
-    """What scoring leaves for the loss, of each token, detached: log-sum-exps, the divergence, and its slope."""
+    """What scoring leaves for the loss, of each token, detached: log-sum-exps, the divergence, and its slope.
+
+    `support`: the entries that count, of a divergence that is not over all; log-sum-exps are over what counts.
+    """
 
     student_lse_N: Float[Tensor, " N"]
     teacher_lse_N: Float[Tensor, " N"]
     value_N: Float[Tensor, " N"]
     slope_N: Float[Tensor, " N"]
+    support: Support | None = None
 
     def __getitem__(self, index: Tensor | slice) -> "Known":
-        return Known(self.student_lse_N[index], self.teacher_lse_N[index], self.value_N[index], self.slope_N[index])
+        return Known(
+            self.student_lse_N[index],
+            self.teacher_lse_N[index],
+            self.value_N[index],
+            self.slope_N[index],
+            None if self.support is None else self.support[index],
+        )
 
     @classmethod
     def joined(cls, parts: Sequence["Known"]) -> "Known":
         """Row tiles put together."""
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+        supports = [part.support for part in parts if part.support is not None]
+        return cls(
+            torch.cat([part.student_lse_N for part in parts]),
+            torch.cat([part.teacher_lse_N for part in parts]),
+            torch.cat([part.value_N for part in parts]),
+            torch.cat([part.slope_N for part in parts]),
+            Support.joined(supports) if supports else None,
+        )
 
 
 def learn(
-    student: Hidden, teacher: Hidden, divergence: TokenDivergence, columns: Sequence[slice]
+    student: Hidden, teacher: Hidden, divergence: TokenDivergence, columns: Sequence[slice], buffers: Buffers
 ) -> tuple[Known, Side, Side]:
     """`Known` of one row tile: one pass over the vocabulary if sums suffice for the divergence, else two."""
-    ours, theirs = sweep_two(student, teacher, columns)
+    if isinstance(divergence, TopK):
+        leaders = Leaders(divergence.k), Leaders(divergence.k)
+        ours, theirs = sweep_two(student, teacher, columns, buffers, leaders)
+        support, found, lse_NN = support_of(divergence, *leaders, (ours.lse_N, theirs.lse_N))
+        return Known(*lse_NN, *found, support), ours, theirs
+    ours, theirs = sweep_two(student, teacher, columns, buffers)
     from_sums = divergence.from_sums(ours.kl_to(theirs), theirs.kl_to(ours))
     if from_sums is None:
         from_sums = torch.zeros_like(ours.m_N), torch.zeros_like(ours.m_N)
         for part in columns:
-            log_p_NC, log_q_NC = log_probs(student, ours.lse_N, part), log_probs(teacher, theirs.lse_N, part)
+            log_p_NC = log_probs(student.tile(part, buffers, "student"), ours.lse_N)
+            log_q_NC = log_probs(teacher.tile(part, buffers, "teacher"), theirs.lse_N)
             from_sums[0].add_(divergence(log_p_NC, log_q_NC))
             from_sums[1].add_(divergence.slope(log_p_NC, log_q_NC))
     return Known(ours.lse_N, theirs.lse_N, *from_sums), ours, theirs
 
 
-def log_probs(hidden: Hidden, lse_N: Tensor, columns: slice) -> Float[Tensor, "N C"]:
-    """log P of some columns; masked entries are a large negative number, so that differences stay numbers."""
-    return hidden.logits(columns).sub_(lse_N[:, None]).clamp_(min=FLOOR)
+def log_probs(logits_NC: Float[Tensor, "N C"], lse_N: Float[Tensor, " N"]) -> Float[Tensor, "N C"]:
+    """log P in place; masked entries become a large negative number, so that differences stay numbers."""
+    return logits_NC.sub_(lse_N[:, None]).clamp_(min=FLOOR)
 
 
 @dataclass(frozen=True)
@@ -73,30 +98,42 @@ class Job:
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Of scale * loss, with respect to hidden states, head weight and bias; summed in fp32."""
         head = replace(self.head, weight_VD=weight_VD, bias_V=bias_V)
-        wide = torch.promote_types(weight_VD.dtype, torch.float32)
+        wide, buffers = torch.promote_types(weight_VD.dtype, torch.float32), Buffers()
         grad_states_KD = torch.zeros_like(states_KD, dtype=wide)
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=wide)
         grad_bias_V = None if bias_V is None else torch.zeros_like(bias_V, dtype=wide)
         for rows in self.rows:
             states_ND, weights_N = states_KD[rows], (self.weights_K[rows].to(wide) * scale)[:, None]
             for part in self.columns:
-                grad_NC = self.tile(Hidden(states_ND, head), rows, part).mul_(weights_N).to(weight_VD.dtype)
-                grad_states_KD[rows].add_(grad_NC @ weight_VD[part])
-                grad_weight_VD[part].add_(grad_NC.T @ states_ND.to(weight_VD.dtype))
+                grad_NC = self.tile(Hidden(states_ND, head), rows, part, buffers).mul_(weights_N)
                 if grad_bias_V is not None:
                     grad_bias_V[part].add_(grad_NC.sum(0))
+                if weight_VD.dtype != wide:
+                    grad_NC = buffers.tile("narrow", grad_NC, weight_VD.dtype).copy_(grad_NC)
+                add_product(grad_states_KD[rows], grad_NC, weight_VD[part])
+                add_product(grad_weight_VD[part], grad_NC.T, states_ND.to(weight_VD.dtype))
         narrow = None if grad_bias_V is None or bias_V is None else grad_bias_V.to(bias_V.dtype)
         return grad_states_KD.to(states_KD.dtype), grad_weight_VD.to(weight_VD.dtype), narrow
 
-    def tile(self, student: Hidden, rows: slice, part: slice) -> Float[Tensor, "N C"]:
+    def tile(self, student: Hidden, rows: slice, part: slice, buffers: Buffers) -> Float[Tensor, "N C"]:
         """Gradient of each row's divergence at the head's product, of one tile."""
         known = self.known[rows]
-        log_q_NC = log_probs(self.teacher[rows], known.teacher_lse_N, part)
-        logits_NC = student.logits(part)
+        log_q_NC = log_probs(self.teacher[rows].tile(part, buffers, "teacher"), known.teacher_lse_N)
+        logits_NC = student.tile(part, buffers, "student")
         kept_NC = logits_NC.clone() if self.head.softcap is not None else logits_NC
-        log_p_NC = logits_NC.sub_(known.student_lse_N[:, None]).clamp_(min=FLOOR)
+        log_p_NC = log_probs(logits_NC, known.student_lse_N)
+        if known.support is not None:
+            known.support.confine(log_p_NC, log_q_NC, part)
         grad_NC = self.divergence.gradient(log_p_NC, log_q_NC, known.slope_N[:, None])
         return self.head.chain(grad_NC, kept_NC)
+
+
+def add_product(sum_AC: Float[Tensor, "A C"], one_AB: Float[Tensor, "A B"], two_BC: Float[Tensor, "B C"]) -> None:
+    """sum += one @ two; narrow factors give a narrow product, summed in the type of the sum."""
+    if sum_AC.dtype == one_AB.dtype:
+        sum_AC.addmm_(one_AB, two_BC)
+    else:
+        sum_AC.add_(one_AB @ two_BC)
 
 
 class TiledLoss(torch.autograd.Function):

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tipx.vocab.buffers import Buffers
 from tipx.vocab.heads import Hidden
-
-FLOOR = -1e30  # stands for -inf where a difference must stay a number
+from tipx.vocab.support import FLOOR, Leaders
 
 
 @dataclass
@@ -51,7 +51,9 @@ class Side:
         mean_N = (self.own_N - self.cross_N) / self.z_N
         return (mean_N - self.z_N.log() + other.z_N.log()).clamp(min=0)
 
-    def rise(self, x_NC: Float[Tensor, "N C"]) -> tuple[Float[Tensor, " N"], Float[Tensor, "N C"]]:
+    def rise(
+        self, x_NC: Float[Tensor, "N C"], out_NC: Float[Tensor, "N C"]
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N C"]]:
         """Move to the maximum of a new tile too; returns how far (<= 0) and e^(x-m). Shifts `x_NC` in place."""
         m_N = torch.maximum(self.m_N, x_NC.amax(-1))
         rise_N = self.m_N - m_N
@@ -60,46 +62,46 @@ class Side:
         self.own_N = keep_N * self.own_N + rise_N * self.z_N
         # Shifted entries are <= 0. The clamp turns masked ones (-inf) into numbers, of weight exactly 0.
         x_NC.sub_(m_N[:, None]).clamp_(min=FLOOR)
-        return rise_N, x_NC.exp()
-
-    def add(self, e_NC: Float[Tensor, "N C"], x_NC: Float[Tensor, "N C"], y_NC: Float[Tensor, "N C"] | None) -> None:
-        """Take in a tile: e^(x-m), x-m, and y-n if there is another model."""
-        self.z_N = self.z_N + e_NC.sum(-1)
-        self.own_N = self.own_N + dot(e_NC, x_NC)
-        if y_NC is not None:
-            self.cross_N = self.cross_N + dot(e_NC, y_NC)
+        return rise_N, torch.exp(x_NC, out=out_NC)
 
 
-def dot(a_NC: Float[Tensor, "N C"], b_NC: Float[Tensor, "N C"]) -> Float[Tensor, " N"]:
-    """Row-wise inner products without a tensor of products."""
-    return torch.bmm(a_NC[:, None, :], b_NC[:, :, None])[:, 0, 0]
-
-
-def sweep_one(hidden: Hidden, columns: Iterable[slice]) -> Side:
+def sweep_one(hidden: Hidden, columns: Iterable[slice], buffers: Buffers) -> Side:
     """The sums of one model."""
     side: Side | None = None
     for part in columns:
-        x_NC = hidden.logits(part)
+        x_NC = hidden.tile(part, buffers, "student")
         side = side or Side.empty(x_NC[:, 0])
-        _, e_NC = side.rise(x_NC)
-        side.add(e_NC, x_NC, None)
+        _, e_NC = side.rise(x_NC, buffers.tile("p", x_NC))
+        side.z_N = side.z_N + e_NC.sum(-1)
+        side.own_N = side.own_N + buffers.dot(e_NC, x_NC)
     if side is None:
         raise ValueError("the vocabulary has no entries")
     return side
 
 
-def sweep_two(student: Hidden, teacher: Hidden, columns: Iterable[slice]) -> tuple[Side, Side]:
-    """The sums of both models, cross terms included, from one product of each."""
+def sweep_two(
+    student: Hidden,
+    teacher: Hidden,
+    columns: Iterable[slice],
+    buffers: Buffers,
+    leaders: tuple[Leaders, Leaders] | None = None,
+) -> tuple[Side, Side]:
+    """The sums of both models, cross terms included, from one product of each; fills `leaders` on the way."""
     ours: Side | None = None
     theirs: Side | None = None
     for part in columns:
-        s_NC, t_NC = student.logits(part), teacher.logits(part)
+        s_NC, t_NC = student.tile(part, buffers, "student"), teacher.tile(part, buffers, "teacher")
+        if leaders is not None:
+            leaders[0].see(s_NC, t_NC, part.start)
+            leaders[1].see(t_NC, s_NC, part.start)
         ours, theirs = ours or Side.empty(s_NC[:, 0]), theirs or Side.empty(t_NC[:, 0])
-        (rise_s_N, p_NC), (rise_t_N, q_NC) = ours.rise(s_NC), theirs.rise(t_NC)
-        ours.cross_N = ours.cross_N + rise_t_N * ours.z_N
-        theirs.cross_N = theirs.cross_N + rise_s_N * theirs.z_N
-        ours.add(p_NC, s_NC, t_NC)
-        theirs.add(q_NC, t_NC, s_NC)
+        rise_s_N, p_NC = ours.rise(s_NC, buffers.tile("p", s_NC))
+        rise_t_N, q_NC = theirs.rise(t_NC, buffers.tile("q", t_NC))
+        ours.cross_N = ours.cross_N + rise_t_N * ours.z_N + buffers.dot(p_NC, t_NC)
+        theirs.cross_N = theirs.cross_N + rise_s_N * theirs.z_N + buffers.dot(q_NC, s_NC)
+        ours.z_N, theirs.z_N = ours.z_N + p_NC.sum(-1), theirs.z_N + q_NC.sum(-1)
+        ours.own_N = ours.own_N + buffers.dot(p_NC, s_NC)
+        theirs.own_N = theirs.own_N + buffers.dot(q_NC, t_NC)
     if ours is None or theirs is None:
         raise ValueError("the vocabulary has no entries")
     return ours, theirs

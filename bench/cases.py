@@ -1,0 +1,187 @@
+"""What is compared: each case takes hidden states of both models, keeps some tokens, and does loss and backward.
+
+Axes: N tokens, K tokens kept, D hidden size, V vocabulary. All cases minimise the mean reverse KL of the kept tokens
+unless their objective says otherwise, so that loss and gradients can be held against each other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bench import peers
+from tipx.divergences import GeneralisedJSD, ReverseKL, TokenDivergence
+from tipx.vocab import Head, Hidden, Known, Vocab
+
+# Student, teacher, K -> loss; the gradient is left in the student's leaves. The backward pass belongs to the case,
+# because what a caller still holds meanwhile is part of its peak.
+Step = Callable[[Hidden, Hidden, int], Tensor]
+
+CPU_ROWS = 128  # rows of one of our tiles on the CPU: more tokens than that need no more memory
+
+
+@dataclass(frozen=True)
+class Case:
+    """An implementation. `rule` is how it chooses tokens; None: it knows no selection and takes every token."""
+
+    name: str
+    step: Step
+    rule: str | None = None
+    every: bool = True  # whether it is measured at ratio 1 as well
+    rows: int | None = None  # memory stops growing with N there; None: it never does
+    package: str | None = None  # what has to be installed
+    objective: str = "reverse KL"
+    tolerance: float = 1e-4  # relative, of loss and gradient norms
+    extra: bool = False  # left out of the short run
+
+    def ratios(self, wanted: list[float]) -> list[float]:
+        """The ratios among `wanted` at which this case is measured."""
+        return [r for r in wanted if (self.every if r == 1 else self.rule is not None)]
+
+
+def inputs(tokens: int, vocab: int, hidden: int) -> tuple[Hidden, Hidden]:
+    """Random student and teacher. Logits of different scale, so that scores differ by more than rounding."""
+    made = torch.Generator().manual_seed(0)
+    states = [torch.randn(tokens, hidden, generator=made) for _ in range(2)]
+    weights = [torch.randn(vocab, hidden, generator=made) / hidden**0.5 for _ in range(2)]
+    scale_N1 = torch.linspace(0.5, 4, tokens)[torch.randperm(tokens, generator=made), None]
+    student, teacher = (Hidden(s * scale_N1, Head(w)) for s, w in zip(states, weights, strict=True))
+    student.states_ND.requires_grad_()
+    student.head.weight_VD.requires_grad_()
+    return student, teacher
+
+
+def first(score_N: Float[Tensor, " N"], kept: int) -> Tensor:
+    """Indices of the highest scores, in the tokens' order."""
+    return score_N.topk(kept).indices.sort().values
+
+
+def tipx(rule: str, divergence: TokenDivergence, student: Hidden, teacher: Hidden, kept: int) -> Tensor:
+    """This project: score in tiles what the rule asks for, keep, then the loss in tiles."""
+    engine, known = Vocab(chunk="auto", budget_mib="auto"), None
+    weights_K = torch.full((kept,), 1 / kept)
+    if kept < len(student):
+        index, known = choose(engine, rule, student, teacher, kept)
+        student, teacher = student[index], teacher[index]
+    loss = engine.loss(student, teacher, weights_K, divergence, known)
+    loss.backward()
+    return loss.detach()
+
+
+NEEDS = {"both": frozenset({"student_entropy", "reverse_kl"}), "entropy": frozenset({"student_entropy"})}
+
+
+def choose(
+    engine: Vocab, rule: str, student: Hidden, teacher: Hidden, kept: int
+) -> tuple[Tensor | slice, Known | None]:
+    """The kept tokens, and what scoring left of them for the loss."""
+    if rule == "prefix":
+        return slice(kept), None
+    if rule == "random":
+        return torch.randperm(len(student), generator=torch.Generator().manual_seed(1))[:kept], None
+    scores = engine.stats(student, teacher, torch.zeros(len(student), dtype=torch.long), NEEDS[rule], ReverseKL())
+    index = first(torch.stack(list(scores.values.values())).sum(0), kept)
+    return index, scores.known and scores.known[index]
+
+
+def full(student: Hidden, teacher: Hidden, kept: int) -> Tensor:
+    """The usual way: all logits and their log-softmax first, then select."""
+    student_NV, teacher_NV = student.log_probs(), teacher.log_probs()
+    value_N = (student_NV.exp() * (student_NV - teacher_NV)).sum(-1)
+    if kept < len(student):
+        with torch.no_grad():
+            entropy_N = -(student_NV.exp() * student_NV).sum(-1)
+        value_N = value_N[first(entropy_N + value_N.detach(), kept)]
+    loss = value_N.mean()
+    loss.backward()
+    return loss.detach()
+
+
+def paper(chunk: int, cache: torch.dtype, student: Hidden, teacher: Hidden, kept: int) -> Tensor:
+    """As the paper's public code works: logits of both models, selection on them, then a loop over rows in fp32.
+
+    Nothing is recomputed, so that autograd keeps every chunk until the backward pass. The teacher's logits wait in
+    `cache` precision, and their chunks are copies. The caller holds the kept student logits to the end.
+    """
+    with torch.no_grad():
+        teacher_NV = teacher.logits().to(cache)
+    student_NV = student.logits()
+    if kept < len(student):
+        index = first(logit_scores(student_NV, teacher_NV, chunk), kept)
+        student_NV, teacher_NV = student_NV[index], teacher_NV[index]
+    waiting = [part.clone() for part in teacher_NV.split(chunk)]
+    total = torch.zeros(())
+    for start in range(0, kept, chunk):
+        log_q_CV = waiting.pop(0).float().log_softmax(-1)
+        log_p_CV = student_NV[start : start + chunk].float().log_softmax(-1)
+        total = total + (log_p_CV.exp() * (log_p_CV - log_q_CV)).sum()
+        del log_p_CV, log_q_CV
+    del teacher_NV
+    loss = total / kept
+    loss.backward()
+    return loss.detach()
+
+
+@torch.no_grad()
+def logit_scores(student_NV: Tensor, teacher_NV: Tensor, chunk: int) -> Float[Tensor, " N"]:
+    """Entropy + reverse KL from logits, in chunks of rows."""
+    parts = []
+    for student_CV, teacher_CV in zip(student_NV.split(chunk), teacher_NV.split(chunk), strict=True):
+        log_p_CV, log_q_CV = student_CV.float().log_softmax(-1), teacher_CV.float().log_softmax(-1)
+        p_CV = log_p_CV.exp()
+        parts.append((p_CV * (log_p_CV - log_q_CV)).sum(-1) - (p_CV * log_p_CV).sum(-1))
+    return torch.cat(parts)
+
+
+FULL, PAPER, TRL, TRL_TILES = "full logits", "paper-style, chunk 512", "TRL, as shipped", "TRL, tiles 64 x 4096"
+OURS = {
+    "both": "tipx, scores both models",
+    "entropy": "tipx, scores the student",
+    "random": "tipx, random",
+    "prefix": "tipx, prefix",
+}
+ALL_TOKENS = "tipx, all tokens"
+TRL_WIDE = "TRL, tiles 256 x 8192"
+LOOSE = 0.02  # a teacher cached in bf16 moves the loss
+
+
+def listed() -> dict[str, Case]:
+    """Every case, by name, in the order of the tables."""
+    reverse, jsd = ReverseKL(), GeneralisedJSD(beta=0.5)
+    ours = [Case(ALL_TOKENS, partial(tipx, "", reverse), rows=CPU_ROWS)]
+    ours += [
+        Case(name, partial(tipx, rule, reverse), rule=rule, every=False, rows=CPU_ROWS) for rule, name in OURS.items()
+    ]
+    half, single = torch.bfloat16, torch.float32
+    plain = [
+        Case(FULL, full, rule="both"),
+        Case(PAPER, partial(paper, 512, half), rule="both", tolerance=LOOSE),
+        Case("paper-style, chunk 64", partial(paper, 64, half), rule="both", tolerance=LOOSE, extra=True),
+        Case("paper-style, chunk 512, fp32 cache", partial(paper, 512, single), rule="both", extra=True),
+    ]
+    trl = Case(TRL, partial(peers.trl_tiled, 1.0, None), rows=4096, package="trl")
+    gkd = Case("TRL, GKDTrainer's loss", partial(peers.trl_gkd, 1.0), package="trl")
+    liger = Case("Liger, chunk 1024", partial(peers.liger, 1.0, 1024), rows=1024, package="liger_kernel")
+    return {
+        case.name: case
+        for case in [
+            *ours,
+            *plain,
+            trl,
+            replace(trl, name=TRL_WIDE, step=partial(peers.trl_tiled, 1.0, (256, 8192)), rows=256),
+            replace(trl, name=TRL_TILES, step=partial(peers.trl_tiled, 1.0, (64, 4096)), rows=64),
+            gkd,
+            liger,
+            replace(liger, name="Liger, chunk 64", step=partial(peers.liger, 1.0, 64), rows=64),
+            Case("tipx, all tokens, JSD", partial(tipx, "", jsd), rows=CPU_ROWS, objective="JSD", extra=True),
+            replace(
+                trl, name="TRL, as shipped, JSD", step=partial(peers.trl_tiled, 0.5, None), objective="JSD", extra=True
+            ),
+            replace(
+                gkd, name="TRL, GKDTrainer's loss, JSD", step=partial(peers.trl_gkd, 0.5), objective="JSD", extra=True
+            ),
+        ]
+    }

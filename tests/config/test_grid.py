@@ -1,0 +1,74 @@
+"""Several values in overrides, against the combinations written out by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from tipx.config import expand, load
+from tipx.errors import ConfigError
+
+ONE = {
+    "nothing": [],
+    "plain values": ["ratio=0.5", "selector=full"],
+    "a list": ["optim.betas=[0.9,0.99]"],
+    "quoted commas": ["model.template.instruction='a, b'"],
+    "a deletion and an addition": ["~logger", "+a.b=1"],
+    "a key given twice": ["ratio=1", "ratio=0.5"],
+}
+SEVERAL: dict[str, tuple[list[str], list[list[str]]]] = {
+    "a comma list": (["ratio=1,0.5"], [["ratio=1"], ["ratio=0.5"]]),
+    "the last varies fastest": (
+        ["a=1,2", "b=x", "c=3,4"],
+        [["a=1", "b=x", "c=3"], ["a=1", "b=x", "c=4"], ["a=2", "b=x", "c=3"], ["a=2", "b=x", "c=4"]],
+    ),
+    "a range": (["seed=range(0,3)"], [["seed=0"], ["seed=1"], ["seed=2"]]),
+    "a range with a step": (["seed=range(4,9,2)"], [["seed=4"], ["seed=6"], ["seed=8"]]),
+    "a choice": (["a=choice(1,x)"], [["a=1"], ["a=x"]]),
+    "lists": (["a=[1,2],[3]"], [["a=[1,2]"], ["a=[3]"]]),
+    "quotes": (["a='x, y',z"], [["a='x, y'"], ["a=z"]]),
+    "added keys": (["+a=1,2"], [["+a=1"], ["+a=2"]]),
+    "a group": (["selector/pick=topk,sample"], [["selector/pick=topk"], ["selector/pick=sample"]]),
+    "a pattern": (["selector=glob(q3*)"], [["selector=q3"], ["selector=q3_only"], ["selector=q3_reverse"]]),
+    "equal values": (["a=1,2,1"], [["a=1"], ["a=2"]]),
+}
+WRONG = {
+    "foo bar": "cannot read 'foo bar'; expected KEY=VALUE",
+    "ratio": "cannot read 'ratio'",
+    "lr=interval(0,1)": r"lr=interval\(0,1\): an interval has no end of values; name them: lr=1,2",
+    "seed=range(3,3)": r"seed=range\(3,3\): stands for no value",
+    "selector=glob(zzz*)": "stands for no value",
+}
+
+
+@pytest.mark.parametrize("case", ONE)
+def test_one_combination_is_what_was_typed(case: str) -> None:
+    assert expand(ONE[case]) == [ONE[case]]
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+def test_every_combination_in_order(case: str) -> None:
+    typed, expected = SEVERAL[case]
+    assert expand(typed) == expected
+
+
+def test_each_combination_composes() -> None:
+    combinations = expand(["model=qwen3", "selector=full,q3_only", "ratio=1,0.2"])
+    assert [load(one).ratio for one in combinations] == [1, 0.2, 1, 0.2]
+
+
+def test_a_pattern_sees_a_users_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "selector").mkdir()
+    (tmp_path / "selector" / "q3_mine.yaml").write_text("# mine\n")
+    assert ["selector=q3_mine"] in expand(["selector=glob(q3*)"], tmp_path)
+    assert ["selector=q3_mine"] not in expand(["selector=glob(q3*)"])
+
+
+@pytest.mark.parametrize("typed", WRONG)
+def test_what_cannot_be_expanded_is_one_line(typed: str) -> None:
+    with pytest.raises(ConfigError, match=WRONG[typed]):
+        expand([typed])
+
+
+def test_a_key_that_varies_is_given_once() -> None:
+    with pytest.raises(ConfigError, match="ratio: given 2 times"):
+        expand(["ratio=1,0.5", "ratio=0.2"])

@@ -1,0 +1,168 @@
+"""What a prediction must not get wrong: depth, tiles, ranks, and what selection can save."""
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM
+
+from tests.memory.worlds import Small
+from tipx.config import build, load
+from tipx.errors import ConfigError, ModelError
+from tipx.memory.architectures import TABLE, architecture
+from tipx.memory.layout import Layout, sizes
+from tipx.memory.predict import PARTS, PHASES, predict
+from tipx.memory.steps import AimedVocab
+from tipx.models import ModelSource
+from tipx.vocab import Vocab
+
+# Millions of parameters, from the models' own pages (tied heads counted once).
+PARAMETERS = {
+    "Qwen/Qwen3-1.7B": 1720.6,
+    "Qwen/Qwen3-4B": 4022.5,
+    "Qwen/Qwen3-8B": 8190.7,
+    "Qwen/Qwen3-14B": 14768.3,
+    "Qwen/Qwen3-32B": 32762.1,
+    "Qwen/Qwen2.5-1.5B-Instruct": 1543.7,
+    "Qwen/Qwen2.5-14B-Instruct": 14770.0,
+    "meta-llama/Llama-3.1-8B-Instruct": 8030.3,
+    "meta-llama/Llama-3.3-70B-Instruct": 70553.7,
+}
+
+
+def source(path: str) -> ModelSource:
+    return ModelSource(path=path, revision=None, dtype="bfloat16", attn=None)
+
+
+def total(sections: dict[str, dict[str, int]]) -> dict[str, int]:
+    return {name: sum(parts.values()) for name, parts in sections.items() if name not in ("", "setup")}
+
+
+@pytest.mark.parametrize("path", PARAMETERS)
+def test_the_table_gives_models_of_the_published_size(path: str) -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(architecture("student", source(path)))
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(PARAMETERS[path], abs=0.06)
+
+
+def test_every_preset_has_its_sizes_in_the_package() -> None:
+    presets = ("qwen3", "llama", "qwen2_5", "qwen3_agent_14b", "qwen3_agent_32b")
+    pairs = [load([f"model={name}"]).model for name in presets]
+    paths = {part.path for pair in pairs for part in (pair.teacher, pair.student)}
+    assert paths == PARAMETERS.keys() == yaml.safe_load(TABLE.read_text()).keys()
+
+
+@pytest.mark.parametrize("small", [Small(), Small(kind="llama", precision="bf16", checkpointing=True, tied=False)])
+def test_six_layers_are_on_the_line_through_two_and_four(small: Small) -> None:
+    case = small.case()
+    straight, traced = total(case.whole()), total(case.trace(case.teacher, case.student))
+    assert straight.keys() == traced.keys()
+    for name, size in traced.items():
+        assert straight[name] == pytest.approx(size, rel=0.001), name
+
+
+def test_two_tiles_have_the_peak_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 96 rows: 8 MiB hold 3640 columns of a tile, so that 16,384 take five tiles.
+    case = Small(tokens=48, layers=1, vocab=16384).case()
+    few = total(case.whole())
+    monkeypatch.setattr(AimedVocab, "tiles", Vocab.tiles)
+    assert len(case.exp.vocab.tiles(96, 16384, torch.device("cpu"))[1]) == 5
+    assert total(case.whole()) == few
+
+
+def test_selection_saves_memory_only_where_logits_are_made_first() -> None:
+    peaks = {
+        how: [sum(Small(how=how, tokens=256, layers=2, ratio=r).case().whole()["loss"].values()) for r in (1.0, 0.2)]
+        for how in ("materialise", "tiled")
+    }
+    assert peaks["materialise"][1] < 0.7 * peaks["materialise"][0]
+    assert peaks["tiled"][1] == pytest.approx(peaks["tiled"][0], rel=0.1)
+    assert peaks["tiled"][0] < 0.7 * peaks["materialise"][1]
+
+
+def test_ranks_divide_what_is_sharded_and_nothing_else() -> None:
+    case = Small(layers=4).case()
+    alone = case.whole()["layers"]
+    head = case.head_bytes("student")
+    sharded = replace(case, layout=replace(case.layout, shard=4)).laid_out("layers", alone)
+    for part in ("teacher", "gradients", "optimizer"):
+        assert sharded[part] == alone[part] // 4
+    assert sharded["student"] == alone["student"] // 4 + head
+    assert sharded["activations"] == alone["activations"]
+    # Plain data parallelism divides nothing, and averages gradients in buckets of their size.
+    parallel = replace(case, layout=replace(case.layout, processes=4)).laid_out("layers", alone)
+    assert parallel["gradients"] == 2 * alone["gradients"]
+    assert parallel["optimizer"] == alone["optimizer"]
+
+
+def test_an_offloaded_teacher_is_there_to_score_and_leaves_its_head_to_the_loss() -> None:
+    case = Small(layers=4, offload="cpu").case()
+    sections = case.whole()
+    held = {
+        name: case.laid_out(name, sections[name])["teacher"] for name in ("decode", "statistics", "loss", "optimizer")
+    }
+    assert held == {
+        "decode": 0,
+        "statistics": sections["statistics"]["teacher"],
+        "loss": (8192 + 64) * 96 * 4,
+        "optimizer": 0,
+    }
+
+
+def test_scoring_keeps_the_teachers_states_of_the_whole_step() -> None:
+    case = Small(sequences=8, micro=2).case()
+    # Three more micro-batches of 2 x 24 tokens: 96 fp32 numbers of hidden state, and 4 of what the loss can reuse.
+    assert case.laid_out("loss", {})["kept"] == 3 * 48 * (96 + 4) * 4
+    assert case.laid_out("decode", {})["kept"] == 0
+
+
+def test_sizes_come_from_the_experiment_and_the_layout() -> None:
+    exp = build(load(["model=qwen3", "selector=entropy_sampling", "ratio=0.2"]))
+    sized = sizes(exp, Layout(processes=8, shard=8))
+    assert (sized.prompt, sized.tokens, sized.rollout_batch) == (2048, 8192, 16)
+    assert (sized.micro_batch, sized.micro_batches, sized.kept) == (1, 16, 1638)
+    assert sized.checkpointing
+    assert not sizes(build(load([])), Layout()).checkpointing
+    assert sizes(build(load(["selector=full", "ratio=0.2"])), Layout()).kept == 16 * 72
+
+
+@pytest.mark.parametrize(
+    ("layout", "line"),
+    [
+        (Layout(processes=3), "--processes 3: loop.prompts .* = 64 sequences do not divide"),
+        (Layout(processes=8, shard=3), "--shard 3: expected a divisor of --processes 8"),
+    ],
+)
+def test_ranks_that_do_not_divide_are_one_line(layout: Layout, line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        sizes(build(load([])), layout)
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("org/unknown", "model.student.path: the sizes of 'org/unknown' are not known here.*hf download.*Qwen3-4B"),
+        ("/no/model", "no such folder: '/no/model'"),
+        ("{tmp}", "holds no readable config.json"),
+    ],
+)
+def test_an_unknown_model_is_one_line(path: str, line: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=line):
+        architecture("student", source(path.format(tmp=tmp_path)))
+
+
+def test_the_embedded_pair_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    prediction = predict(build(load([])), Layout(device="cpu"))
+    assert prediction.phases.keys() == PHASES.keys()
+    assert all(parts.keys() == PARTS.keys() for parts in prediction.phases.values())
+    # 0.60 M and 0.34 M fp32 parameters; the student's two moments.
+    assert prediction.phases["teacher"]["weights"] == pytest.approx(0.94e6 * 4, rel=0.05)
+    assert prediction.phases["rollout"]["optimizer"] == pytest.approx(2 * 0.34e6 * 4, rel=0.05)
+    assert prediction.peak == max(sum(parts.values()) for parts in prediction.phases.values())

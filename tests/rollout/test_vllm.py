@@ -1,0 +1,343 @@
+"""vLLM, by a stand-in with its signatures: weights are taken over, ids stay ids, and log-probabilities are compared.
+
+The stand-in computes with weights of its own, which are random until they are reloaded: if the student's did not reach
+it, its log-probabilities would be others than the trainer's.
+"""
+
+import inspect
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from tipx import jobs
+from tipx.config import build, load
+from tipx.errors import ConfigError
+from tipx.models import ModelSource
+from tipx.noise import Noise
+from tipx.rollout.vllm import VLLMRollouts, engine
+
+Overrides = Callable[..., list[str]]
+
+
+class Weights:
+    """A model with weights of its own, and what it was asked."""
+
+    def __init__(self, path: str) -> None:
+        torch.manual_seed(99)
+        self.model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path)).eval()
+        self.reloads = 0
+
+    def load(self, weights: dict[str, torch.Tensor]) -> None:
+        missing, unexpected = self.model.load_state_dict(weights, strict=False)
+        assert not unexpected
+        assert set(missing) <= {"lm_head.weight"}  # tied
+        self.reloads += 1
+
+    @torch.no_grad()
+    def sample(
+        self, prompt: Sequence[int], seed: int, limit: int, stop: Sequence[int]
+    ) -> tuple[list[int], list[float]]:
+        generator, ids, own = torch.Generator().manual_seed(seed), list(prompt), []
+        for _ in range(limit):
+            log_p_V = self.model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+            token = int(torch.multinomial(log_p_V.exp(), 1, generator=generator))
+            ids.append(token)
+            own.append(float(log_p_V[token]))
+            if token in stop:
+                break
+        return ids[len(prompt) :], own
+
+
+@dataclass
+class SamplingParams:
+    """The fields of vLLM's that are used, with their defaults."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    max_tokens: int | None = 16
+    stop_token_ids: list[int] | None = None
+    seed: int | None = None
+    logprobs: int | None = None
+    detokenize: bool = True
+
+
+class LLM:
+    """The calls of vLLM's that are used."""
+
+    made: list["LLM"] = []  # noqa: RUF012 - the test looks at what was made
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        skip_tokenizer_init: bool = False,
+        gpu_memory_utilization: float = 0.92,
+        **kwargs: Any,
+    ) -> None:
+        self.weights, self.asleep, self.caches, self.kwargs = Weights(model), set[str](), 0, kwargs
+        LLM.made.append(self)
+
+    def generate(
+        self, prompts: Sequence[Any], sampling_params: Sequence[SamplingParams], *, use_tqdm: bool = True
+    ) -> list[Any]:
+        assert not self.asleep
+        outputs = []
+        for prompt, p in zip(prompts, sampling_params, strict=True):
+            ids, own = self.weights.sample(prompt["prompt_token_ids"], p.seed, p.max_tokens, p.stop_token_ids)
+            logprobs = [{token: SimpleNamespace(logprob=value)} for token, value in zip(ids, own, strict=True)]
+            outputs.append(SimpleNamespace(outputs=[SimpleNamespace(token_ids=tuple(ids), logprobs=logprobs)]))
+        return outputs
+
+    def collective_rpc(
+        self, method: str, timeout: float | None = None, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> list[None]:
+        assert method == "reload_weights"
+        assert "weights" not in self.asleep
+        self.weights.load(dict(kwargs["weights_iterator"]))
+        return [None]
+
+    def reset_prefix_cache(self, reset_running_requests: bool = False, reset_connector: bool = False) -> bool:
+        self.caches += 1
+        return True
+
+    def sleep(self, level: int = 1, mode: str = "abort") -> None:
+        self.asleep = {"weights", "kv_cache"}
+        if level == 2:
+            torch.nn.init.zeros_(self.weights.model.get_input_embeddings().weight)
+
+    def wake_up(self, tags: list[str] | None = None) -> bool:
+        self.asleep -= set(tags or self.asleep)
+        return not self.asleep
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[LLM]]:
+    module = ModuleType("vllm")
+    module.LLM, module.SamplingParams = LLM, SamplingParams  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")  # put back afterwards
+    engine.cache_clear()
+    LLM.made.clear()
+    yield LLM
+    engine.cache_clear()
+
+
+@dataclass
+class Served:
+    """What a server was asked, and with which weights it answers."""
+
+    weights: Weights
+    dev: bool = True
+    asked: list[tuple[str, Any]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, method: str, place: str, body: Any) -> tuple[int, Any]:
+        with self.lock:
+            self.asked.append((place, body))
+            if place == "/v1/models":
+                return 200, {"data": [{"id": "the-student"}]}
+            if place == "/v1/completions":
+                ids, own = self.weights.sample(body["prompt"], body["seed"], body["max_tokens"], body["stop_token_ids"])
+                logprobs = {"token_logprobs": own}
+                return 200, {"choices": [{"text": "?", "token_ids": ids, "logprobs": logprobs}]}
+            if self.dev and place == "/collective_rpc":
+                self.weights.load(load_file(Path(body["kwargs"]["weights_path"]) / "model.safetensors"))
+                return 200, {"results": [None]}
+            return (200, None) if self.dev and place == "/reset_prefix_cache" else (404, {"detail": "Not Found"})
+
+
+@pytest.fixture
+def served(pair_dir: Path) -> Iterator[tuple[Served, str]]:
+    state = Served(Weights(str(pair_dir / "student")))
+
+    class Handler(BaseHTTPRequestHandler):
+        def respond(self, method: str) -> None:
+            size = int(self.headers.get("Content-Length") or 0)
+            status, body = state.answer(method, self.path, json.loads(self.rfile.read(size)) if size else None)
+            data = b"" if body is None else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            self.respond("GET")
+
+        def do_POST(self) -> None:
+            self.respond("POST")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    engine.cache_clear()
+    yield state, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    for live in (engine(how, path) for how, path in USED):
+        live.client.close()  # type: ignore[attr-defined]
+    USED.clear()
+    engine.cache_clear()
+
+
+USED: list[tuple[VLLMRollouts, str]] = []
+
+
+def rollouts(*more: str) -> VLLMRollouts:
+    made = build(load(["rollout=vllm", "rollout.max_new_tokens=9", *more])).rollout
+    assert isinstance(made, VLLMRollouts)
+    return made
+
+
+@pytest.fixture
+def student(pair_dir: Path) -> tuple[PreTrainedModel, Any]:
+    source = ModelSource(path=str(pair_dir / "student"), revision=None, dtype="float32", attn=None)
+    return source.load("student", torch.device("cpu")), source.load_tokenizer("student")
+
+
+PROMPTS = [[3, 4, 5], [6], [7, 8, 3, 4], [5, 5], [9]]
+
+
+@pytest.mark.parametrize("sleep", ["true", "false"])
+def test_a_colocated_engine_samples_from_the_current_student(
+    sleep: str, vllm: type[LLM], student: tuple[PreTrainedModel, Any]
+) -> None:
+    how, (model, tokenizer) = rollouts(f"rollout.sleep={sleep}", "rollout.batch_size=2"), student
+    first = how(model, tokenizer, PROMPTS, range(5), Noise(0))
+    (llm,) = vllm.made
+    assert llm.kwargs["load_format"] == "dummy"
+    assert llm.kwargs["enable_sleep_mode"] == (sleep == "true")
+    assert first.prompt_ids == tuple(map(tuple, PROMPTS))
+    assert first.lengths == [int(n) for n in first.valid_BT.sum(-1)]
+    check(model, first)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.mul_(1.5)
+    second = how(model, tokenizer, PROMPTS, range(5), Noise(0))
+    check(model, second)
+    again = how(model, tokenizer, PROMPTS, range(5), Noise(0))
+    assert torch.equal(again.response_BT, second.response_BT)
+    # Unchanged weights are not sent again, unless sleep has thrown them away.
+    assert llm.weights.reloads == llm.caches == (3 if sleep == "true" else 2)
+    assert llm.asleep == ({"weights", "kv_cache"} if sleep == "true" else set())
+    assert len(vllm.made) == 1
+
+
+def check(model: PreTrainedModel, rollout: Any) -> None:
+    """The engine's log-probabilities are the model's own of the same ids."""
+    own = []
+    for prompt, row_T, n in zip(rollout.prompt_ids, rollout.response_BT, rollout.lengths, strict=True):
+        ids = [*prompt, *row_T[:n].tolist()]
+        with torch.no_grad():
+            log_p_LV = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        own += [log_p_LV[i - 1, ids[i]] for i in range(len(prompt), len(ids))]
+    torch.testing.assert_close(rollout.logprobs_N, torch.stack(own), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("vllm")
+def test_a_row_s_draw_does_not_depend_on_its_batch(student: tuple[PreTrainedModel, Any]) -> None:
+    whole = rollouts()(*student, PROMPTS, range(5), Noise(0))
+    part = rollouts("rollout.batch_size=1")(*student, PROMPTS[2:4], range(2, 4), Noise(0))
+    n = part.lengths[0]
+    assert torch.equal(part.response_BT[0, :n], whole.response_BT[2, :n])
+    other = rollouts()(*student, PROMPTS, range(5), Noise(0, 1))
+    assert not torch.equal(other.response_BT, whole.response_BT)
+
+
+def test_a_server_samples_from_the_current_student(
+    served: tuple[Served, str], student: tuple[PreTrainedModel, Any], tmp_path: Path
+) -> None:
+    state, place = served
+    how, (model, tokenizer) = (
+        rollouts("rollout=vllm_server", f"rollout.server={place}", f"rollout.sync_dir={tmp_path}"),
+        student,
+    )
+    USED.append((how, model.name_or_path))
+    check(model, how(model, tokenizer, PROMPTS, range(5), Noise(0)))
+    with torch.no_grad():
+        for value in model.parameters():
+            value.mul_(1.5)
+    check(model, how(model, tokenizer, PROMPTS, range(5), Noise(0)))
+    check(model, how(model, tokenizer, PROMPTS, range(5), Noise(0, 1)))
+    assert state.weights.reloads == 2
+    assert not list(tmp_path.iterdir())
+    requests = [body for asked, body in state.asked if asked == "/v1/completions"]
+    assert sorted(body["prompt"] for body in requests[:5]) == sorted(PROMPTS)
+    # What a server would otherwise fill from the model's own generation config.
+    assert all(body["repetition_penalty"] == 1.0 and body["top_k"] == 0 for body in requests)
+    assert {body["model"] for body in requests} == {"the-student"}
+
+
+@pytest.mark.usefixtures("vllm")
+def test_a_run_logs_what_lies_between_engine_and_trainer(overrides: Overrides) -> None:
+    more = ["rollout=vllm", "rollout.max_new_tokens=9", "loop.steps=2"]
+    run, _ = jobs.train(overrides(*more), fresh=False, config_dir=None)
+    for row in run.rows():
+        assert 0 <= row["rollout/mismatch_mean"] <= row["rollout/mismatch_max"] < 1e-4
+        assert abs(row["rollout/mismatch_kl"]) <= row["rollout/mismatch_mean"]
+
+
+def test_no_package_no_server_no_permission(
+    served: tuple[Served, str], student: tuple[PreTrainedModel, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, place = served
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(ConfigError, match=r"vLLM is not installed .* pip install 'tipx\[vllm\]', or .* rollout=hf"):
+        rollouts()(*student, PROMPTS, range(5), Noise(0))
+    gone = rollouts("rollout=vllm_server", "rollout.server=http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match=r"rollout.server: no answer from 'http://127.0.0.1:9' .* `vllm serve MODEL`"):
+        gone(*student, PROMPTS, range(5), Noise(0))
+    state.dev = False
+    closed = rollouts("rollout=vllm_server", f"rollout.server={place}")
+    USED.append((closed, student[0].name_or_path))
+    with pytest.raises(ConfigError, match=r"has no /collective_rpc; start it with VLLM_SERVER_DEV_MODE=1"):
+        closed(*student, PROMPTS, range(5), Noise(0))
+
+
+CALLS: dict[str, tuple[str, ...]] = {
+    "__init__": (
+        *("model", "load_format", "skip_tokenizer_init", "gpu_memory_utilization", "max_model_len"),
+        "enable_sleep_mode",
+    ),
+    "generate": ("prompts", "sampling_params", "use_tqdm"),
+    "collective_rpc": ("method", "timeout", "args", "kwargs"),
+    "reset_prefix_cache": (),
+    "sleep": ("level",),
+    "wake_up": ("tags",),
+}
+
+
+def accepts(function: Any, names: Sequence[str]) -> bool:
+    parameters = inspect.signature(function).parameters
+    return set(names) <= parameters.keys() or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_stand_in_accepts_what_is_called(name: str) -> None:
+    assert accepts(getattr(LLM, name), CALLS[name])
+
+
+def test_the_installed_vllm_accepts_what_is_called() -> None:
+    real = pytest.importorskip("vllm", reason="vLLM is not installed: its signatures were not compared")
+    for name, parameters in CALLS.items():
+        assert accepts(getattr(real.LLM, name), parameters), name
+    assert set(SamplingParams.__dataclass_fields__) <= set(inspect.signature(real.SamplingParams).parameters)

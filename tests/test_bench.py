@@ -1,0 +1,142 @@
+"""The bench compares equals, and its tables come from what was measured."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import grid, peers, plot, report
+from bench.__main__ import attempt
+from bench.cases import ALL_TOKENS, FULL, OURS, PAPER, TRL, TRL_TILES, inputs, listed
+from bench.grid import Row
+from bench.run import Cell, Result, measured
+
+
+def outcome(name: str, ratio: float) -> Result:
+    """Loss and gradient norms of a case on tiny inputs."""
+    student, teacher = inputs(40, 300, 16)
+    loss = listed()[name].step(student, teacher, round(40 * ratio)).item()
+    norms = [leaf.grad.norm().item() for leaf in (student.states_ND, student.head.weight_VD)]
+    return Result(0, 0, 0, loss, *norms)
+
+
+@pytest.mark.parametrize("ratio", [1, 0.5, 0.1])
+def test_implementations_agree_on_loss_and_gradient(ratio: float) -> None:
+    same = [name for name, case in listed().items() if case.rule == "both" and name in (FULL, *papers())]
+    same.append(ALL_TOKENS if ratio == 1 else OURS["both"])
+    assert len(same) == 5
+    reference = outcome(FULL, ratio)
+    assert 0 < reference.weight_norm < float("inf")
+    for name in same:
+        assert report.distance(outcome(name, ratio), reference) < listed()[name].tolerance, name
+
+
+def papers() -> list[str]:
+    return [name for name in listed() if name.startswith("paper-style")]
+
+
+def test_rules_keep_different_tokens() -> None:
+    losses = [outcome(name, 0.1).loss for name in OURS.values()]
+    assert len({round(loss, 4) for loss in losses}) == len(OURS)
+
+
+def test_a_cell_is_measured_in_a_process_of_its_own() -> None:
+    result = measured(Cell(ALL_TOKENS, 8, 200, 16, 1))
+    assert result.cpu_s > 0
+    assert result.mib >= 0
+    assert result.loss == pytest.approx(result_of(8, 200), rel=1e-5)
+
+
+def result_of(tokens: int, vocab: int) -> float:
+    return listed()[FULL].step(*inputs(tokens, vocab, 16), tokens).item()
+
+
+@pytest.fixture
+def rows() -> list[Row]:
+    """Full logits twice as big and slow as ours; TRL too big to run."""
+    made = [Row(Cell(FULL, 8, 200, 16, 1), Result(100, 4, 4, 1.0, 1.0, 1.0), versions="v")]
+    made.append(Row(Cell(ALL_TOKENS, 8, 200, 16, 1), Result(50, 2, 2, 1.0, 1.0, 1.0), versions="v"))
+    made.append(Row(Cell(OURS["both"], 8, 200, 16, 0.5), Result(40, 1, 1, 2.0, 1.0, 1.0), versions="v"))
+    made.append(Row(Cell(TRL, 8, 200, 16, 1), why="not run: needs about 9 GiB", about_mib=200.0))
+    return made
+
+
+def test_tables_are_ratios_of_a_jsonl(rows: list[Row], tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    grid.save(rows[:2], path)
+    for row in rows[2:]:
+        grid.append(row, path)
+    with path.open("a") as file:
+        file.write('{"cell": {"case"')  # the process was killed here
+    assert grid.load(path) == rows
+    memory, time = report.tables(grid.load(path))
+    assert memory.head == ["implementation", "ratio", "MiB", "/ full", "/ TRL"]
+    assert memory.body[2] == [OURS["both"], "0.5", "40.0", "0.400", "~0.200"]
+    assert memory.body[3] == [f"{TRL} (not run: needs about 9 GiB)", "1", "~200.0", "~2.000", "~1.000"]
+    assert [line[2:4] for line in time.body] == [["4.00", "1.000"], ["2.00", "0.500"], ["1.00", "0.250"], ["-", "-"]]
+
+
+def test_the_median_of_repeats_counts(rows: list[Row]) -> None:
+    again = [replace(rows[0], cell=replace(rows[0].cell, repeat=n), result=replace(rows[0].result, mib=m)) for n, m in
+             ((1, 90.0), (2, 500.0))]  # fmt: skip
+    assert report.middle([rows[0], *again])[FULL, 8, 1].mib == 100
+
+
+def test_files_and_picture_are_written(rows: list[Row], tmp_path: Path) -> None:
+    lines, wrong = report.agreement(rows)
+    report.write(rows, lines, tmp_path)
+    plot.draw(rows, tmp_path)
+    assert not wrong
+    assert f"| {OURS['both']} | 0.5 | 40.0 | 0.400 | ~0.200 |" in (tmp_path / "results.md").read_text()
+    assert len((tmp_path / "results.csv").read_text().splitlines()) == 5
+    assert (tmp_path / "bench.png").stat().st_size > 10_000
+    assert (tmp_path / "bench.svg").exists()
+
+
+@pytest.mark.parametrize("field", ["loss", "states_norm", "weight_norm"])
+@pytest.mark.parametrize("value", [1.001, float("nan")])
+def test_a_disagreement_is_an_error(rows: list[Row], field: str, value: float) -> None:
+    rows[1] = replace(rows[1], result=replace(rows[1].result, **{field: value}))
+    lines, wrong = report.agreement(rows)
+    assert wrong
+    assert f"MISMATCH: {ALL_TOKENS}" in lines[0]
+
+
+def test_what_needs_too_much_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    monkeypatch.setattr("bench.__main__.measured", started.append)
+    small = Row(Cell(PAPER, 100, 200, 16, 1), Result(1000, 1, 1, 1, 1, 1))
+    (row,) = attempt(Cell(PAPER, 900, 200, 16, 1), [small], max_gib=8)
+    assert row.about_mib == 9000
+    assert "needs about 8.8 GiB" in row.why
+    assert started == []
+
+
+@pytest.mark.parametrize(("name", "tokens", "mib"), [(PAPER, 400, 400), (TRL_TILES, 400, 130), (TRL_TILES, 40, 70)])
+def test_need_is_a_line_that_ends_where_a_case_stops_growing(name: str, tokens: int, mib: float) -> None:
+    cell = Cell(name, tokens, 200, 16, 1)
+    seen = [Row(replace(cell, tokens=n), Result(m, 1, 1, 1, 1, 1)) for n, m in ((10, 10.0), (20, 20.0))]
+    if name == TRL_TILES:
+        seen = [
+            Row(replace(cell, tokens=n), Result(m, 1, 1, 1, 1, 1)) for n, m in ((10, 40.0), (30, 60.0), (64, 130.0))
+        ]
+    assert grid.about(cell, seen) == pytest.approx(mib)
+    assert grid.about(replace(cell, ratio=0.5), seen) is None
+
+
+def test_a_package_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    (row,) = attempt(Cell(TRL, 8, 200, 16, 1), [], max_gib=8)
+    assert row == Row(Cell(TRL, 8, 200, 16, 1), why=peers.NOT_INSTALLED)
+    assert peers.NOT_INSTALLED in report.tables([row])[0].body[0][0]
+
+
+def test_a_case_is_measured_at_the_ratios_that_it_knows() -> None:
+    def names(ratio: float) -> list[str]:
+        return [name for name, case in listed().items() if case.ratios([ratio])]
+
+    assert ALL_TOKENS in names(1)
+    assert ALL_TOKENS not in names(0.5)
+    assert TRL not in names(0.5)
+    assert set(OURS.values()) <= set(names(0.5))
+    assert not set(OURS.values()) & set(names(1))

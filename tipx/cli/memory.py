@@ -1,0 +1,64 @@
+"""tipx memory"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tipx.cli.options import ConfigDir, Overrides
+
+
+class How(StrEnum):
+    """Implementations of the step."""
+
+    TILED = "tiled"
+    MATERIALISE = "materialise"
+    BOTH = "both"
+
+
+class Device(StrEnum):
+    """What the step runs on: tiles and the optimizer's temporaries differ."""
+
+    CUDA = "cuda"
+    CPU = "cpu"
+
+
+def memory(  # noqa: PLR0913 - each is an option of its own
+    overrides: Overrides = None,
+    *,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of each response [the limit]")] = None,
+    prompt_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of each prompt [the limit]")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share a step's sequences")] = 1,
+    shard: Annotated[
+        int, typer.Option(min=1, help="Ranks that share the weights, as ZeRO-3 would; tipx itself does not shard")
+    ] = 1,
+    device: Annotated[Device, typer.Option(help="What to predict for; none is needed")] = Device.CUDA,
+    rollout: Annotated[bool, typer.Option(help="--no-rollout: the answers come from elsewhere")] = True,
+    implementation: Annotated[How, typer.Option(help="materialise: all logits first, then select")] = How.TILED,
+    out: Annotated[Path | None, typer.Option(help="A folder for memory.csv, memory.json and memory.png")] = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Predict the peak memory of a training step, without GPU, weights or network.
+
+    `tipx memory model=qwen3 selector=q3_only ratio=1,0.5,0.2,0.1`: several values give a row each.
+    """
+    from rich.console import Console
+
+    from tipx.memory import Layout, make_folder, memory_frame, save, tables
+
+    layout = Layout(
+        tokens=tokens,
+        prompt_tokens=prompt_tokens,
+        processes=max(processes, shard),
+        shard=shard,
+        device=device.value,
+        rollout=rollout,
+    )
+    if out:
+        make_folder(out)
+    frame = memory_frame(overrides or [], layout, implementation.value, config_dir)
+    for table in tables(frame, layout):
+        Console().print(table)
+    for path in save(out, frame, layout) if out else []:
+        Console().print(f"saved    {path}", soft_wrap=True, highlight=False)

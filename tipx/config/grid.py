@@ -1,0 +1,52 @@
+"""Overrides that name several values, written out: one list of overrides for each combination."""
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import HydraException, OverrideParseException
+
+from tipx.config.compose import SYNTAX, options
+from tipx.errors import ConfigError
+
+
+def expand(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[str]]:
+    """Every combination, in the order typed, the last override varying fastest.
+
+    Several values are `a=1,2`, `a=choice(1,2)`, `a=range(0,3)`, or `selector=glob(q*)` of a config group; `a=[1,2]` is
+    one value, a list. Without any, the overrides come back as the only combination. Raises ConfigError for what Hydra
+    cannot read, for an interval, which has no end of values, and for a key that is given twice when one varies.
+    """
+    parsed = [parse(override) for override in overrides]
+    keys = [one.get_key_element() for one in parsed]
+    for one, key in zip(parsed, keys, strict=True):
+        if one.is_sweep_override() and keys.count(key) > 1:
+            raise ConfigError(f"{key}: given {keys.count(key)} times, once with several values; give {key}= once")
+    return [list(combination) for combination in product(*(values(one, config_dir) for one in parsed))]
+
+
+def parse(override: str) -> Override:
+    """One override, as Hydra reads it."""
+    try:
+        return OverridesParser.create().parse_override(override)
+    except (OverrideParseException, HydraException) as error:
+        raise ConfigError(f"cannot read {override!r}; {SYNTAX}") from error
+
+
+def values(override: Override, config_dir: Path | None) -> list[str]:
+    """The overrides of one value each that one override stands for; equal ones once."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    key, typed = override.get_key_element(), override.input_line
+    if not override.is_discrete_sweep():
+        raise ConfigError(f"{typed}: an interval has no end of values; name them: {key}=1,2 or {key}=range(1,9,2)")
+    pattern: object = override.value()
+    if isinstance(pattern, Glob):
+        names = pattern.filter(options(key, config_dir))
+    else:
+        names = [str(value) for value in override.sweep_string_iterator()]
+    if not names:
+        raise ConfigError(f"{typed}: stands for no value; expected {key}=A,B or {key}=range(FROM,TO)")
+    return [f"{key}={name}" for name in dict.fromkeys(names)]

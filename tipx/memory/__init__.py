@@ -1,0 +1,12 @@
+"""Peak memory of one training step, predicted: no GPU, no weights, no network.
+
+The real modules run on fake tensors with 2 and 4 layers; memory is a straight line in layers, so a deeper model is read
+off it.
+"""
+
+from tipx.memory.layout import Layout
+from tipx.memory.predict import Prediction, predict
+from tipx.memory.report import make_folder, save, tables
+from tipx.memory.table import memory_frame
+
+__all__ = ["Layout", "Prediction", "make_folder", "memory_frame", "predict", "save", "tables"]

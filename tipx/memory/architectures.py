@@ -1,0 +1,57 @@
+"""The shape of a model, without its weights and without the network."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from transformers import AutoConfig, PretrainedConfig
+
+from tipx.errors import ModelError
+from tipx.models import EMBEDDED, ModelSource
+
+TABLE = Path(__file__).parent / "architectures.yaml"
+PER_LAYER = ("layer_types", "mlp_layer_types")
+
+
+def architecture(role: str, source: ModelSource) -> PretrainedConfig:
+    """The config of a folder, of the embedded pair, of the hub's cache, or of the table; raises ModelError."""
+    local = Path(source.place).is_dir()
+    place = source.place if local else cached(source)
+    if place is not None:
+        try:
+            return AutoConfig.from_pretrained(place, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise ModelError(f"model.{role}.path: {source.path!r} holds no readable config.json ({reason})") from error
+    known: dict[str, dict[str, Any]] = yaml.safe_load(TABLE.read_text())
+    if source.path in known:
+        return AutoConfig.for_model(**known[source.path])
+    if source.path.startswith((EMBEDDED, "/", ".", "~")):
+        raise ModelError(
+            f"model.{role}.path: no such folder: {source.path!r}; give one that holds a config.json, or a hub id"
+        )
+    raise ModelError(
+        f"model.{role}.path: the sizes of {source.path!r} are not known here: expected a folder with a config.json, an "
+        f"id in the hub's cache (`hf download {source.path} config.json`), or one of {', '.join(sorted(known))}"
+    )
+
+
+def cached(source: ModelSource) -> str | None:
+    """The folder of the hub's cache that holds the config; None if there is none."""
+    try:
+        found = try_to_load_from_cache(source.path, "config.json", revision=source.revision)
+    except HFValidationError:  # no hub id
+        return None
+    return str(Path(found).parent) if isinstance(found, str) else None
+
+
+def shallow(config: PretrainedConfig, layers: int) -> PretrainedConfig:
+    """The same model with its first `layers` layers only."""
+    tree = config.to_dict()
+    tree["num_hidden_layers"] = layers
+    for key in PER_LAYER:
+        if tree.get(key):
+            tree[key] = tree[key][:layers]
+    return type(config).from_dict(tree)

@@ -1,0 +1,83 @@
+"""How large one step is, and how it is laid on the machine."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tipx.errors import ConfigError
+from tipx.experiment import Experiment
+from tipx.metrics import MONITORED
+
+Implementation = Literal["tiled", "materialise"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What the experiment leaves open; None is the experiment's own.
+
+    `tokens` of every response and `prompt_tokens` of every prompt (None: the limits). `processes` share a step's
+    sequences. `shard` of them share weights, gradients and optimizer state as ZeRO-3 or FSDP would; tipx itself is
+    data-parallel.
+    """
+
+    tokens: int | None = None
+    prompt_tokens: int | None = None
+    processes: int = 1
+    shard: int = 1
+    device: Literal["cuda", "cpu"] = "cuda"
+    rollout: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """One process's step. `kept` is response tokens of a micro-batch that the loss is on."""
+
+    prompt: int
+    tokens: int
+    rollout_batch: int
+    micro_batch: int
+    micro_batches: int
+    kept: int
+    checkpointing: bool
+    scored: frozenset[str]
+
+    @property
+    def length(self) -> int:
+        return self.prompt + self.tokens
+
+    @property
+    def predicted(self) -> int:
+        """N, response tokens of a micro-batch."""
+        return self.micro_batch * self.tokens
+
+
+def sizes(exp: Experiment, layout: Layout) -> Sizes:
+    """Sizes at the limits, or at the given lengths; raises ConfigError for what cannot be laid out."""
+    total, processes = exp.loop.sequences, max(layout.processes, layout.shard)
+    if processes % layout.shard:
+        raise ConfigError(f"--shard {layout.shard}: expected a divisor of --processes {layout.processes}")
+    if total % processes:
+        raise ConfigError(
+            f"--processes {processes}: loop.prompts * loop.rollouts = {total} sequences do not divide over them; "
+            "choose a divisor, or another loop.prompts"
+        )
+    sequences = total // processes
+    rollout: Any = exp.rollout
+    tokens = layout.tokens or int(rollout.max_new_tokens)
+    prompt = layout.prompt_tokens or exp.loop.max_prompt_tokens
+    micro = min(exp.hardware.micro_batch, sequences)
+    return Sizes(
+        prompt=prompt,
+        tokens=tokens,
+        rollout_batch=min(int(getattr(rollout, "batch_size", sequences)), sequences),
+        micro_batch=micro,
+        micro_batches=math.ceil(sequences / micro),
+        kept=max(1, round(kept_share(exp) * micro * tokens)),
+        checkpointing=exp.hardware.gradient_checkpointing,
+        scored=exp.selector.needs | (MONITORED if exp.loop.monitor_every else frozenset()),
+    )
+
+
+def kept_share(exp: Experiment) -> float:
+    """Share of tokens that the selector keeps; all of them where the tokens themselves decide how many."""
+    return float(getattr(exp.selector.pick, "ratio", 1.0))

@@ -1,0 +1,198 @@
+"""One training step on models without data: the sections of a step, in the order in which they come.
+
+Axes: N response tokens of a micro-batch, K those kept, D hidden size. Everything is made inside a `FakeTensorMode` and
+a `Tracker` that the caller entered.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from tipx.experiment import Experiment
+from tipx.memory import materialise
+from tipx.memory.fakes import grow, ids, model, padded, storages
+from tipx.memory.layout import Sizes
+from tipx.memory.tracker import Tracker
+from tipx.models import body, lm_head
+from tipx.rollout.hf import HFRollouts
+from tipx.spec import spec
+from tipx.vocab import TEACHER_ONLY, Hidden, Known, Vocab
+
+Held = tuple[object, ...]
+
+
+@spec
+class AimedVocab(Vocab):
+    """The engine with the tiles that it would take on another device."""
+
+    target: Literal["cuda", "cpu"]
+
+    def tiles(self, rows: int, size: int, device: torch.device) -> tuple[list[slice], list[slice]]:
+        tall, wide = super().tiles(rows, size, torch.device(self.target))
+        # Full tiles are alike, and the first dies while the second is made: two have the peak of many.
+        return tall, wide[:2]
+
+
+@dataclass
+class Step:
+    """Teacher, student and optimizer of a run, and the phases of one step with each tensor counted."""
+
+    exp: Experiment
+    sizes: Sizes
+    device: Literal["cuda", "cpu"]
+    teacher_config: PretrainedConfig
+    student_config: PretrainedConfig
+    tracker: Tracker
+    teacher: PreTrainedModel = field(init=False)
+    student: PreTrainedModel = field(init=False)
+    optimizer: torch.optim.Optimizer = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Models, and the optimizer's state as it is after the first step."""
+        self.tracker.begin("setup", "other")
+        self.teacher = model(self.teacher_config, self.exp.model.teacher.dtype).requires_grad_(requires_grad=False)
+        self.student = model(self.student_config, self.exp.model.student.dtype)
+        self.tracker.tag(storages(self.teacher), "teacher")
+        self.tracker.tag(storages(self.student), "student")
+        self.optimizer = self.exp.optim.build(self.student.parameters())
+        for group in self.optimizer.param_groups:
+            # What torch chooses by itself: on CUDA all parameters at once, with temporaries for all of them.
+            group["foreach"] = self.device == "cuda"
+        self.fill_gradients()
+        self.optimizer.step()
+        states = [t for state in self.optimizer.state.values() for t in state.values()]
+        self.tracker.tag([t for t in states if isinstance(t, Tensor)], "optimizer")
+        self.optimizer.zero_grad()
+
+    @cached_property
+    def vocab(self) -> Vocab:
+        own = self.exp.vocab
+        return AimedVocab(chunk=own.chunk, budget_mib=own.budget_mib, target=self.device)
+
+    @property
+    def rows(self) -> int:
+        """Vocabulary rows that both models have."""
+        return min(int(config.vocab_size) for config in (self.teacher_config, self.student_config))
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        on = self.exp.loop.precision == "bf16"
+        return torch.autocast("cpu", torch.bfloat16) if on else nullcontext()
+
+    def fill_gradients(self) -> None:
+        """Gradients as an earlier micro-batch leaves them."""
+        self.tracker.begin("setup", "other")
+        for parameter in self.student.parameters():
+            parameter.grad = torch.empty_like(parameter)
+        self.tracker.tag([p.grad for p in self.student.parameters()], "gradients")
+
+    @torch.no_grad()
+    def rollout(self) -> None:
+        """Prompts, then the last token of the responses, when the cache is longest."""
+        b, length, student = self.sizes.rollout_batch, self.sizes.length, padded(self.student, self.sizes.rollout_batch)
+        mask_BL = torch.ones(b, length, dtype=torch.long)
+        with self.autocast():
+            self.tracker.begin("prefill", "activations")
+            prompt = {"input_ids": ids(b, self.sizes.prompt), "attention_mask": mask_BL[:, : self.sizes.prompt]}
+            cache = student(**prompt, use_cache=True, logits_to_keep=1).past_key_values
+            self.tracker.begin("setup", "other")
+            grow(cache, length - 1, self.tracker)
+            self.tracker.begin("decode", "activations")
+            last = {"input_ids": ids(b, 1), "attention_mask": mask_BL, "past_key_values": cache}
+            logits_BV = student(**last, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+            if isinstance(self.exp.rollout, HFRollouts):
+                draws_BT = torch.empty(b, self.sizes.tokens, dtype=torch.double)
+                sample: Any = self.exp.rollout.sampler(draws_BT, self.sizes.prompt)
+                sample(ids(b, length - 1), logits_BV)
+
+    def hidden(self, of: PreTrainedModel, section: str) -> Hidden:
+        """Last hidden states at the N response positions."""
+        self.tracker.begin(section, "activations")
+        b, length = self.sizes.micro_batch, self.sizes.length
+        batch = {"input_ids": ids(b, length), "attention_mask": torch.ones(b, length, dtype=torch.long)}
+        out = body(padded(of, b))(**batch, use_cache=False)
+        states_ND = out.last_hidden_state.flatten(0, 1)[torch.zeros(self.sizes.predicted, dtype=torch.long)]
+        return Hidden(states_ND, lm_head(of, self.rows))
+
+    @torch.no_grad()
+    def score(self) -> tuple[Hidden, Known | None]:
+        """The teacher's hidden states, and what scoring leaves for the loss."""
+        teacher = self.hidden(self.teacher, "teacher")
+        self.tracker.tag([teacher.states_ND], "kept")
+        tokens_N, student = torch.zeros(self.sizes.predicted, dtype=torch.long), None
+        with self.autocast():
+            if self.sizes.scored - TEACHER_ONLY:
+                student = self.hidden(self.student, "score")
+            self.tracker.begin("statistics", "vocabulary")
+            scores = self.vocab.stats(student, teacher, tokens_N, self.sizes.scored, self.exp.divergence)
+        if scores.known is not None:
+            self.tracker.tag(vars(scores.known).values(), "kept")
+        return teacher, scores.known
+
+    def train(self) -> Held:
+        """The last micro-batch of a step, and before it its scores; returns what lives until the optimizer is done."""
+        teacher, known = self.score()
+        index_K = torch.zeros(self.sizes.kept, dtype=torch.long)
+        with self.autocast(), self.watch_gradients():
+            student = self.hidden(self.student, "forward")[index_K]
+            student.states_ND.register_hook(partial(self.reached, "layers", "activations"))
+            self.tracker.begin("loss", "vocabulary")
+            kept = known[index_K] if known is not None else None
+            weights_K = torch.empty(self.sizes.kept)
+            loss = self.vocab.loss(student, teacher[index_K], weights_K, self.exp.divergence, kept)
+        del student
+        loss.backward()
+        return teacher, known, loss
+
+    def train_materialised(self) -> Held:
+        """The usual way: both models' logits of every token, then the selection."""
+        with torch.no_grad():
+            teacher = self.hidden(self.teacher, "teacher")
+            self.tracker.begin("teacher_logits", "vocabulary")
+            teacher_NV = materialise.full_logits(teacher)
+        del teacher
+        index_K = torch.zeros(self.sizes.kept, dtype=torch.long)
+        with self.autocast(), self.watch_gradients():
+            student = self.hidden(self.student, "forward")
+            student.states_ND.register_hook(partial(self.reached, "layers", "activations"))
+            self.tracker.begin("loss", "vocabulary")
+            student_NV = materialise.full_logits(student)
+            del student
+            if "student_entropy" in self.exp.selector.needs:
+                materialise.entropies(student_NV)
+            if self.exp.selector.needs - {"student_entropy"}:
+                materialise.divergences(student_NV, teacher_NV)
+            student_NV, teacher_NV = (materialise.rows_of(x, index_K) for x in (student_NV, teacher_NV))
+            loss = materialise.chunked_loss(student_NV, teacher_NV)
+        del student_NV, teacher_NV
+        loss.backward()
+        return (loss,)
+
+    @contextmanager
+    def watch_gradients(self) -> Iterator[None]:
+        """Gradients there already if an earlier micro-batch left some; sections for the parts of the backward pass."""
+        if self.sizes.micro_batches > 1:
+            self.fill_gradients()
+        for parameter in self.student.parameters():
+            parameter.register_post_accumulate_grad_hook(lambda p: self.tracker.tag([p.grad], "gradients"))
+        end = partial(self.reached, "embedding", "vocabulary")
+        embedding = self.student.get_input_embeddings()
+        handle = embedding.register_forward_hook(lambda _module, _inputs, out: out.register_hook(end) and None)
+        yield
+        handle.remove()
+
+    def reached(self, section: str, part: str, _gradient: Tensor) -> None:
+        """The backward pass has come to here."""
+        self.tracker.begin(section, part)
+
+    def update(self) -> None:
+        """Clip and apply."""
+        self.tracker.begin("optimizer", "optimizer")
+        nn.utils.clip_grad_norm_(self.student.parameters(), self.exp.optim.clip, foreach=self.device == "cuda")
+        self.optimizer.step()
+        self.optimizer.zero_grad()

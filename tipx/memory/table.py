@@ -1,0 +1,64 @@
+"""Predictions as rows, one for each combination of overrides and implementation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from tipx import config
+from tipx.errors import ConfigError
+from tipx.experiment import Experiment
+from tipx.memory.layout import Implementation, Layout, kept_share
+from tipx.memory.predict import PARTS, PHASES, Prediction, predict
+
+GIB = 2**30
+PAPER = Path(__file__).parent / "paper.csv"
+PAPER_COLUMN = "paper, GB"
+
+
+def memory_frame(
+    overrides: Sequence[str],
+    layout: Layout,
+    implementation: Implementation | Literal["both"],
+    config_dir: Path | None = None,
+) -> pd.DataFrame:
+    """One row a combination, GiB, with the paper's measured peak if it has one. Raises ConfigError, ModelError."""
+    rows = []
+    hows: tuple[Implementation, ...] = ("materialise", "tiled") if implementation == "both" else (implementation,)
+    for words in config.expand(overrides, config_dir):
+        exp = config.build(config.load(words, "train", config_dir))
+        if not isinstance(exp, Experiment):
+            raise ConfigError(f"{' '.join(words)}: no training run; expected overrides of `tipx train`")
+        chosen = config.choices(words, "train", config_dir)
+        for how in hows:
+            row = {"model": chosen["model"], "selector": chosen["selector"], "ratio": exp.ratio}
+            row["implementation"] = how
+            row |= cells(predict(exp, layout, how)) | {"offload": exp.model.teacher.offload}
+            row[PAPER_COLUMN] = paper_gb(chosen["model"], chosen["selector"], kept_share(exp))
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cells(prediction: Prediction) -> dict[str, Any]:
+    """Peaks of the phases, the highest of them, and what it consists of, GiB."""
+    phases = {name: sum(parts.values()) / GIB for name, parts in prediction.phases.items()}
+    at_peak = prediction.phases[prediction.highest]
+    return (
+        {name: phases.get(name) for name in PHASES}
+        | {"peak": prediction.peak / GIB, "at": prediction.highest}
+        | {f"peak/{part}": at_peak[part] / GIB for part in PARTS}
+        | {
+            "tokens": prediction.sizes.length,
+            "micro_batch": prediction.sizes.micro_batch,
+            "gradient_checkpointing": prediction.sizes.checkpointing,
+        }
+    )
+
+
+def paper_gb(model: str, selector: str, ratio: float) -> float | None:
+    """The paper's measured peak of that rule, or of every token where all are kept; None where it has none."""
+    frame = pd.read_csv(PAPER, comment="#")
+    name = "full" if ratio == 1 else selector
+    found = frame[(frame.model == model) & (frame.selector == name) & (frame.ratio == ratio)]
+    return float(found.gb.iloc[0]) if len(found) else None

@@ -1,0 +1,235 @@
+"""Rollouts by vLLM: an engine on the trainer's own device, or a server. Token ids go in and token ids come out.
+
+Text is never encoded again, and the engine's log-probability of each sampled token comes back with it: engine and
+trainer compute the same distribution by different kernels, and what lies between them is logged (`metrics.mismatch`).
+
+Written against vLLM 0.33; `tests/rollout/test_vllm.py` compares the calls with the installed package's signatures.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+
+import httpx
+import torch
+from pydantic import Field
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tipx.errors import ConfigError
+from tipx.noise import Noise
+from tipx.rollout.collect import collect
+from tipx.rollout.hf import eos_ids
+from tipx.spec import Count, NonNegative, Positive, Whole, spec
+from tipx.types import Rollout
+
+INSTALL = "pip install 'tipx[vllm]', or sample with transformers: rollout=hf"
+DEV = "start it with VLLM_SERVER_DEV_MODE=1, which opens the calls that change weights"
+SEEDS = 2**31
+Answer = tuple[list[int], list[float]]
+"""Sampled token ids, and the engine's log-probability of each, nats."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What both ways of running vLLM can do."""
+
+    def sync(self, model: PreTrainedModel) -> None:
+        """Take over the model's weights, and forget what was cached under others."""
+        ...
+
+    def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[dict[str, Any]]) -> list[Answer]: ...
+
+    def rest(self) -> None:
+        """Give the device's memory back until the next `sync`."""
+        ...
+
+
+@spec
+class VLLMRollouts:
+    """An engine in this process, or a server.
+
+    `mode=colocate`: on the trainer's device; it sleeps while the student trains. `mode=server`: a running `vllm serve`
+    at `server`, which reads the weights from `sync_dir`, a folder that both can reach.
+
+    `memory` is the share of the device's memory that a colocated engine may take; `batch_size` prompts are handed over
+    at once, and the engine batches them as it likes. Temperature, top-p and top-k shape the sampling only.
+    """
+
+    temperature: NonNegative
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    top_k: Whole
+    max_new_tokens: Count
+    batch_size: Count
+    mode: Literal["colocate", "server"]
+    server: str
+    sync_dir: str | None
+    timeout_s: Positive
+    memory: Annotated[float, Field(gt=0, lt=1)]
+    max_length: Count | None
+    sleep: bool
+
+    @property
+    def records_states(self) -> bool:
+        return False
+
+    @property
+    def gives_logprobs(self) -> bool:
+        return True
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        noise: Noise,
+        *,
+        states: bool = False,
+    ) -> Rollout:
+        eos, live = eos_ids(model, tokenizer), engine(self, model.name_or_path)
+        live.sync(model)
+        answers: list[Answer] = []
+        for start in range(0, len(prompts), self.batch_size):
+            some = slice(start, start + self.batch_size)
+            # One seed a row, so that a response does not depend on what it is batched with.
+            draws_R = noise.rows(rows[some], 1)[:, 0]
+            params = [self.params(eos, int(draw * SEEDS)) for draw in draws_R.tolist()]
+            answers += live.generate(prompts[some], params)
+        live.rest()
+        rollout = collect(prompts, [ids for ids, _ in answers], eos, model.device)
+        logprobs = [p for (_, own), n in zip(answers, rollout.lengths, strict=True) for p in own[:n]]
+        return replace(rollout, logprobs_N=torch.tensor(logprobs, device=model.device))
+
+    def params(self, eos: Sequence[int], seed: int) -> dict[str, Any]:
+        """Everything that shapes sampling, also what a server's defaults would fill from the model's own file."""
+        return {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "max_tokens": self.max_new_tokens,
+            "stop_token_ids": list(eos),
+            "seed": seed,
+            "logprobs": 0,  # of the sampled token alone
+        }
+
+
+@cache
+def engine(how: VLLMRollouts, path: str) -> Engine:
+    """The process's one engine for these settings: it holds a device's memory, and takes a minute to start."""
+    return Server(how, path) if how.mode == "server" else Colocated(how, path)
+
+
+def version(model: PreTrainedModel) -> tuple[int, int]:
+    """Changes whenever a weight is written."""
+    return id(model), sum(p._version for p in model.parameters())  # noqa: SLF001 - torch's own counter of writes
+
+
+class Colocated:
+    """An engine in this process."""
+
+    def __init__(self, how: VLLMRollouts, path: str) -> None:
+        # In a process of its own the engine could not be handed tensors.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        try:
+            from vllm import LLM, SamplingParams
+        except ImportError as error:
+            raise ConfigError(f"rollout=vllm: vLLM is not installed ({error}); {INSTALL}") from error
+        self.make: Any = SamplingParams
+        self.how, self.synced = how, (0, -1)
+        self.llm: Any = LLM(
+            model=path,
+            load_format="dummy",  # the first `sync` brings the weights
+            skip_tokenizer_init=True,
+            gpu_memory_utilization=how.memory,
+            max_model_len=how.max_length,
+            enable_sleep_mode=how.sleep,
+        )
+
+    def sync(self, model: PreTrainedModel) -> None:
+        if self.how.sleep:
+            self.llm.wake_up(tags=["weights"])
+        now = version(model)
+        # Level 2 sleep throws the weights away.
+        if self.how.sleep or now != self.synced:
+            weights = ((name, value.detach()) for name, value in model.state_dict().items())
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+            self.llm.reset_prefix_cache()
+            self.synced = now
+        if self.how.sleep:
+            self.llm.wake_up(tags=["kv_cache"])
+
+    def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[dict[str, Any]]) -> list[Answer]:
+        outputs = self.llm.generate(
+            [{"prompt_token_ids": list(ids)} for ids in prompts],
+            [self.make(**one, detokenize=False) for one in params],
+            use_tqdm=False,
+        )
+        answers = []
+        for output in outputs:
+            ids = list(output.outputs[0].token_ids)
+            answers.append(
+                (ids, [step[token].logprob for step, token in zip(output.outputs[0].logprobs, ids, strict=True)])
+            )
+        return answers
+
+    def rest(self) -> None:
+        if self.how.sleep:
+            self.llm.sleep(level=2)
+
+
+class Server:
+    """A `vllm serve` elsewhere."""
+
+    def __init__(self, how: VLLMRollouts, path: str) -> None:
+        self.how, self.synced = how, (0, -1)
+        self.client = httpx.Client(base_url=how.server, timeout=how.timeout_s)
+        self.name = self.call("GET", "/v1/models")["data"][0]["id"]
+
+    def call(self, method: str, place: str, body: dict[str, Any] | None = None) -> Any:
+        """Raises ConfigError when the server cannot be reached or refuses."""
+        try:
+            response = self.client.request(method, place, json=body)
+        except httpx.HTTPError as error:
+            raise ConfigError(
+                f"rollout.server: no answer from {self.how.server!r} ({type(error).__name__}: {error}); start it with "
+                "`vllm serve MODEL`, or give its address: rollout.server=http://host:8000"
+            ) from error
+        if response.status_code == 404:
+            raise ConfigError(f"rollout.server: {self.how.server!r} has no {place}; {DEV}")
+        if response.is_error:
+            raise ConfigError(
+                f"rollout.server: {self.how.server!r} refused {place} with {response.status_code}: {response.text:.200}"
+            )
+        return response.json() if response.content else None
+
+    def sync(self, model: PreTrainedModel) -> None:
+        if (now := version(model)) == self.synced:
+            return
+        with TemporaryDirectory(dir=self.how.sync_dir, prefix="tipx-weights-") as folder:
+            model.save_pretrained(Path(folder))
+            body = {"method": "reload_weights", "kwargs": {"weights_path": folder}}
+            self.call("POST", "/collective_rpc", body)
+        self.call("POST", "/reset_prefix_cache")
+        self.synced = now
+
+    def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[dict[str, Any]]) -> list[Answer]:
+        # A request each, since each has a seed of its own; the server batches them.
+        with ThreadPoolExecutor(max_workers=len(prompts)) as pool:
+            return list(pool.map(self.one, prompts, params))
+
+    def one(self, prompt: Sequence[int], params: dict[str, Any]) -> Answer:
+        body = {"model": self.name, "prompt": list(prompt), "return_token_ids": True, **params}
+        choice = self.call("POST", "/v1/completions", body)["choices"][0]
+        return list(choice["token_ids"]), list(choice["logprobs"]["token_logprobs"])
+
+    def rest(self) -> None:
+        """A server's memory is its own."""
