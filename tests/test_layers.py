@@ -14,6 +14,8 @@ LAYERS = (
     {"spec", "errors", "types", "noise"},
     {"selectors", "divergences", "grading", "statistics", "hub", "files", "progress"},
     {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run"},
+    {"gguf", "pruning"},
+    {"places"},
     {"data", "models"},
     {"evals"},
     {"experiment"},
@@ -35,7 +37,9 @@ WRITERS = {
     "files.py": "whole or not there",
     "run.py": "the run directory",
     "evals/runner.py": "results, in a folder it is given",
+    "evals/heldout.py": "results, in a folder it is given",
     "tiny/build.py": "the embedded pair, in a folder it is given",
+    "gguf.py": "converted models, in the user's cache",
     "trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "meter.py": "/proc/self/clear_refs, to reset the memory peak",
 }

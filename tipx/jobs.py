@@ -22,7 +22,8 @@ from tipx.evals.job import EvalJob
 from tipx.evals.runner import Subject, answers, evaluate, folder_name
 from tipx.experiment import Experiment
 from tipx.loggers import Silence
-from tipx.models import EMBEDDED, ModelSource
+from tipx.models import ModelSource
+from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
 from tipx.run import Row, Run, find_run
 from tipx.session import Session
@@ -105,7 +106,7 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
 def known_model(target: str, runs_dir: Path) -> str:
     """`target` if it can be a model: an existing folder, the embedded pair or a hub id; else raises ModelError."""
     hub_id = target.count("/") == 1 and not target.startswith(".")
-    if hub_id or Path(target).is_dir() or target.startswith(EMBEDDED):
+    if hub_id or Path(target).exists() or target.startswith((EMBEDDED, PACKAGE)):
         return target
     raise ModelError(f"{target!r} is no run under {runs_dir} and no model folder or hub id; `tipx runs` lists the runs")
 
@@ -113,8 +114,9 @@ def known_model(target: str, runs_dir: Path) -> str:
 def model_name(target: str) -> str:
     """A folder name for a model's results: its own, and 6 hex digits of where it is and of which weights lie there."""
     folder = Path(target).resolve()
-    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.glob("*.safetensors"))]
-    place = str(folder) if folder.is_dir() else target
+    weights = [folder] if folder.is_file() else sorted(folder.glob("*.safetensors"))
+    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in weights]
+    place = str(folder) if folder.exists() else target
     digest = hashlib.sha256(f"{place} {files}".encode()).hexdigest()[:6]
     return f"{Path(place).name.replace(':', '-')}-{digest}"
 
@@ -122,7 +124,7 @@ def model_name(target: str) -> str:
 def measure(job: EvalJob, place: str, dtype: str, out: Path) -> Row:
     """Load and evaluate; an existing result is returned as it is."""
     quiet_libraries()
-    source = ModelSource(path=place, revision=None, dtype=dtype, attn=None)  # type: ignore[arg-type]
+    source = ModelSource(path=place, revision=None, dtype=dtype, attn=None, keep_layers=None)  # type: ignore[arg-type]
     tokenizer = source.load_tokenizer("student")
     total = answers(job.benchmark, job.eval)
     with job.hardware.start("no").together() as world:
