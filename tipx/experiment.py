@@ -7,6 +7,7 @@ from pydantic import Field
 from tipx.data import PromptSource
 from tipx.divergences import TokenDivergence
 from tipx.evals import Benchmark, Evaluation
+from tipx.evals.heldout import HeldOut
 from tipx.loggers import Logger
 from tipx.models import Pair
 from tipx.optim import AdamW
@@ -71,5 +72,6 @@ class Experiment:
     loop: Loop
     benchmark: Benchmark
     eval: Evaluation
+    heldout: HeldOut
     logger: Logger
     hardware: Hardware

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from transformers import PreTrainedTokenizerBase
 
 from tipx.errors import DataError
+from tipx.evals.heldout import Encoded, encode
 from tipx.experiment import Experiment
 from tipx.loggers import Sink
 from tipx.meter import Meter
@@ -42,6 +43,7 @@ class Session:
     pair: LoadedPair = field(init=False)
     trainer: Trainer = field(init=False)
     prompts: list[list[int]] = field(init=False)
+    texts: list[Encoded] = field(default_factory=list)
 
     def open(self) -> int:
         """Load models, prompts and the newest good checkpoint; returns the step that is done, 0 for a new run."""
@@ -49,6 +51,8 @@ class Session:
         # Tokenizers and prompts first: what is wrong with them shows long before big weights are loaded.
         tokenizer = self.exp.model.load_tokenizer()
         self.prompts = self._encode_prompts(tokenizer)
+        if self.exp.heldout.every:
+            self.texts = encode(self.exp.heldout, tokenizer, self.exp.model.template)
         saved = self.world.from_main(self.run.newest(self.watch.say) if self.world.is_main else None)
         done, folder = saved if saved is not None else (0, None)
         self.pair = self.exp.model.load(self.world.device, tokenizer, folder)
@@ -101,9 +105,12 @@ class Session:
         summary: Row = {}
         if self.world.is_main:
             rows = self.run.rows()
-            evals = [found for row in rows if (found := {k: v for k, v in row.items() if k.startswith("eval/")})]
             summary = {"steps": self.exp.loop.steps, "bad_steps": self.trainer.bad_steps, "last": rows[-1]}
-            summary |= {"before": evals[0], "after": evals[-1]} if evals else {}
+            for kind in ("eval/", "heldout/"):
+                found = [part for row in rows if (part := {k: v for k, v in row.items() if k.startswith(kind)})]
+                for when, parts in (("before", found[:1]), ("after", found[-1:])):
+                    summary[when] = summary.get(when, {}) | (parts[0] if parts else {})
+            summary = {key: value for key, value in summary.items() if value != {}}
             self.run.finish(summary)
         self.world.barrier()
         return summary
