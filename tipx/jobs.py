@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 
-from tipx import config
+from tipx import config, preflight
 from tipx.distill import distill
 from tipx.errors import ConfigError, ModelError
 from tipx.evals.job import EvalJob
@@ -56,6 +56,13 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
                 sink.finish()
                 run.discard_if_empty()
     return run, True
+
+
+def check(overrides: Sequence[str], config_dir: Path | None) -> list[Row]:
+    """What `train` would find out before its first step."""
+    exp: Experiment = config.build(config.load(overrides, "train", config_dir))
+    quiet_libraries()
+    return [finding.row() for finding in preflight.examine(preflight.gather(exp))]
 
 
 def run_path(tree: config.Tree, overrides: Sequence[str], config_dir: Path | None) -> Path:

@@ -1,12 +1,21 @@
 """Teacher and student: where they come from, and whether they fit together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from tipx.errors import ModelError
 from tipx.places import loading, located
@@ -73,6 +82,17 @@ class ModelSource:
             )
         return tokenizer
 
+    def load_settings(self, role: str) -> tuple[PreTrainedConfig, GenerationConfig]:
+        """Its configuration, and how it ends what it generates; raises ModelError."""
+        key = f"model.{role}.path"
+        with loading(key, self.path, self.revision):
+            place = located(self.path, self.dtype, key)
+            config: PreTrainedConfig = AutoConfig.from_pretrained(place, revision=self.revision)
+        try:
+            return config, GenerationConfig.from_pretrained(place, revision=self.revision or "main")
+        except OSError:  # many models have none; transformers makes it from the configuration, too
+            return config, GenerationConfig.from_model_config(config)
+
 
 @spec
 class Template:
@@ -87,6 +107,11 @@ class Template:
         text = question + self.instruction
         if not self.chat:
             return list(tokenizer(text)["input_ids"])
+        if tokenizer.chat_template is None:
+            raise ModelError(
+                "model.template.chat=true: the tokenizer has no chat template; take an Instruct model, or type "
+                "template@model.template=plain"
+            )
         extra: dict[str, Any] = {} if self.thinking is None else {"enable_thinking": self.thinking}
         message = [{"role": "user", "content": text}]
         rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, **extra)
@@ -153,13 +178,18 @@ def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokeni
 def shared_rows(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """LM-head rows in common. Families pad the embedding differently by size (Qwen2.5: 151,936 and 152,064)."""
     sizes = {"student": lm_head(student).weight_VD.shape[0], "teacher": lm_head(teacher).weight_VD.shape[0]}
+    return check_rows(sizes, len(tokenizer))
+
+
+def check_rows(sizes: Mapping[str, int], tokens: int) -> int:
+    """The rows that heads of these sizes, by role, have in common; raises ModelError if a tokenizer has more tokens."""
     for role, size in sizes.items():
-        if size < len(tokenizer):
+        if size < tokens:
             raise ModelError(
-                f"model.{role}: the LM head has {size} rows but the tokenizer has {len(tokenizer)} tokens: "
+                f"model.{role}: the LM head has {size} rows but the tokenizer has {tokens} tokens: "
                 f"the vocabulary does not match; give the tokenizer's own model as model.{role}.path"
             )
-    return min(sizes.values())
+    return min(sizes.values(), default=tokens)
 
 
 def lm_head(model: PreTrainedModel, rows: int | None = None) -> Head:

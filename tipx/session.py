@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedTokenizerBase
 
-from tipx.errors import DataError
+from tipx import preflight
 from tipx.evals.heldout import Encoded, encode
 from tipx.experiment import Experiment
 from tipx.loggers import Sink
@@ -48,9 +48,7 @@ class Session:
     def open(self) -> int:
         """Load models, prompts and the newest good checkpoint; returns the step that is done, 0 for a new run."""
         self.meter = Meter(self.world.device)
-        # Tokenizers and prompts first: what is wrong with them shows long before big weights are loaded.
-        tokenizer = self.exp.model.load_tokenizer()
-        self.prompts = self._encode_prompts(tokenizer)
+        tokenizer = self._prepare()
         if self.exp.heldout.every:
             self.texts = encode(self.exp.heldout, tokenizer, self.exp.model.template)
         saved = self.world.from_main(self.run.newest(self.watch.say) if self.world.is_main else None)
@@ -65,23 +63,18 @@ class Session:
         self.world.barrier()
         return done
 
-    def _encode_prompts(self, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-        """Token ids of every training prompt that fits; raises DataError if none does.
-
-        Too long ones are counted and left out: cutting a prompt would silently distil out of context.
-        """
-        limit = self.exp.loop.max_prompt_tokens
-        prompts = [self.exp.model.template.encode(tokenizer, p.text) for p in self.exp.data.load()]
-        fit = [ids for ids in prompts if 0 < len(ids) <= limit]
-        if not fit:
-            raise DataError(
-                f"data: none of {len(prompts)} prompts is within loop.max_prompt_tokens={limit}; raise it, or choose "
-                "another data set (`tipx list data`)"
-            )
-        if len(fit) < len(prompts):
-            dropped = f"{len(prompts) - len(fit)} of {len(prompts)} prompts"
-            self.watch.say(f"left out {dropped}, empty or longer than loop.max_prompt_tokens={limit}")
-        return fit
+    def _prepare(self) -> PreTrainedTokenizerBase:
+        """The prompts, and the tokenizer: what is wrong with them shows long before big weights are loaded."""
+        facts = preflight.gather(self.exp)
+        findings = preflight.examine(facts)
+        preflight.insist(findings)
+        for finding in findings:
+            if finding.level == "warning":
+                self.watch.say(f"warning: {finding.check}: {finding.text}")
+        if self.world.is_main:
+            self.run.save_preflight([finding.row() for finding in findings])
+        self.prompts = facts.prompts
+        return facts.student.tokenizer
 
     def record(self, step: int, row: Row) -> None:
         """One line of metrics with times and memory, to the run, the logger and the display."""

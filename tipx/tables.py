@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from tipx.run import Run, all_runs
 
@@ -107,4 +108,16 @@ def result_table(result: dict[str, Any]) -> Table:
         table.add_row(f"sampled: {name}", str(count))
     table.add_row("mean length, tokens", f"{result['mean_length']:.1f}")
     table.add_row("cut by the length limit", f"{result['clipped_ratio']:.1%}")
+    return table
+
+
+def findings_table(findings: list[dict[str, Any]]) -> Table:
+    """What was checked before the first step."""
+    colours = {"ok": "green", "warning": "yellow", "error": "red"}
+    table = Table(title="before the first step", title_justify="left")
+    for column in ("check", "", "finding"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        level = Text(finding["level"], style=colours[finding["level"]])
+        table.add_row(finding["check"], level, Text(finding["text"]))
     return table

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tipx.cli import evaluate, listing, runs, show, tiny, train
+from tipx.cli import evaluate, export, listing, preflight, runs, show, tiny, train
 from tipx.errors import TipxError
 
 app = typer.Typer(
@@ -19,7 +19,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
+app.command("preflight")(preflight.preflight)
 app.command("eval")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("runs")(runs.runs)
 app.command("show")(show.show)
 app.command("list")(listing.listing)
