@@ -85,18 +85,18 @@ def short(section: Tree) -> str:
 
 
 def results(run: Run, step: int) -> str:
-    """Every evaluation of this step, and the last line of metrics up to it."""
+    """Every evaluation before training and of this step, and what the metrics say of the student's own responses."""
     rows: list[list[str]] = []
-    for file in sorted(run.eval_dir(step).glob("*/result.json")):
-        rows += measured(json.loads(file.read_text()))
-    last = next((row for row in reversed(run.rows()) if row["step"] <= step and "select/div_all" in row), None)
-    if last is not None:
-        rows.append(
-            ["own responses", "reverse KL, nats a token", f"{last['select/div_all']:.3f}", f"step {last['step']}"]
-        )
+    for when in dict.fromkeys((0, step)):
+        for file in sorted(run.eval_dir(when).glob("*/result.json")):
+            rows += [[str(when), *line] for line in measured(json.loads(file.read_text()))]
+    steps = [row for row in run.rows() if row["step"] <= step and "select/div_all" in row]
+    for row in dict.fromkeys((0, len(steps) - 1)) if steps else ():
+        at, value = steps[row]["step"], steps[row]["select/div_all"]
+        rows.append([str(at), "its own responses", "reverse KL, nats a token", f"{value:.3f}", "one step"])
     if not rows:
         return "None at this step: `tipx eval` makes some."
-    return table(["measured on", "what", "value ± standard error", "of"], rows)
+    return table(["step", "measured on", "what", "value ± standard error", "of"], rows)
 
 
 def measured(result: Row) -> list[list[str]]:

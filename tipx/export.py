@@ -1,9 +1,9 @@
 """A run's checkpoint as a model folder of its own, with a card."""
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
-from tipx import __version__
 from tipx.card import card
 from tipx.errors import RunError
 from tipx.files import MANIFEST, write_folder, write_text
@@ -29,7 +29,7 @@ def export(name: str, folder: Path, which: str, runs_dir: Path, *, force: bool) 
         for path in sorted(checkpoint.iterdir()):
             if path.name not in (STATE, MANIFEST):
                 shutil.copyfile(path, aside / path.name)
-        write_text(aside / "README.md", card(run, step, __version__, git("rev-parse", "HEAD")))
+        write_text(aside / "README.md", card(run, step, version("tipx"), git("rev-parse", "HEAD")))
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_folder(folder, fill, what="model")

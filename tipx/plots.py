@@ -75,7 +75,11 @@ def draw_divergence(axes: Any, frame: pd.DataFrame) -> None:
         values = frame[column].dropna()
         axes.plot(values.index, values, color=colour, alpha=0.25, lw=0.8)
         axes.plot(values.index, values.rolling(10, min_periods=1).mean(), color=colour, label=label)
-    if there:
+    if "heldout/reverse_kl" in frame:
+        seen = frame["heldout/reverse_kl"].dropna()
+        errors = frame.get("heldout/reverse_kl_se", pd.Series(dtype=float)).reindex(seen.index).astype(float)
+        axes.errorbar(seen.index, seen, yerr=errors, color=GREEN, marker="o", ms=4, capsize=2, label="held-out texts")
+    if axes.has_data():
         axes.legend(loc="best", frameon=True, framealpha=0.8)
     if (frame[there] > 0).any(axis=None):
         axes.set_yscale("log")
