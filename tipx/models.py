@@ -163,7 +163,7 @@ class LoadedPair:
 def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> None:
     """Raises ModelError, with an example token, unless both map the same tokens to the same ids."""
     ours, theirs = student.get_vocab(), teacher.get_vocab()
-    for token in sorted(ours.keys() | theirs.keys(), key=lambda t: ours.get(t, theirs.get(t, 0))):
+    for token in sorted(ours.keys() | theirs.keys(), key=lambda t: (ours.get(t, theirs.get(t, 0)), t)):
         if ours.get(token) != theirs.get(token):
             raise ModelError(
                 f"model: teacher and student must share one tokenizer, but {token!r} has id {ours.get(token)} in "
