@@ -9,8 +9,7 @@ from tipx.errors import RunError
 from tipx.files import MANIFEST, write_folder, write_text
 from tipx.jobs import git
 from tipx.run import Run, find_run
-
-STATE = "trainer.pt"
+from tipx.trainer import STATE
 
 
 def export(name: str, folder: Path, which: str, runs_dir: Path, *, force: bool) -> tuple[Run, int]:
