@@ -138,6 +138,15 @@ def test_what_the_hub_refuses_is_said_with_its_remedy(name: str, said: str, hub:
         assert str(caught.value) == expected
 
 
+@pytest.mark.parametrize("path", ["models/qwen/x", "a b"])
+def test_what_is_neither_here_nor_a_hub_id(path: str) -> None:
+    for attempt in (source(path).load_tokenizer, source(path).load_settings, lambda role: source(path).load(role, CPU)):
+        with pytest.raises(
+            ModelError, match=f"^{KEY}: '{path}' is no folder here, and no hub id, which reads owner/name"
+        ):
+            attempt("student")
+
+
 def test_no_network_is_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     reach(monkeypatch, "http://127.0.0.1:9", tmp_path)  # nobody listens there
     with pytest.raises(ModelError, match=r"cannot load 'org/x': .* the hub cannot be reached .*`hf download org/x`"):

@@ -7,7 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from huggingface_hub import constants, try_to_load_from_cache
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors import SafetensorError
 
 from tipx.errors import ModelError
@@ -89,6 +94,8 @@ def refusal(path: str, revision: str | None, error: BaseException) -> str:
     chain, link = [error], error
     while (link := link.__cause__ or link.__context__) is not None:  # type: ignore[assignment]
         chain.append(link)
+    if any(isinstance(e, HFValidationError) for e in chain):
+        return f"{path!r} is no folder here, and no hub id, which reads owner/name: mend it"
     # A gated repository is one kind of a repository that is not found.
     if any(isinstance(e, GatedRepoError) for e in chain):
         where = f"{constants.ENDPOINT}/{path}"
