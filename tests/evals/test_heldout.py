@@ -14,11 +14,12 @@ from transformers import AutoModelForCausalLM
 from tipx import jobs
 from tipx.config import build, load
 from tipx.errors import DataError
-from tipx.evals.heldout import HeldOut, encode, summarise
+from tipx.evals.heldout import HeldOut, encode, evaluate, summarise
 from tipx.models import Template
 from tipx.run import Run
 from tipx.tables import held_out
 from tipx.tiny.tokenizer import build_tokenizer
+from tipx.types import Rollout, TokenStats
 
 Overrides = Callable[..., list[str]]
 PLAIN = Template(chat=False, instruction=" a :", thinking=None)
@@ -124,6 +125,35 @@ def test_the_numbers_are_those_of_the_models_own_logits(run: Run, pair_dir: Path
     assert row["heldout/tokens"] == count
     assert row["heldout/perplexity"] == pytest.approx(math.exp(nll / count), rel=1e-4)
     assert row["heldout/reverse_kl"] == pytest.approx(kl / count, rel=1e-4)
+
+
+@pytest.mark.parametrize(("size", "batch"), [(1, 1), (1, 9), (2, 1), (4, 2)])  # of four processes one has no text
+def test_batches_and_processes_change_nothing(size: int, batch: int, file: Path, tmp_path: Path) -> None:
+    texts = encode(held(file), build_tokenizer(), PLAIN)
+    gathered: list[Any] = []
+
+    class Part:
+        device = torch.device("cpu")
+
+        def __init__(self, rank: int) -> None:
+            self.rank, self.size, self.is_main = rank, size, rank == size - 1
+
+        def gather_list(self, local: list[Any]) -> list[Any]:
+            gathered.extend(local)
+            return list(gathered)
+
+        def barrier(self) -> None: ...
+
+    def score(rollout: Rollout, needs: frozenset[str]) -> TokenStats:
+        return TokenStats(**dict.fromkeys(needs, rollout.response_BT * rollout.valid_BT * 0.1))
+
+    for rank in range(size):  # the last has what all have gathered
+        result = evaluate(texts, score, batch, Part(rank), tmp_path / "out")  # type: ignore[arg-type]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "texts.jsonl").read_text().splitlines()]
+    assert [(row["text"], row["tokens"]) for row in rows] == [(i, len(t.scored)) for i, t in enumerate(texts)]
+    sums = [0.1 * sum(t.scored) for t in texts]
+    assert [row["reverse_kl"] for row in rows] == pytest.approx(sums)
+    assert result["reverse_kl"] == pytest.approx(sum(sums) / sum(len(t.scored) for t in texts))
 
 
 def test_other_texts_are_another_folder(file: Path) -> None:
