@@ -8,6 +8,7 @@ from tipx.contamination import Guard
 from tipx.data import PromptSource
 from tipx.divergences import TokenDivergence
 from tipx.evals import Benchmark, Evaluation
+from tipx.evals.heldout import HeldOut
 from tipx.evals.suite import Suite
 from tipx.loggers import Logger
 from tipx.models import Pair
@@ -76,5 +77,6 @@ class Experiment:
     benchmark: Benchmark | Suite
     guard: Guard
     eval: Evaluation
+    heldout: HeldOut
     logger: Logger
     hardware: Hardware

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import transformers
 
-from tipx import config
+from tipx import config, preflight
 from tipx.distill import distill
 from tipx.errors import ConfigError, ModelError
 from tipx.evals import Benchmark
@@ -25,7 +25,8 @@ from tipx.evals.runner import Subject, answers, evaluate, folder_name
 from tipx.evals.suite import parts
 from tipx.experiment import Experiment
 from tipx.loggers import Silence
-from tipx.models import EMBEDDED, ModelSource
+from tipx.models import ModelSource
+from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
 from tipx.run import Row, Run, find_run
 from tipx.session import Session
@@ -58,6 +59,13 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
                 sink.finish()
                 run.discard_if_empty()
     return run, True
+
+
+def check(overrides: Sequence[str], config_dir: Path | None) -> list[Row]:
+    """What `train` would find out before its first step."""
+    exp: Experiment = config.build(config.load(overrides, "train", config_dir))
+    quiet_libraries()
+    return [finding.row() for finding in preflight.examine(preflight.gather(exp))]
 
 
 def run_path(tree: config.Tree, overrides: Sequence[str], config_dir: Path | None) -> Path:
@@ -109,7 +117,7 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
 def known_model(target: str, runs_dir: Path) -> str:
     """`target` if it can be a model: an existing folder, the embedded pair or a hub id; else raises ModelError."""
     hub_id = target.count("/") == 1 and not target.startswith(".")
-    if hub_id or Path(target).is_dir() or target.startswith(EMBEDDED):
+    if hub_id or Path(target).exists() or target.startswith((EMBEDDED, PACKAGE)):
         return target
     raise ModelError(f"{target!r} is no run under {runs_dir} and no model folder or hub id; `tipx runs` lists the runs")
 
@@ -117,8 +125,9 @@ def known_model(target: str, runs_dir: Path) -> str:
 def model_name(target: str) -> str:
     """A folder name for a model's results: its own, and 6 hex digits of where it is and of which weights lie there."""
     folder = Path(target).resolve()
-    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.glob("*.safetensors"))]
-    place = str(folder) if folder.is_dir() else target
+    weights = [folder] if folder.is_file() else sorted(folder.glob("*.safetensors"))
+    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in weights]
+    place = str(folder) if folder.exists() else target
     digest = hashlib.sha256(f"{place} {files}".encode()).hexdigest()[:6]
     return f"{Path(place).name.replace(':', '-')}-{digest}"
 
@@ -128,7 +137,7 @@ def measure(job: EvalJob, place: str, dtype: str, outs: Mapping[Benchmark, Path]
     if all((out / "result.json").exists() for out in outs.values()):
         return [json.loads((out / "result.json").read_text()) for out in outs.values()]
     quiet_libraries()
-    source = ModelSource(path=place, revision=None, dtype=dtype, attn=None)  # type: ignore[arg-type]
+    source = ModelSource(path=place, revision=None, dtype=dtype, attn=None, keep_layers=None)  # type: ignore[arg-type]
     tokenizer = source.load_tokenizer("student")
     total = {one: answers(one, job.eval) for one in outs}
     with job.hardware.start("no").together() as world:

@@ -3,7 +3,7 @@
 config.yaml      resolved; rebuilds the Experiment     metrics.jsonl   one line a step
 provenance.json  commit, versions, hardware, argv      rollouts/       what was selected, to be read
 checkpoints/     000500/, written aside and renamed    evals/          000500/arithmetic-<hash6>/result.json
-summary.json     written last: its presence is "finished"
+preflight.json   what was checked before step 1        summary.json    written last: its presence is "finished"
 """
 
 import json
@@ -138,6 +138,10 @@ class Run:
             for path in folder.glob("[0-9]*") if folder.exists() else ():
                 if int(path.stem) > step:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def save_preflight(self, findings: list[Row]) -> None:
+        """What was checked before the first step, and what came of it."""
+        write_json(self.path / "preflight.json", findings)
 
     def save_samples(self, step: int, samples: list[Row]) -> None:
         """A few rollouts of a step with what was selected."""

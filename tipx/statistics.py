@@ -17,6 +17,18 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
     return fmean(values), standard_error(values)
 
 
+def ratio_and_error(sums: Sequence[float], counts: Sequence[int]) -> tuple[float, float | None]:
+    """Mean over all items of groups that hold `counts` of them, and its standard error over groups.
+
+    The items of one group (tokens of a text) are no independent draws: the error is that of a ratio of two means.
+    """
+    total, size = sum(sums), sum(counts)
+    if size == 0:
+        raise ValueError("the mean of no values is not defined")
+    mean, each = total / size, size / len(counts)
+    return mean, standard_error([(s - mean * n) / each for s, n in zip(sums, counts, strict=True)])
+
+
 def pass_at_k(n: int, correct: int, k: int) -> float:
     """Unbiased estimate of P(at least one of k samples is correct) from `correct` of n (arXiv 2107.03374)."""
     if not 0 <= correct <= n or not 1 <= k <= n:

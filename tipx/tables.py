@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from tipx.run import Run, all_runs
 
@@ -86,6 +87,25 @@ def before_after(run: Run) -> Table | None:
     return table
 
 
+def held_out(run: Run) -> Table | None:
+    """Perplexity and divergence on held-out texts at each step that was measured; None if none was."""
+    rows = [row for row in run.rows() if "heldout/perplexity" in row]
+    if not rows:
+        return None
+    theirs = rows[0]["heldout/teacher_perplexity"]
+    title = f"{rows[0]['heldout/texts']} held-out texts (the teacher's perplexity: {theirs:.3f})"
+    table = Table(title=title, title_justify="left")
+    names = {"perplexity": "perplexity", "reverse_kl": "reverse KL", "forward_kl": "forward KL"}
+    for column in ("step", *names.values()):
+        table.add_column(column, justify="right")
+    for row in rows:
+        errors = [row.get(f"heldout/{name}_se") for name in names]
+        values = [cell(row[f"heldout/{name}"]) for name in names]
+        shown = [v + ("" if e is None else f" ± {e:.3f}") for v, e in zip(values, errors, strict=True)]
+        table.add_row(str(row["step"]), *shown)
+    return table
+
+
 def result_table(result: dict[str, Any]) -> Table:
     """One evaluation."""
     partial = " (partial)" if result["partial"] else ""
@@ -139,3 +159,15 @@ def comparison_table(found: dict[str, Any]) -> Table:
 
 def p_value(p: float) -> str:
     return f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
+
+
+def findings_table(findings: list[dict[str, Any]]) -> Table:
+    """What was checked before the first step."""
+    colours = {"ok": "green", "warning": "yellow", "error": "red"}
+    table = Table(title="before the first step", title_justify="left")
+    for column in ("check", "", "finding"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        level = Text(finding["level"], style=colours[finding["level"]])
+        table.add_row(finding["check"], level, Text(finding["text"]))
+    return table

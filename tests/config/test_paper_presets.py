@@ -24,9 +24,9 @@ def without_selection(tree: Tree) -> Tree:
     return {key: value for key, value in tree.items() if key not in ("selector", "ratio")}
 
 
-def test_every_pair_but_the_embedded_and_ones_own_is_a_preset() -> None:
+def test_every_pair_of_the_paper_and_the_embedded_one_is_a_preset() -> None:
     assert set(options("experiment")) == {*PAPER, "tiny"}
-    assert set(options("model")) == {*PAPER, "tiny", "base"}
+    assert set(options("model")) == {*PAPER, "tiny", "base", "smollm2"}
 
 
 @pytest.mark.parametrize("name", PAPER)

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tipx.cli import compare, data, evaluate, listing, memory, runs, show, tiny, train
+from tipx.cli import compare, data, evaluate, export, listing, memory, preflight, runs, show, tiny, train
 from tipx.errors import TipxError
 
 app = typer.Typer(
@@ -19,8 +19,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
+app.command("preflight")(preflight.preflight)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("export")(export.export)
 app.command("runs")(runs.runs)
 app.command("show")(show.show)
 app.command("memory")(memory.memory)
