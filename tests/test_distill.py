@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tipx import jobs
+from tipx import jobs, preflight
 from tipx.batching import MicroBatch
 from tipx.errors import ConfigError, DataError, RunFailed
 from tipx.run import Row, Run, lasting
@@ -174,13 +174,13 @@ def test_a_run_is_its_seed(overrides: Overrides, tmp_path: Path) -> None:
 def test_prompts_that_are_too_long_are_left_out_never_cut(
     overrides: Overrides, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode, used = Session._encode_prompts, []
+    fitting, used = preflight.fitting, []
 
-    def spy(self: Session, tokenizer: Any) -> list[list[int]]:
-        used.append(encode(self, tokenizer))
+    def spy(*args: Any) -> list[list[int]]:
+        used.append(fitting(*args))
         return used[-1]
 
-    monkeypatch.setattr(Session, "_encode_prompts", spy)
+    monkeypatch.setattr(preflight, "fitting", spy)
     train(overrides("loop.max_prompt_tokens=25"))
     (prompts,) = used
     assert 0 < len(prompts) < 32

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tipx import grading
-from tipx.grading import BOX, OUTCOMES, Grade, Grader, grader, last_boxed
+from tipx.answers import BOX, last_boxed
+from tipx.grading import OUTCOMES, Answer, Grade, Grader, grader
 
 
 def boxed(answer: str) -> str:
@@ -81,6 +82,29 @@ def test_a_response_that_repeats_itself_is_read_once() -> None:
 
 
 RIGHT = [
+    ("\\frac{3}{4}", "\\dfrac34"),
+    ("\\frac{7}{2}", "3\\frac{1}{2}"),
+    ("3.5", "3 1/2"),
+    ("-\\frac12", "\\frac{-1}{2}"),
+    ("10000", "10\\,000"),
+    ("10{,}000", "$10,\\!000$"),
+    ("50\\%", "50"),
+    ("60^\\circ", "60"),
+    ("336", "336^{\\circ}"),
+    ("18", "\\$18"),
+    ("12\\text{ cm}", "12"),
+    ("\\text{Evelyn}", "Evelyn"),
+    ("\\text{even}", "\\textbf{even}"),
+    ("\\text{(C)}", "C"),
+    ("5", "**5**"),
+    ("5", "x = 5"),
+    ("\\left( 3, \\frac{\\pi}{2} \\right)", "(3,\\tfrac{\\pi}{2})"),
+    ("(-\\infty, 2) \\cup (3, \\infty)", "(-\\infty,2)\\cup(3,\\infty)"),
+    ("1,2,3", "\\{3,1,2\\}"),
+    ("6 - 5i", "-5i+6"),
+    ("2\\sqrt3", "\\sqrt{12}"),
+    ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{bmatrix} 1 \\\\ 2 \\end{bmatrix}"),
+    ("100!", "100!"),
     ("17", "17"),
     ("73", "073"),  # AIME writes three digits
     ("073", "73"),
@@ -99,6 +123,21 @@ RIGHT = [
     ("\\foo ??", "\\foo ??"),  # the same text needs no mathematics
 ]
 WRONG = [
+    ("\\frac{3}{4}", "\\frac{4}{3}"),
+    ("1/2", "1/3"),
+    ("3 1/2", "31/2"),
+    ("10000", "10,00"),
+    ("50\\%", "0.5"),
+    ("[0,1)", "[0,1]"),
+    ("1,6", "1"),
+    ("5", "5 \\text{ or } 6"),
+    ("\\text{Monday}", "Tuesday"),
+    ("5", "x" * 100_000),
+    ("5", "5 + 0" + " + 0" * 400),  # right, and no final answer
+    ("5", "(" * 300 + "5" + ")" * 300),
+    ("5", "9" * 5_000),
+    ("5", "\\sqrt{" * 90 + "25" + "}" * 90),
+    ("5", "1/0"),
     ("17", "18"),
     ("2", "x"),
     ("\\frac{1}{2}", "0.51"),
@@ -144,7 +183,7 @@ def test_integers_need_no_worker() -> None:
         assert one.grade(boxed("073"), "73", truncated=False).outcome == "correct"
         assert one.grade(boxed("74"), "73", truncated=False).outcome == "wrong"
         assert one.grade("74", "73", truncated=False).outcome == "no_answer"
-        assert one._pool is None
+        assert one.pool is None
 
 
 @pytest.mark.timeout(300)
@@ -155,16 +194,59 @@ def test_an_answer_that_hangs_is_cut_off_and_the_next_is_graded(monkeypatch: pyt
         assert one.grade(boxed("9^{9^{9^9}}"), "5", truncated=False) == Grade(0.0, "9^{9^{9^9}}", "grader_error")
         assert time.perf_counter() - start > 1.9
         monkeypatch.setattr(grading, "DEADLINE_S", 100.0)
-        assert one.grade(boxed("0.5"), "\\frac12", truncated=False).outcome == "correct"
+        assert one.grade(boxed("1 + \\sqrt2"), "\\sqrt{2} + 1", truncated=False).outcome == "correct"
 
 
 def test_the_worker_is_gone_afterwards() -> None:
     before = set(multiprocessing.active_children())
     with grader() as one:
-        assert one.grade(boxed("0.5"), "\\frac12", truncated=False).outcome == "correct"
+        assert one.grade(boxed("1 + \\sqrt2"), "\\sqrt{2} + 1", truncated=False).outcome == "correct"
         assert set(multiprocessing.active_children()) > before
     assert set(multiprocessing.active_children()) == before
 
 
 def test_outcomes_are_those_of_the_type() -> None:
     assert OUTCOMES == ("correct", "wrong", "no_answer", "truncated", "grader_error")
+
+
+@pytest.mark.parametrize(
+    ("response", "outcome"),
+    [
+        ("<think>\\boxed{17}</think> so \\boxed{18}", "wrong"),
+        ("<think>\\boxed{18}</think> so \\boxed{17}", "correct"),
+        ("maybe \\boxed{17}</think> so it is 17", "no_answer"),  # the prompt opened it
+        ("<think> maybe \\boxed{17} or", "no_answer"),
+        ("\\boxed{16} no, \\boxed{17}", "correct"),
+        ("\\boxed{17} no, \\boxed{16", "correct"),
+        ("17", "no_answer"),
+    ],
+)
+def test_what_stands_in_the_reasoning_is_no_answer(response: str, outcome: str, judge: Grader) -> None:
+    assert judge.grade(response, "17", truncated=False).outcome == outcome
+
+
+@pytest.mark.parametrize("hostile", ["1000000!", "\\binom{91900000}{41900000}", "9^{9^{9^9}}"])
+def test_malice_costs_its_deadline_and_nothing_else(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grading, "DEADLINE_S", 2.0)
+    with grader() as one:
+        start = time.process_time()
+        answers = [Answer(boxed(text), "\\sqrt{2} + 1", truncated=False) for text in (hostile, "1 + \\sqrt2", hostile)]
+        outcomes = [grade.outcome for grade in one.grade_all(answers)]
+        assert outcomes[1] == "correct"
+        assert outcomes[0] == outcomes[2] in ("grader_error", "wrong")
+        assert time.process_time() - start < 5
+
+
+def test_equal_pairs_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def compare(_: Grader, pairs: list[tuple[str, str]]) -> list[bool]:
+        asked.extend(pairs)
+        return [True] * len(pairs)
+
+    monkeypatch.setattr(Grader, "_compare", compare)
+    with grader() as one:
+        answers = [Answer(boxed(text), "\\pi", truncated=False) for text in ("x", "y", "x", "\\pi", "3.5")]
+        assert [grade.outcome for grade in one.grade_all(answers * 2)] == ["correct"] * 10
+        one.grade_all(answers)
+    assert asked == [("\\pi", "x"), ("\\pi", "y"), ("\\pi", "3.5")]

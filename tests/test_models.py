@@ -49,7 +49,9 @@ SMALL: dict[str, Any] = {
 
 
 def source(path: Path | str, **more: Any) -> ModelSource:
-    return ModelSource(**{"path": str(path), "revision": None, "dtype": "float32", "attn": None, **more})
+    return ModelSource(
+        **{"path": str(path), "revision": None, "dtype": "float32", "attn": None, "keep_layers": None, **more}
+    )
 
 
 def pair(teacher: Path, student: Path) -> Pair:

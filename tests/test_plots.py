@@ -18,8 +18,13 @@ STEP = {"train/loss": 0.5, "select/kept_frac": 0.2, **DIVERGENCE, **QUADRANTS}
 EVAL = {"eval/arithmetic/mean": 0.25, "eval/arithmetic/mean_se": 0.0125, "eval/arithmetic/greedy": 0.375}
 NO_ERROR = {"eval/arithmetic/mean": 1.0, "eval/arithmetic/mean_se": None}
 
+HELD = {"heldout/perplexity": 25.0, "heldout/perplexity_se": 1.5, "heldout/reverse_kl": 2.5}
+HELD |= {"heldout/reverse_kl_se": None, "heldout/teacher_perplexity": 4.5}
+
 RUNS: dict[str, list[dict[str, Any]]] = {
     "without evaluations": [{"step": s, **STEP} for s in range(1, 31)],
+    "held-out texts alone": [{"step": 0, **HELD}, {"step": 1, **STEP}, {"step": 2, **STEP, **HELD}],
+    "held-out texts and accuracy": [{"step": 0, **HELD, **EVAL}, {"step": 1, **STEP, **HELD, **EVAL}],
     "one step": [{"step": 1, **STEP}],
     "one step and its evaluations": [{"step": 0, **EVAL}, {"step": 1, **STEP, **EVAL}],
     "evaluated": [{"step": 0, **EVAL}, *({"step": s, **STEP} for s in range(1, 9)), {"step": 9, **STEP, **EVAL}],
@@ -103,3 +108,10 @@ def test_drawing_leaves_matplotlibs_settings_alone(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     learning_curve(make(tmp_path / "r", RUNS["evaluated"]))
     assert dict(mpl.rcParams) == before
+
+
+def test_without_accuracy_the_perplexity_of_held_out_texts_is_drawn(tmp_path: Path) -> None:
+    figures = {n: drawn(learning_curve(make(tmp_path / n, RUNS[n]))) for n in RUNS if n.startswith("held-out")}
+    assert sorted(figures["held-out texts alone"]["perplexity of held-out texts"]) == ["student", "teacher"]
+    assert "accuracy" in figures["held-out texts and accuracy"]
+    assert all("held-out texts" in figure["reverse KL, nats a token"] for figure in figures.values())

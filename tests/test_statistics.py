@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import sem
 
-from tipx.statistics import mean_and_error, pass_at_k, powers_of_two, standard_error
+from tipx.statistics import majority_at_k, mean_and_error, pass_at_k, powers_of_two, standard_error
 
 
 @pytest.mark.parametrize("n", range(1, 8))
@@ -67,3 +67,17 @@ def test_one_value_has_no_error_and_none_has_no_mean() -> None:
 )
 def test_powers_of_two(n: int, expected: list[int]) -> None:
     assert powers_of_two(n) == expected
+
+
+def test_majority_by_hand() -> None:
+    right, wrong, other = ("a", 1.0), ("b", 0.0), ("c", 0.0)
+    assert majority_at_k([right, right, wrong, None], 4) == 1
+    assert majority_at_k([right, wrong, wrong, None], 4) == 0
+    # Two of three equally common answers are wrong.
+    assert majority_at_k([right, wrong, other], 3) == pytest.approx(1 / 3)
+    assert majority_at_k([None, None], 2) == 0
+    # Blocks (right, right) and (wrong, None); the fifth is left over.
+    assert majority_at_k([right, right, wrong, None, right], 2) == 0.5
+    assert majority_at_k([right, wrong], 1) == 0.5
+    with pytest.raises(ValueError, match="k=3"):
+        majority_at_k([right], 3)

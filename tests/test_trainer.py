@@ -24,6 +24,7 @@ from tipx.loggers import Silence
 from tipx.meter import Meter
 from tipx.metrics import MONITORED, Update
 from tipx.noise import Noise
+from tipx.preflight import fitting
 from tipx.progress import Quiet
 from tipx.rollout.scripted import ScriptedRollouts
 from tipx.run import Row, Run
@@ -86,7 +87,7 @@ def live(exp: Experiment, folder: Path, dtype: torch.dtype = torch.float64) -> S
         for model in (one.pair.student, one.pair.teacher):
             for value in model.to(dtype).parameters():
                 value.mul_(8.0 if value.dim() > 1 else 1.0)
-    one.prompts = one._encode_prompts(one.pair.tokenizer)
+    one.prompts = fitting(exp, one.pair.tokenizer, exp.data.load())
     one.trainer = Trainer(exp, one.pair, one.world)
     return one
 

@@ -20,7 +20,9 @@ import torch
 from tipx import metrics
 from tipx.data import batch_indices
 from tipx.errors import Interrupted, RunFailed
+from tipx.evals import heldout
 from tipx.evals.runner import Subject, answers, evaluate, folder_name
+from tipx.evals.suite import parts
 from tipx.noise import Noise
 from tipx.run import Row
 from tipx.session import Session, asked_to_stop
@@ -36,12 +38,9 @@ def distill(session: Session) -> Row:
     done, loop = session.open(), session.exp.loop
     with asked_to_stop() as stopping:
         if done == 0:
-            session.record(0, accuracy(session, 0))
+            session.record(0, measured(session, 0))
         for step in range(done + 1, loop.steps + 1):
-            row = one_step(session, step)
-            if loop.due(loop.eval_every, step):
-                row |= accuracy(session, step)
-            session.record(step, row)
+            session.record(step, one_step(session, step) | measured(session, step))
             # Before saving: the same command again must fail again, not finish from a checkpoint of a broken run.
             if session.trainer.bad_steps > loop.max_bad_steps:
                 raise RunFailed(
@@ -103,15 +102,33 @@ def needs(session: Session, step: int) -> frozenset[str]:
     return session.exp.selector.needs | metrics.MONITORED | compared
 
 
-def accuracy(session: Session, step: int) -> Row:
-    """Accuracy on the benchmark with the current weights; nothing if the run is not to be evaluated."""
+def measured(session: Session, step: int) -> Row:
+    """What is due of the two measurements of the current weights: the benchmark's, and that on held-out texts."""
+    loop, held = session.exp.loop, session.exp.heldout
+    row = accuracy(session, step) if loop.due(loop.eval_every, step) else {}
+    return row | (held_out(session, step) if session.texts and loop.due(held.every, step) else {})
+
+
+def held_out(session: Session, step: int) -> Row:
+    """Perplexity and divergence on texts that are not trained on."""
     exp = session.exp
-    if exp.loop.eval_every == 0:
-        return {}
-    tick = session.watch.phase(f"eval at step {step}", answers(exp.benchmark, exp.eval))
-    out = session.run.eval_dir(step) / folder_name(exp.benchmark, exp.eval, exp.seed, exp.model.template)
+    out = session.run.eval_dir(step) / exp.heldout.folder_name(exp.model.template)
+    with session.meter.phase("heldout"):
+        result = heldout.evaluate(
+            session.texts, lambda r, n: session.trainer.score(r, n)[1], exp.hardware.micro_batch, session.world, out
+        )
+    return {f"heldout/{name}": value for name, value in result.items()}
+
+
+def accuracy(session: Session, step: int) -> Row:
+    """Accuracy on each benchmark with the current weights."""
+    exp, row = session.exp, Row()
     subject = Subject(session.pair.student, session.pair.tokenizer, exp.model.template)
-    with session.meter.phase("eval"):
-        result = evaluate(subject, exp.benchmark, exp.eval, exp.seed, out, session.world, tick)
-    names = {"mean", "mean_se", "greedy"} & result.keys()
-    return {f"eval/{exp.benchmark.name}/{name}": result[name] for name in sorted(names)}
+    for benchmark in parts(exp.benchmark):
+        tick = session.watch.phase(f"{benchmark.name} at step {step}", answers(benchmark, exp.eval))
+        out = session.run.eval_dir(step) / folder_name(benchmark, exp.eval, exp.seed, exp.model.template)
+        with session.meter.phase("eval"):
+            result = evaluate(subject, benchmark, exp.eval, exp.seed, out, session.world, tick)
+        names = {"mean", "mean_se", "greedy"} & result.keys()
+        row |= {f"eval/{benchmark.name}/{name}": result[name] for name in sorted(names)}
+    return row

@@ -4,9 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tipx.contamination import Guard
 from tipx.data import PromptSource
 from tipx.divergences import TokenDivergence
 from tipx.evals import Benchmark, Evaluation
+from tipx.evals.heldout import HeldOut
+from tipx.evals.suite import Suite
 from tipx.loggers import Logger
 from tipx.models import Pair
 from tipx.optim import AdamW
@@ -71,7 +74,9 @@ class Experiment:
     vocab: Vocab
     optim: AdamW
     loop: Loop
-    benchmark: Benchmark
+    benchmark: Benchmark | Suite
+    guard: Guard
     eval: Evaluation
+    heldout: HeldOut
     logger: Logger
     hardware: Hardware

@@ -52,7 +52,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+def write_folder(folder: Path, fill: Callable[[Path], None], what: str = "checkpoint") -> None:
     """Let `fill` write a folder, add a manifest of checksums, and move it into place in one step.
 
     Raises RunFailed when the disk does not take it; what was written is removed, and nothing else is touched.
@@ -75,9 +75,9 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         reason = disk_error(error)
         if reason is None:
             raise
+        intact = "earlier checkpoints are intact: " if what == "checkpoint" else ""
         raise RunFailed(
-            f"cannot write checkpoint {folder}: {reason}; earlier checkpoints are intact: free space and run the same "
-            "command again"
+            f"cannot write {what} {folder}: {reason}; {intact}free space and run the same command again"
         ) from error
 
 

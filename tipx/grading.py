@@ -1,27 +1,47 @@
-r"""Is an answer right? One path for every benchmark: the last `\boxed{}`, then equality of mathematics.
+"""Is an answer right? One path for every benchmark: the answer's text, then equality of mathematics.
 
-No torch here. Symbolic comparison (math-verify) runs in a worker process with a hard deadline, because it may hang and
-because its own time-outs are signals that disturb the caller.
+No torch here. Symbolic comparison (math-verify) runs in worker processes that are killed at a deadline, because it may
+hang and because its own time-outs are signals that disturb the caller.
 """
 
 import logging
 import multiprocessing
-import re
-from collections.abc import Iterator
-from concurrent.futures import TimeoutError as Late
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
-from typing import Literal
+import os
+import resource
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessPool
+
+from tipx.answers import extract, same_text
 
 Outcome = Literal["correct", "wrong", "no_answer", "truncated", "grader_error"]
 OUTCOMES: tuple[Outcome, ...] = ("correct", "wrong", "no_answer", "truncated", "grader_error")
-DEADLINE_S = 10.0
-BOX = "\\boxed{"
-BRACE = re.compile(r"\\boxed\{|[{}]")
-INTEGER = re.compile(r"[+-]?\d{1,18}")
+DEADLINE_S = 5.0
+"""Processor time for one answer: on a busy machine an answer gets no other grade."""
+HANG_S = 120.0
+"""Time by the clock for one answer, for a worker that waits and does not work."""
+MEMORY = 2 << 30
+"""Bytes that a worker may have: a huge power is refused before it takes the machine's memory."""
+TASKS = 5_000
+"""Answers after which a worker is replaced: sympy's caches grow."""
+MOST_WORKERS = 4
+CACHE = 100_000
+"""Verdicts kept: sixteen samples of one problem often give one answer."""
+
+Pair = tuple[str, str]
+
+
+class Answer(NamedTuple):
+    """A response, the gold answer, and whether the response hit the length limit."""
+
+    response: str
+    gold: str
+    truncated: bool
 
 
 @dataclass(frozen=True)
@@ -33,63 +53,73 @@ class Grade:
     outcome: Outcome
 
 
-def last_boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}` with balanced braces, stripped; None if there is none."""
-    opened: list[re.Match[str]] = []
-    last = (-1, -1)
-    # One pass: a response that only repeats an opened box has thousands of them.
-    for brace in BRACE.finditer(text):
-        if brace[0] != "}":
-            opened.append(brace)
-        elif opened and (begin := opened.pop())[0] == BOX:
-            last = max(last, (begin.end(), brace.start()))
-    return text[slice(*last)].strip() if last[0] >= 0 else None
-
-
+@dataclass
 class Grader:
-    """Grades responses; make it with `grader()`, which ends its worker."""
+    """Grades responses; make it with `grader()`, which ends its workers."""
 
-    def __init__(self) -> None:
-        self._pool: ProcessPool | None = None
+    pool: ProcessPool | None = None
+    known: dict[Pair, bool | None] = field(default_factory=dict)
 
     def grade(self, response: str, gold: str, *, truncated: bool) -> Grade:
-        """`truncated`: the response hit the length limit, which is its outcome only if it holds no boxed answer.
+        """One response; see `grade_all`."""
+        return self.grade_all([Answer(response, gold, truncated)])[0]
 
-        An answer outside a box does not count: a model that never boxes would otherwise score by luck.
+    def grade_all(self, answers: Sequence[Answer]) -> list[Grade]:
+        """Each response's grade, in order; equal pairs of gold and answer are compared once.
+
+        An answer outside a box, or only inside the reasoning, does not count: a model that never boxes would otherwise
+        score by luck. `truncated` is the outcome of a cut response only if it holds no boxed answer.
         """
-        extracted = last_boxed(response)
-        if not extracted:
-            return Grade(0.0, None, "truncated" if truncated else "no_answer")
-        if INTEGER.fullmatch(gold) and INTEGER.fullmatch(extracted):
-            correct: bool | None = int(gold) == int(extracted)  # AIME writes 073
-        else:
-            correct = extracted == gold or self.same(gold, extracted)
-        if correct is None:
-            return Grade(0.0, extracted, "grader_error")
-        return Grade(float(correct), extracted, "correct" if correct else "wrong")
+        extracted = [extract(answer.response) for answer in answers]
+        pairs = [(answer.gold, found) for answer, found in zip(answers, extracted, strict=True) if found is not None]
+        verdicts = self.same(pairs)
+        return [
+            no_answer(answer) if found is None else judged(found, verdicts[answer.gold, found])
+            for answer, found in zip(answers, extracted, strict=True)
+        ]
 
-    def same(self, gold: str, answer: str) -> bool | None:
-        """Mathematical equality by math-verify; None when it crashed or took longer than the deadline."""
-        if self._pool is None:
+    def same(self, pairs: Sequence[Pair]) -> dict[Pair, bool | None]:
+        """For each (gold, answer): are they equal? None when math-verify crashed, hung, or cannot read the gold."""
+        found = {pair: same_text(*pair) for pair in pairs}
+        open_pairs = [pair for pair, verdict in found.items() if verdict is None]
+        new = [pair for pair in open_pairs if pair not in self.known]
+        if len(self.known) + len(new) > CACHE:
+            self.known.clear()
+            new = open_pairs
+        self.known.update(zip(new, self._compare(new), strict=True))
+        return found | {pair: self.known[pair] for pair in open_pairs}
+
+    def _compare(self, pairs: Sequence[Pair]) -> list[bool | None]:
+        if not pairs:
+            return []
+        if self.pool is None:
             # spawn: forking a process that has torch threads can deadlock.
-            # The import is the initializer's: on a cold disk it would eat the first answer's deadline.
-            spawn = multiprocessing.get_context("spawn")
-            self._pool = ProcessPool(max_workers=1, initializer=import_module, initargs=["math_verify"], context=spawn)
-        try:
-            verdict: bool | None = self._pool.schedule(equal, args=[gold, answer], timeout=DEADLINE_S).result()
-        except (Late, ProcessExpired, ValueError, RecursionError, MemoryError):
-            return None
-        return verdict
+            context = multiprocessing.get_context("spawn")
+            workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+            self.pool = ProcessPool(max_workers=workers, max_tasks=TASKS, initializer=prepare, context=context)
+        futures = [self.pool.schedule(equal, args=[*pair, DEADLINE_S], timeout=HANG_S) for pair in pairs]
+        # Whatever a worker raised or died of is one outcome, counted in the result: the grader could not judge.
+        return [None if future.exception() else future.result() for future in futures]
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.stop()
-            self._pool.join()
+        if self.pool is not None:
+            self.pool.stop()
+            self.pool.join()
+
+
+def no_answer(answer: Answer) -> Grade:
+    return Grade(0.0, None, "truncated" if answer.truncated else "no_answer")
+
+
+def judged(extracted: str, verdict: bool | None) -> Grade:  # noqa: FBT001 - a verdict is the whole argument
+    if verdict is None:
+        return Grade(0.0, extracted, "grader_error")
+    return Grade(float(verdict), extracted, "correct" if verdict else "wrong")
 
 
 @contextmanager
 def grader() -> Iterator[Grader]:
-    """A grader whose worker process is gone afterwards."""
+    """A grader whose worker processes are gone afterwards."""
     one = Grader()
     try:
         yield one
@@ -97,14 +127,38 @@ def grader() -> Iterator[Grader]:
         one.close()
 
 
-def equal(gold: str, answer: str) -> bool | None:
-    """Runs in the worker; None when the gold answer itself cannot be parsed.
+def prepare() -> None:
+    """In a new worker: load math-verify (on a cold disk it would eat the first answer's time) and bound the memory."""
+    import math_verify  # noqa: F401
 
-    Gold comes first: `verify` is not symmetric. Its signal time-outs are off: the pool has the deadline. An answer that
-    cannot be parsed equals nothing.
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns at every call that its time-outs are off
+    with suppress(ValueError, OSError):  # where the system knows no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+def equal(gold: str, answer: str, seconds: float) -> bool | None:
+    """Runs in a worker; None when the gold answer itself cannot be parsed.
+
+    Gold comes first: `verify` is not symmetric. An answer that cannot be parsed equals nothing. math-verify's own
+    time-outs are off: the system ends the worker when its processor time is over, whatever it is doing.
     """
-    from math_verify import parse, verify
+    from math_verify import verify
 
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns at every call that its time-outs are off
-    parsed = [parse(f"${text}$", parsing_timeout=None) for text in (gold, answer)]
-    return bool(verify(*parsed, timeout_seconds=None)) if parsed[0] else None
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        parsed = parsed_gold(gold)
+        return bool(verify(parsed, parsed_text(answer), timeout_seconds=None)) if parsed else None
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+@lru_cache(maxsize=1_000)
+def parsed_gold(gold: str) -> list[Any]:
+    """One problem's gold answer meets many samples."""
+    return parsed_text(gold)
+
+
+def parsed_text(text: str) -> list[Any]:
+    from math_verify import parse
+
+    return list(parse(f"${text}$", parsing_timeout=None))

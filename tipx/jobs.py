@@ -1,13 +1,14 @@
 """The two jobs behind `tipx train` and `tipx eval`: from overrides to a finished run or result."""
 
 import hashlib
+import json
 import logging
 import os
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ from typing import Any
 import torch
 import transformers
 
-from tipx import config
+from tipx import config, preflight
 from tipx.distill import distill
 from tipx.errors import ConfigError, ModelError
+from tipx.evals import Benchmark
 from tipx.evals.job import EvalJob
 from tipx.evals.runner import Subject, answers, evaluate, folder_name
+from tipx.evals.suite import parts
 from tipx.experiment import Experiment
 from tipx.loggers import Silence
-from tipx.models import EMBEDDED, ModelSource
+from tipx.models import ModelSource
+from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
 from tipx.run import Row, Run, find_run
 from tipx.session import Session
@@ -57,6 +61,13 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
     return run, True
 
 
+def check(overrides: Sequence[str], config_dir: Path | None) -> list[Row]:
+    """What `train` would find out before its first step."""
+    exp: Experiment = config.build(config.load(overrides, "train", config_dir))
+    quiet_libraries()
+    return [finding.row() for finding in preflight.examine(preflight.gather(exp))]
+
+
 def run_path(tree: config.Tree, overrides: Sequence[str], config_dir: Path | None) -> Path:
     """runs_dir/group/name-hash8; raises ConfigError for a place where `tipx runs` would not find it."""
     name = tree["name"]
@@ -76,10 +87,11 @@ def runs_folder(value: object) -> Path:
     return Path(value)
 
 
-def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -> tuple[Row, Path, bool]:
-    """Evaluate a run's checkpoint or a model folder; (result, its folder, whether there was anything to do).
+def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -> list[tuple[Row, Path, bool]]:
+    """Evaluate a run's checkpoint or a model folder; (result, its folder, whether there was anything to do) for each.
 
-    A run lends its prompt template and sampling limits, unless the overrides set them.
+    There is one benchmark, or those of a suite. A run lends its prompt template and sampling limits, unless the
+    overrides set them.
     """
     cfg = config.load(overrides, "eval", config_dir)
     runs_dir = runs_folder(cfg.runs_dir)
@@ -97,15 +109,15 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
         if job.checkpoint != "last":
             raise ConfigError(f"checkpoint={job.checkpoint}: {target!r} is a model, which has none; leave it out")
         base = runs_dir / "eval" / model_name(target)
-    out = base / folder_name(job.benchmark, job.eval, job.seed, job.template)
-    missing = not (out / "result.json").exists()
-    return measure(job, place, dtype, out), out, missing
+    outs = {one: base / folder_name(one, job.eval, job.seed, job.template) for one in parts(job.benchmark)}
+    missing = [not (out / "result.json").exists() for out in outs.values()]
+    return list(zip(measure(job, place, dtype, outs), outs.values(), missing, strict=True))
 
 
 def known_model(target: str, runs_dir: Path) -> str:
     """`target` if it can be a model: an existing folder, the embedded pair or a hub id; else raises ModelError."""
     hub_id = target.count("/") == 1 and not target.startswith(".")
-    if hub_id or Path(target).is_dir() or target.startswith(EMBEDDED):
+    if hub_id or Path(target).exists() or target.startswith((EMBEDDED, PACKAGE)):
         return target
     raise ModelError(f"{target!r} is no run under {runs_dir} and no model folder or hub id; `tipx runs` lists the runs")
 
@@ -113,22 +125,28 @@ def known_model(target: str, runs_dir: Path) -> str:
 def model_name(target: str) -> str:
     """A folder name for a model's results: its own, and 6 hex digits of where it is and of which weights lie there."""
     folder = Path(target).resolve()
-    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.glob("*.safetensors"))]
-    place = str(folder) if folder.is_dir() else target
+    weights = [folder] if folder.is_file() else sorted(folder.glob("*.safetensors"))
+    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in weights]
+    place = str(folder) if folder.exists() else target
     digest = hashlib.sha256(f"{place} {files}".encode()).hexdigest()[:6]
     return f"{Path(place).name.replace(':', '-')}-{digest}"
 
 
-def measure(job: EvalJob, place: str, dtype: str, out: Path) -> Row:
-    """Load and evaluate; an existing result is returned as it is."""
+def measure(job: EvalJob, place: str, dtype: str, outs: Mapping[Benchmark, Path]) -> list[Row]:
+    """Load and evaluate on each benchmark; an existing result is returned as it is."""
+    if all((out / "result.json").exists() for out in outs.values()):
+        return [json.loads((out / "result.json").read_text()) for out in outs.values()]
     quiet_libraries()
-    source = ModelSource(path=place, revision=None, dtype=dtype, attn=None)  # type: ignore[arg-type]
+    source = ModelSource(path=place, revision=None, dtype=dtype, attn=None, keep_layers=None)  # type: ignore[arg-type]
     tokenizer = source.load_tokenizer("student")
-    total = answers(job.benchmark, job.eval)
+    total = {one: answers(one, job.eval) for one in outs}
     with job.hardware.start("no").together() as world:
         subject = Subject(source.load("student", world.device), tokenizer, job.template)
-        with Screen(total) if world.is_main else Quiet() as screen:
-            return evaluate(subject, job.benchmark, job.eval, job.seed, out, world, screen.phase("answers", total))
+        with Screen(sum(total.values())) if world.is_main else Quiet() as screen:
+            return [
+                evaluate(subject, one, job.eval, job.seed, out, world, screen.phase(one.name, total[one]))
+                for one, out in outs.items()
+            ]
 
 
 def provenance(processes: int, device: str) -> dict[str, Any]:

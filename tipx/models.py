@@ -1,49 +1,54 @@
 """Teacher and student: where they come from, and whether they fit together."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub import try_to_load_from_cache
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tipx.errors import ModelError
-from tipx.hub import find_hub
 from tipx.offload import Awake, park
+from tipx.places import loading, located
+from tipx.pruning import Layers, keep_layers
 from tipx.spec import spec
 from tipx.vocab import Head
 
-EMBEDDED = "embedded:"
-PAIR = Path(__file__).parent / "tiny" / "pair"
 PROBE = "The answer is \\boxed{42}. tom has 14 pens . then 14 + 8 = 22 . a : <|im_end|> é 数"
 
 
 @spec
 class ModelSource:
-    """One model: a hub id, a local folder, or `embedded:teacher` / `embedded:student` for the pair in the package."""
+    """One model, and which of its layers are kept, e.g. [0-13, 20-29]; null keeps all.
+
+    `path` is a hub id, a folder, a GGUF file, `package:NAME` for the model that an installed Python package brings, or
+    `embedded:teacher` / `embedded:student` for the pair in this one.
+    """
 
     path: str
     revision: str | None
     dtype: Literal["float32", "bfloat16", "float16"]
     attn: str | None
-
-    @property
-    def place(self) -> str:
-        """What transformers is given."""
-        return str(PAIR / self.path.removeprefix(EMBEDDED)) if self.path.startswith(EMBEDDED) else self.path
+    keep_layers: Layers | None
 
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
         """The model in eval mode on `device`; raises ModelError with the remedies when it cannot be had."""
-        with loading(role, self.path, self.attn):
+        key = f"model.{role}.path"
+        with loading(key, self.path, self.revision, self.attn):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                self.place,
+                located(self.path, self.dtype, key),
                 revision=self.revision,
                 dtype=getattr(torch, self.dtype),
                 attn_implementation=self.attn,
@@ -55,27 +60,41 @@ class ModelSource:
         lacking = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         if lacking:
             raise ModelError(
-                f"model.{role}.path: {self.path!r} lacks {len(lacking)} weights of a {type(model).__name__}, or has "
+                f"{key}: {self.path!r} lacks {len(lacking)} weights of a {type(model).__name__}, or has "
                 f"them in another shape, e.g. {lacking[0]}; give a folder that holds them all: "
-                f"model.{role}.path=/models/{Path(self.path).name}"
+                f"{key}=/models/{Path(self.path).name}"
             )
+        if self.keep_layers is not None:
+            keep_layers(model, self.keep_layers, f"model.{role}.keep_layers")
         return model.to(device).eval()
 
     def load_tokenizer(self, role: str) -> PreTrainedTokenizerBase:
         """Its tokenizer, padding on the left as generation needs; raises ModelError."""
-        with loading(role, self.path):
+        key = f"model.{role}.path"
+        with loading(key, self.path, self.revision):
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                self.place, revision=self.revision, padding_side="left"
+                located(self.path, self.dtype, key), revision=self.revision, padding_side="left"
             )
         if tokenizer.eos_token_id is None:
-            raise ModelError(f"model.{role}.path: the tokenizer of {self.path!r} has no end-of-sequence token")
+            raise ModelError(f"{key}: the tokenizer of {self.path!r} has no end-of-sequence token")
         # Without its files transformers makes an empty tokenizer of the model's kind.
         if len(set(tokenizer(PROBE)["input_ids"])) < 2:
             raise ModelError(
-                f"model.{role}.path: the tokenizer of {self.path!r} knows no words; put its files (tokenizer.json, "
+                f"{key}: the tokenizer of {self.path!r} knows no words; put its files (tokenizer.json, "
                 "tokenizer_config.json) beside the model's"
             )
         return tokenizer
+
+    def load_settings(self, role: str) -> tuple[PreTrainedConfig, GenerationConfig]:
+        """Its configuration, and how it ends what it generates; raises ModelError."""
+        key = f"model.{role}.path"
+        with loading(key, self.path, self.revision):
+            place = located(self.path, self.dtype, key)
+            config: PreTrainedConfig = AutoConfig.from_pretrained(place, revision=self.revision)
+        try:
+            return config, GenerationConfig.from_pretrained(place, revision=self.revision or "main")
+        except OSError:  # many models have none; transformers makes it from the configuration, too
+            return config, GenerationConfig.from_model_config(config)
 
 
 @spec
@@ -83,32 +102,6 @@ class Teacher(ModelSource):
     """A model that is only read. `offload=cpu`: its body is on the device only while it works."""
 
     offload: Literal["none", "cpu"]
-
-
-@contextmanager
-def loading(role: str, path: str, attn: str | None = None) -> Iterator[None]:
-    """Turns the libraries' ways of saying "cannot load" into one line that names the remedies."""
-    try:
-        local = Path(path).is_dir() or path.startswith((EMBEDDED, "/", ".", "~"))
-        if not local and not try_to_load_from_cache(path, "config.json"):
-            find_hub(f"models/{path}")
-        yield
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
-        key = f"model.{role}.path"
-        remedy = f"give a folder that holds it: {key}=/models/{Path(path).name}"
-        reason = str(error).strip().split("\n")[0]
-        if attn is not None and re.search("attention|attn", reason, re.IGNORECASE):
-            raise ModelError(
-                f"model.{role}.attn={attn}: {reason}; leave it to transformers: model.{role}.attn=null"
-            ) from error
-        if Path(path).is_dir() or path.startswith(EMBEDDED):
-            raise ModelError(f"{key}: {path!r} holds no loadable model or tokenizer ({reason}); {remedy}") from error
-        if path.startswith(("/", ".", "~")):
-            raise ModelError(f"{key}: no such folder: {path!r}; {remedy}") from error
-        raise ModelError(
-            f"{key}: cannot load {path!r}: it is no local folder, it is not in the hub's cache, and the hub cannot be "
-            f"reached or does not have it; fetch it where there is network (`hf download {path}`), or {remedy}"
-        ) from error
 
 
 @spec
@@ -124,6 +117,11 @@ class Template:
         text = question + self.instruction
         if not self.chat:
             return list(tokenizer(text)["input_ids"])
+        if tokenizer.chat_template is None:
+            raise ModelError(
+                "model.template.chat=true: the tokenizer has no chat template; take an Instruct model, or type "
+                "template@model.template=plain"
+            )
         extra: dict[str, Any] = {} if self.thinking is None else {"enable_thinking": self.thinking}
         message = [{"role": "user", "content": text}]
         rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, **extra)
@@ -151,7 +149,9 @@ class Pair:
 
         `student_from` is a checkpoint folder that takes the place of the student's own weights.
         """
-        source = self.student if student_from is None else replace(self.student, path=str(student_from), revision=None)
+        source = self.student
+        if student_from is not None:  # its layers are gone already
+            source = replace(source, path=str(student_from), revision=None, keep_layers=None)
         parked = self.teacher.offload == "cpu"
         teacher = self.teacher.load("teacher", torch.device("cpu") if parked else device)
         teacher.requires_grad_(requires_grad=False)
@@ -181,7 +181,7 @@ class LoadedPair:
 def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> None:
     """Raises ModelError, with an example token, unless both map the same tokens to the same ids."""
     ours, theirs = student.get_vocab(), teacher.get_vocab()
-    for token in sorted(ours.keys() | theirs.keys(), key=lambda t: ours.get(t, theirs.get(t, 0))):
+    for token in sorted(ours.keys() | theirs.keys(), key=lambda t: (ours.get(t, theirs.get(t, 0)), t)):
         if ours.get(token) != theirs.get(token):
             raise ModelError(
                 f"model: teacher and student must share one tokenizer, but {token!r} has id {ours.get(token)} in "
@@ -196,13 +196,18 @@ def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokeni
 def shared_rows(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """LM-head rows in common. Families pad the embedding differently by size (Qwen2.5: 151,936 and 152,064)."""
     sizes = {"student": lm_head(student).weight_VD.shape[0], "teacher": lm_head(teacher).weight_VD.shape[0]}
+    return check_rows(sizes, len(tokenizer))
+
+
+def check_rows(sizes: Mapping[str, int], tokens: int) -> int:
+    """The rows that heads of these sizes, by role, have in common; raises ModelError if a tokenizer has more tokens."""
     for role, size in sizes.items():
-        if size < len(tokenizer):
+        if size < tokens:
             raise ModelError(
-                f"model.{role}: the LM head has {size} rows but the tokenizer has {len(tokenizer)} tokens: "
+                f"model.{role}: the LM head has {size} rows but the tokenizer has {tokens} tokens: "
                 f"the vocabulary does not match; give the tokenizer's own model as model.{role}.path"
             )
-    return min(sizes.values())
+    return min(sizes.values(), default=tokens)
 
 
 def lm_head(model: PreTrainedModel, rows: int | None = None) -> Head:

@@ -35,7 +35,11 @@ def learning_curve(run: Run) -> Figure:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
         accuracy, divergence, quadrants = figure.subplots(1, 3)
-        draw_accuracy(accuracy, frame)
+        measured = any(column.startswith("eval/") for column in frame.columns)
+        if "heldout/perplexity" in frame and not measured:
+            draw_perplexity(accuracy, frame)
+        else:
+            draw_accuracy(accuracy, frame)
         draw_divergence(divergence, frame)
         draw_quadrants(quadrants, frame)
         for axes in (accuracy, divergence, quadrants):
@@ -61,6 +65,22 @@ def draw_accuracy(axes: Any, frame: pd.DataFrame) -> None:
         axes.legend(loc="lower right")
 
 
+def draw_perplexity(axes: Any, frame: pd.DataFrame) -> None:
+    """Of held-out texts, with one standard error over texts, and the teacher's: for a run without accuracy."""
+    axes.set_title("perplexity of held-out texts")
+    draw_with_errors(axes, frame, "heldout/perplexity", BLUE, "student")
+    axes.axhline(frame["heldout/teacher_perplexity"].dropna().iloc[0], color=GREY, ls="--", label="teacher")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="best")
+
+
+def draw_with_errors(axes: Any, frame: pd.DataFrame, column: str, colour: str, label: str) -> None:
+    """A measured value at the steps where it was, with its standard error."""
+    seen = frame[column].dropna()
+    errors = frame.get(f"{column}_se", pd.Series(dtype=float)).reindex(seen.index).astype(float)
+    axes.errorbar(seen.index, seen, yerr=errors, color=colour, marker="o", ms=4, capsize=2, label=label)
+
+
 def draw_divergence(axes: Any, frame: pd.DataFrame) -> None:
     """Mean reverse KL; a faint line for each step, a rolling mean over it."""
     axes.set_title("reverse KL, nats a token")
@@ -75,7 +95,9 @@ def draw_divergence(axes: Any, frame: pd.DataFrame) -> None:
         values = frame[column].dropna()
         axes.plot(values.index, values, color=colour, alpha=0.25, lw=0.8)
         axes.plot(values.index, values.rolling(10, min_periods=1).mean(), color=colour, label=label)
-    if there:
+    if "heldout/reverse_kl" in frame:
+        draw_with_errors(axes, frame, "heldout/reverse_kl", GREEN, "held-out texts")
+    if axes.has_data():
         axes.legend(loc="best", frameon=True, framealpha=0.8)
     if (frame[there] > 0).any(axis=None):
         axes.set_yscale("log")

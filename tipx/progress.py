@@ -61,6 +61,7 @@ class Screen:
     def step(self, row: Row) -> None:
         """One line of metrics has been written."""
         accuracy = [f"{key.split('/')[1]} {value:.3f}" for key, value in row.items() if key.endswith("/mean")]
+        accuracy += [f"held-out perplexity {row[key]:.2f}" for key in ("heldout/perplexity",) if key in row]
         if "train/loss" not in row:
             self.say(f"step {row['step']:>5}  {' '.join(accuracy)}")
             return

@@ -3,7 +3,7 @@
 config.yaml      resolved; rebuilds the Experiment     metrics.jsonl   one line a step
 provenance.json  commit, versions, hardware, argv      rollouts/       what was selected, to be read
 checkpoints/     000500/, written aside and renamed    evals/          000500/arithmetic-<hash6>/result.json
-summary.json     written last: its presence is "finished"
+preflight.json   what was checked before step 1        summary.json    written last: its presence is "finished"
 """
 
 import json
@@ -45,8 +45,7 @@ class Run:
             run.clear()
         if not run.config_file.exists():
             write_text(run.config_file, yaml.safe_dump(config, sort_keys=False))
-        starts = run.provenance()["starts"] if (path / "provenance.json").exists() else []
-        write_json(path / "provenance.json", {"starts": [*starts, provenance]})
+        run.note("starts", [*run.provenance().get("starts", []), provenance])
         return run
 
     def make(self) -> None:
@@ -85,8 +84,14 @@ class Run:
         return loaded
 
     def provenance(self) -> Row:
-        loaded: Row = json.loads((self.path / "provenance.json").read_text())
+        """What is known of how the run was made; {} before its first start."""
+        file = self.path / "provenance.json"
+        loaded: Row = json.loads(file.read_text()) if file.exists() else {}
         return loaded
+
+    def note(self, key: str, value: Any) -> None:
+        """Set one entry of the provenance."""
+        write_json(self.path / "provenance.json", self.provenance() | {key: value})
 
     def summary(self) -> Row:
         loaded: Row = json.loads((self.path / "summary.json").read_text())
@@ -133,6 +138,10 @@ class Run:
             for path in folder.glob("[0-9]*") if folder.exists() else ():
                 if int(path.stem) > step:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def save_preflight(self, findings: list[Row]) -> None:
+        """What was checked before the first step, and what came of it."""
+        write_json(self.path / "preflight.json", findings)
 
     def save_samples(self, step: int, samples: list[Row]) -> None:
         """A few rollouts of a step with what was selected."""

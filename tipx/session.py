@@ -8,7 +8,10 @@ from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedTokenizerBase
 
-from tipx.errors import ConfigError, DataError
+from tipx import preflight
+from tipx.contamination import Found
+from tipx.errors import ConfigError
+from tipx.evals.heldout import Encoded, encode
 from tipx.experiment import Experiment
 from tipx.loggers import Sink
 from tipx.meter import Meter
@@ -42,6 +45,7 @@ class Session:
     pair: LoadedPair = field(init=False)
     trainer: Trainer = field(init=False)
     prompts: list[list[int]] = field(init=False)
+    texts: list[Encoded] = field(default_factory=list)
 
     def open(self) -> int:
         """Load models, prompts and the newest good checkpoint; returns the step that is done, 0 for a new run."""
@@ -51,9 +55,9 @@ class Session:
                 f"loop.score_from=rollout: {type(self.exp.rollout).__name__} leaves no hidden states to score from; "
                 "set loop.score_from=forward, or rollout=hf"
             )
-        # Tokenizers and prompts first: what is wrong with them shows long before big weights are loaded.
-        tokenizer = self.exp.model.load_tokenizer()
-        self.prompts = self._encode_prompts(tokenizer)
+        tokenizer = self._prepare()
+        if self.exp.heldout.every:
+            self.texts = encode(self.exp.heldout, tokenizer, self.exp.model.template)
         saved = self.world.from_main(self.run.newest(self.watch.say) if self.world.is_main else None)
         done, folder = saved if saved is not None else (0, None)
         self.pair = self.exp.model.load(self.world.device, tokenizer, folder)
@@ -66,23 +70,21 @@ class Session:
         self.world.barrier()
         return done
 
-    def _encode_prompts(self, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-        """Token ids of every training prompt that fits; raises DataError if none does.
-
-        Too long ones are counted and left out: cutting a prompt would silently distil out of context.
-        """
-        limit = self.exp.loop.max_prompt_tokens
-        prompts = [self.exp.model.template.encode(tokenizer, p.text) for p in self.exp.data.load()]
-        fit = [ids for ids in prompts if 0 < len(ids) <= limit]
-        if not fit:
-            raise DataError(
-                f"data: none of {len(prompts)} prompts is within loop.max_prompt_tokens={limit}; raise it, or choose "
-                "another data set (`tipx list data`)"
-            )
-        if len(fit) < len(prompts):
-            dropped = f"{len(prompts) - len(fit)} of {len(prompts)} prompts"
-            self.watch.say(f"left out {dropped}, empty or longer than loop.max_prompt_tokens={limit}")
-        return fit
+    def _prepare(self) -> PreTrainedTokenizerBase:
+        """The prompts, and the tokenizer: what is wrong with them shows long before big weights are loaded."""
+        # A benchmark that is fetched later must not change a run's prompts: what was left out first stays so.
+        noted = self.world.from_main(self.run.provenance().get("guard") if self.world.is_main else None)
+        facts = preflight.gather(self.exp, None if noted is None else Found(**noted))
+        findings = preflight.examine(facts)
+        preflight.insist(findings)
+        for finding in findings:
+            if finding.level == "warning":
+                self.watch.say(f"warning: {finding.check}: {finding.text}")
+        if self.world.is_main:
+            self.run.save_preflight([finding.row() for finding in findings])
+            self.run.note("guard", facts.guard.record())
+        self.prompts = facts.prompts
+        return facts.student.tokenizer
 
     def record(self, step: int, row: Row) -> None:
         """One line of metrics with times and memory, to the run, the logger and the display."""
@@ -106,9 +108,12 @@ class Session:
         summary: Row = {}
         if self.world.is_main:
             rows = self.run.rows()
-            evals = [found for row in rows if (found := {k: v for k, v in row.items() if k.startswith("eval/")})]
             summary = {"steps": self.exp.loop.steps, "bad_steps": self.trainer.bad_steps, "last": rows[-1]}
-            summary |= {"before": evals[0], "after": evals[-1]} if evals else {}
+            for kind in ("eval/", "heldout/"):
+                found = [part for row in rows if (part := {k: v for k, v in row.items() if k.startswith(kind)})]
+                for when, parts in (("before", found[:1]), ("after", found[-1:])):
+                    summary[when] = summary.get(when, {}) | (parts[0] if parts else {})
+            summary = {key: value for key, value in summary.items() if value != {}}
             self.run.finish(summary)
         self.world.barrier()
         return summary

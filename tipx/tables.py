@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from tipx.run import Run, all_runs
 
@@ -86,6 +87,25 @@ def before_after(run: Run) -> Table | None:
     return table
 
 
+def held_out(run: Run) -> Table | None:
+    """Perplexity and divergence on held-out texts at each step that was measured; None if none was."""
+    rows = [row for row in run.rows() if "heldout/perplexity" in row]
+    if not rows:
+        return None
+    theirs = rows[0]["heldout/teacher_perplexity"]
+    title = f"{rows[0]['heldout/texts']} held-out texts (the teacher's perplexity: {theirs:.3f})"
+    table = Table(title=title, title_justify="left")
+    names = {"perplexity": "perplexity", "reverse_kl": "reverse KL", "forward_kl": "forward KL"}
+    for column in ("step", *names.values()):
+        table.add_column(column, justify="right")
+    for row in rows:
+        errors = [row.get(f"heldout/{name}_se") for name in names]
+        values = [cell(row[f"heldout/{name}"]) for name in names]
+        shown = [v + ("" if e is None else f" ± {e:.3f}") for v, e in zip(values, errors, strict=True)]
+        table.add_row(str(row["step"]), *shown)
+    return table
+
+
 def result_table(result: dict[str, Any]) -> Table:
     """One evaluation."""
     partial = " (partial)" if result["partial"] else ""
@@ -101,10 +121,53 @@ def result_table(result: dict[str, Any]) -> Table:
     for k, value in result["pass_at"].items():
         if k != "1":
             table.add_row(f"pass@{k}", cell(value))
+    for k, value in result.get("maj_at", {}).items():
+        if int(k) > 2:
+            table.add_row(f"maj@{k}", cell(value))
     if "greedy" in result:
         table.add_row("greedy", with_error("greedy"))
     for name, count in result["outcomes"].items():
         table.add_row(f"sampled: {name}", str(count))
     table.add_row("mean length, tokens", f"{result['mean_length']:.1f}")
+    for which in ("correct", "wrong"):
+        if (length := result.get(f"mean_length_{which}")) is not None:
+            table.add_row(f"mean length, {which}", f"{length:.1f}")
     table.add_row("cut by the length limit", f"{result['clipped_ratio']:.1%}")
+    return table
+
+
+def comparison_table(found: dict[str, Any]) -> Table:
+    """B against A on one benchmark."""
+    table = Table(
+        title=f"{found['benchmark']}: B - A over {found['problems']} problems, n={found['n']}", title_justify="left"
+    )
+    for name in ("measure", "A", "B", "B - A", f"{found['confidence']:.0%} interval", "p"):
+        table.add_column(name, justify="left" if name == "measure" else "right")
+    a, b, test, greedy = found["a"], found["b"], found["sampled"], found["greedy"]
+    low, high = test["low"], test["high"]
+    span = "-" if low is None else f"{low:+.3f} to {high:+.3f}"
+    p = f"{p_value(test['p'])} ({'exact' if test['exact'] else 'drawn'} permutations)"
+    table.add_row(f"mean@{found['n']}", cell(a["mean"]), cell(b["mean"]), f"{test['difference']:+.3f}", span, p)
+    if greedy is not None:
+        only = f"only A {greedy['only_a']}, only B {greedy['only_b']}"
+        change = f"{b['greedy'] - a['greedy']:+.3f}"
+        table.add_row(
+            "greedy", cell(a["greedy"]), cell(b["greedy"]), change, only, f"{p_value(greedy['p'])} (exact McNemar)"
+        )
+    return table
+
+
+def p_value(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
+
+
+def findings_table(findings: list[dict[str, Any]]) -> Table:
+    """What was checked before the first step."""
+    colours = {"ok": "green", "warning": "yellow", "error": "red"}
+    table = Table(title="before the first step", title_justify="left")
+    for column in ("check", "", "finding"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        level = Text(finding["level"], style=colours[finding["level"]])
+        table.add_row(finding["check"], level, Text(finding["text"]))
     return table

@@ -33,6 +33,11 @@ def loaded(folder: Path, *args: str) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
+@pytest.mark.parametrize("args", ["compare a b", "import tipx.comparison"])
+def test_what_compares_results_loads_neither_torch_nor_hydra(args: str, tmp_path: Path) -> None:
+    assert not loaded(tmp_path, *args.split()) & ((GPU_STACK - {"scipy"}) | COMPOSE)
+
+
 @pytest.mark.parametrize("args", ["--help", "train --help", "eval --help", "nonsense"])
 def test_help_loads_nothing_heavy(args: str, tmp_path: Path) -> None:
     assert not loaded(tmp_path, *args.split()) & (GPU_STACK | COMPOSE | FILES)

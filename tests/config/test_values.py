@@ -43,7 +43,7 @@ MOVES: dict[str, tuple[Any, list[str]]] = {
 
 def value_at(built: Any, key: str) -> Any:
     for part in key.split("."):
-        built = getattr(built, part)
+        built = built[part] if isinstance(built, dict) else getattr(built, part)
     return list(built) if isinstance(built, tuple) else built
 
 

@@ -31,13 +31,15 @@ NESTED = pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet"])
 def read(tmp_path: Path) -> Callable[..., list[Prompt]]:
     """The prompts of a table with these rows, or of a file with this text."""
 
-    def of(suffix: str, content: Rows | str | bytes, field: str = "prompt", answer: str | None = None) -> list[Prompt]:
+    def of(
+        suffix: str, content: Rows | str | bytes, field: str | None = None, answer: str | None = None
+    ) -> list[Prompt]:
         path = tmp_path / f"table.{suffix}"
         if isinstance(content, str | bytes):
             path.write_bytes(content.encode() if isinstance(content, str) else content)
         else:
             WRITERS[suffix](content, path)
-        return FilePrompts(path=str(path), prompt_field=field, answer_field=answer).load()
+        return FilePrompts(path=str(path), hub=(), prompt_field=field, answer_field=answer).load()
 
     return of
 
@@ -49,7 +51,8 @@ Read = Callable[..., list[Prompt]]
 def test_every_format(suffix: str, read: Read) -> None:
     # Answers stay as they are written: "073" is not 73.
     assert read(suffix, ROWS, answer="gold") == EXPECTED
-    assert read(suffix, ROWS) == [Prompt(p.id, p.text, None) for p in EXPECTED]
+    assert read(suffix, ROWS) == EXPECTED  # the columns are found by their names
+    assert read(suffix, [{"prompt": p.text} for p in EXPECTED]) == [Prompt(p.id, p.text, None) for p in EXPECTED]
     assert [p.text for p in read(suffix, ROWS, field="gold")] == ["073", "1/2"]
 
 
@@ -115,15 +118,15 @@ def test_no_rows(suffix: str, text: str, read: Read) -> None:
 
 @EVERY
 def test_missing_file(suffix: str, tmp_path: Path) -> None:
-    source = FilePrompts(path=str(tmp_path / f"nowhere.{suffix}"), prompt_field="prompt", answer_field=None)
+    source = FilePrompts(path=str(tmp_path / f"nowhere.{suffix}"), hub=(), prompt_field="prompt", answer_field=None)
     words = [f"nowhere.{suffix}", "cannot read", "FileNotFoundError", "data.path=/data/prompts.parquet"]
     failure(source.load, words)
 
 
 def test_a_folder(tmp_path: Path) -> None:
     (tmp_path / "folder.jsonl").mkdir()
-    source = FilePrompts(path=str(tmp_path / "folder.jsonl"), prompt_field="prompt", answer_field=None)
-    failure(source.load, ["folder.jsonl", "cannot read", "IsADirectoryError"])
+    source = FilePrompts(path=str(tmp_path / "folder.jsonl"), hub=(), prompt_field="prompt", answer_field=None)
+    failure(source.load, ["folder.jsonl", "none of prompts.jsonl", "give the file itself"])
 
 
 @pytest.mark.parametrize("suffix", ["txt", "JSONL", "jsonl.zip"])

@@ -34,7 +34,7 @@ PARAMETERS = {
 
 
 def source(path: str) -> ModelSource:
-    return ModelSource(path=path, revision=None, dtype="bfloat16", attn=None)
+    return ModelSource(path=path, revision=None, dtype="bfloat16", attn=None, keep_layers=None)
 
 
 def total(sections: dict[str, dict[str, int]]) -> dict[str, int]:

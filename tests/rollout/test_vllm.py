@@ -210,7 +210,7 @@ def rollouts(*more: str) -> VLLMRollouts:
 
 @pytest.fixture
 def student(pair_dir: Path) -> tuple[PreTrainedModel, Any]:
-    source = ModelSource(path=str(pair_dir / "student"), revision=None, dtype="float32", attn=None)
+    source = ModelSource(path=str(pair_dir / "student"), revision=None, dtype="float32", attn=None, keep_layers=None)
     return source.load("student", torch.device("cpu")), source.load_tokenizer("student")
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tipx.cli import evaluate, listing, memory, runs, show, tiny, train
+from tipx.cli import compare, data, evaluate, export, listing, memory, preflight, runs, show, tiny, train
 from tipx.errors import TipxError
 
 app = typer.Typer(
@@ -19,11 +19,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
+app.command("preflight")(preflight.preflight)
 app.command("eval")(evaluate.evaluate)
+app.command("compare")(compare.compare)
+app.command("export")(export.export)
 app.command("runs")(runs.runs)
 app.command("show")(show.show)
 app.command("memory")(memory.memory)
 app.command("list")(listing.listing)
+app.add_typer(data.app, name="data")
 app.add_typer(tiny.app, name="tiny")
 
 # Typer has its own copy of click since 0.2x and names none of its bases but through this one: UsageError.

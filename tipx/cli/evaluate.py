@@ -18,9 +18,11 @@ def evaluate(
     from tipx.jobs import evaluation
     from tipx.tables import result_table
 
-    result, out, worked = evaluation(target, overrides or [], config_dir)
     console = Console()
-    if not worked:
-        console.print(f"already evaluated: {out}", soft_wrap=True, highlight=False)
-    console.print(result_table(result))
-    console.print(f"result   {out / 'result.json'}\nsamples  {out / 'samples.jsonl'}", soft_wrap=True, highlight=False)
+    for result, out, worked in evaluation(target, overrides or [], config_dir):
+        if not worked:
+            console.print(f"already evaluated: {out}", soft_wrap=True, highlight=False)
+        console.print(result_table(result))
+        console.print(
+            f"result   {out / 'result.json'}\nsamples  {out / 'samples.jsonl'}", soft_wrap=True, highlight=False
+        )

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     SELECTORS = "selectors"
     BENCHMARKS = "benchmarks"
     DATA = "data"
+    HELDOUT = "heldout"
     DIVERGENCES = "divergences"
     EXPERIMENTS = "experiments"
 

@@ -14,8 +14,12 @@ class Benchmark(Protocol):
     @property
     def name(self) -> str: ...
 
-    def load(self) -> list[Prompt]:
-        """All problems, always the same; raises DataError when they cannot be had or their number is wrong."""
+    def load(self, path: str | None) -> list[Prompt]:
+        """All problems, from `path` if there is one; raises DataError when they cannot be had or are not all there."""
+        ...
+
+    def source(self, path: str | None) -> str:
+        """Where `load` has them from."""
         ...
 
 
@@ -23,9 +27,11 @@ class Benchmark(Protocol):
 class Evaluation:
     """`n` samples for each problem by `sampling`, and one greedy answer if `greedy`.
 
-    `limit` takes the first so many problems only, and marks the result as partial.
+    `limit` takes the first so many problems only, and marks the result as partial. `path` is a file of the problems, or
+    a folder of files named after benchmarks; null is the hub.
     """
 
+    path: str | None
     n: Count
     greedy: bool
     limit: Count | None

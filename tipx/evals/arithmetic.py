@@ -13,8 +13,16 @@ class Arithmetic:
     name: str
     size: Count
 
-    def load(self) -> list[Prompt]:
+    def load(self, path: str | None) -> list[Prompt]:
+        """They are generated: raises DataError for a path."""
+        if path is not None:
+            raise DataError(
+                f"eval.path: benchmark={self.name} is generated and reads no file, got {path!r}; leave it out"
+            )
         problems = [Prompt(p.id, p.question, p.answer) for p in held_out()]
         if len(problems) != self.size:
             raise DataError(f"benchmark.size: expected {self.size} problems, the embedded set has {len(problems)}")
         return problems
+
+    def source(self, path: str | None) -> str:
+        return "embedded"

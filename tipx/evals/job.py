@@ -1,6 +1,7 @@
 """`tipx eval`: which model, which benchmark, and how."""
 
 from tipx.evals import Benchmark, Evaluation
+from tipx.evals.suite import Suite
 from tipx.models import Template
 from tipx.spec import Count, Whole, spec
 from tipx.world import Hardware
@@ -10,7 +11,7 @@ from tipx.world import Hardware
 class EvalJob:
     """One evaluation, as composed from `conf/eval.yaml`. `checkpoint` is `last` or a step, for a run."""
 
-    benchmark: Benchmark
+    benchmark: Benchmark | Suite
     eval: Evaluation
     template: Template
     hardware: Hardware

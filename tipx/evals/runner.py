@@ -3,7 +3,6 @@
 import hashlib
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,25 +12,33 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tipx.errors import DataError
 from tipx.evals import Benchmark, Evaluation
+from tipx.evals.summary import Sample, summarise
 from tipx.files import write_json, write_text
-from tipx.grading import OUTCOMES, Grader, grader
+from tipx.grading import Answer, Grader, grader
 from tipx.models import Template
 from tipx.noise import Noise
 from tipx.rollout.hf import HFRollouts
-from tipx.statistics import mean_and_error, pass_at_k, powers_of_two
 from tipx.types import Prompt
 from tipx.world import World
 
-Sample = dict[str, Any]
 Tick = Callable[[int], None]
 
 
 def folder_name(benchmark: Benchmark, how: Evaluation, seed: int, template: Template) -> str:
-    """`<benchmark>-<hash6>` of all that decides the answers, so that other settings never overwrite a result."""
+    """`<benchmark>-<hash6>` of all that decides the answers, so that other settings never overwrite a result.
+
+    Among it are the problems, not where they were read from: two copies of one file are one benchmark.
+    """
     settings = asdict(how)
-    del settings["sampling"]["batch_size"]
-    text = json.dumps([benchmark.name, settings, seed, asdict(template)], sort_keys=True)
+    del settings["sampling"]["batch_size"], settings["path"]
+    text = json.dumps([fingerprint(benchmark.load(how.path)), settings, seed, asdict(template)], sort_keys=True)
     return f"{benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def fingerprint(problems: Sequence[Prompt]) -> str:
+    """sha256 of problems: ids, texts and gold answers, in order."""
+    text = json.dumps([[p.id, p.text, p.answer] for p in problems])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ def evaluate(
     if done.exists():
         result: dict[str, Any] = json.loads(done.read_text())
         return result
-    everything = benchmark.load()
+    everything = benchmark.load(how.path)
     problems = everything[: how.limit]
     if not problems:
         raise DataError(f"benchmark={benchmark.name}: holds no problems; expected at least one")
@@ -70,6 +77,8 @@ def evaluate(
     result = summarise(samples, how) | {
         "benchmark": benchmark.name,
         "problems": len(problems),
+        "problems_sha256": fingerprint(problems),
+        "source": benchmark.source(how.path),
         "partial": len(problems) < len(everything),
         "n": how.n,
         "seed": seed,
@@ -79,6 +88,7 @@ def evaluate(
         "max_new_tokens": how.sampling.max_new_tokens,
         "seconds": seconds,
         "tokens_per_s": sum(s["length"] for s in samples) / seconds,
+        "template": asdict(subject.template),
         "first_prompt": samples[0]["prompt"],
     }
     if world.is_main:
@@ -91,7 +101,7 @@ def evaluate(
 
 def answers(benchmark: Benchmark, how: Evaluation) -> int:
     """How many answers an evaluation makes."""
-    return len(benchmark.load()[: how.limit]) * (how.n + how.greedy)
+    return len(benchmark.load(how.path)[: how.limit]) * (how.n + how.greedy)
 
 
 def run_all(
@@ -127,54 +137,25 @@ def answer(
     subject: Subject, problems: Sequence[Prompt], rollouts: HFRollouts, rows: Sequence[int], seed: int, judge: Grader
 ) -> list[Sample]:
     """One graded answer for each problem; draws are keyed by `rows`."""
+    decode = subject.tokenizer.decode
     prompts = [subject.template.encode(subject.tokenizer, p.text) for p in problems]
     rollout = rollouts(subject.model, subject.tokenizer, prompts, rows, Noise(seed, stream="eval"))
-    samples: list[Sample] = []
-    for b, problem in enumerate(problems):
-        ids = rollout.response_BT[b, : rollout.lengths[b]]
-        text = str(subject.tokenizer.decode(ids, skip_special_tokens=True))
-        grade = judge.grade(text, problem.answer or "", truncated=rollout.stop_reasons[b] == "length")
-        samples.append(
-            {
-                "id": problem.id,
-                "prompt": subject.tokenizer.decode(prompts[b]),
-                "gold": problem.answer,
-                "response": text,
-                "extracted": grade.extracted,
-                "outcome": grade.outcome,
-                "value": grade.value,
-                "length": len(ids),
-                "stop": rollout.stop_reasons[b],
-            }
-        )
-    return samples
-
-
-def summarise(samples: Sequence[Sample], how: Evaluation) -> dict[str, Any]:
-    """Accuracy with standard errors over problems, pass@k, and outcomes that add up to the number of answers."""
-    sampled = [s for s in samples if s["mode"] == "sample"]
-    correct: Counter[str] = Counter()
-    for s in sampled:
-        correct[s["id"]] += s["outcome"] == "correct"
-    mean, error = mean_and_error([c / how.n for c in correct.values()])
-    summary: dict[str, Any] = {
-        "mean": mean,
-        "mean_se": error,
-        "pass_at": {
-            str(k): mean_and_error([pass_at_k(how.n, c, k) for c in correct.values()])[0] for k in powers_of_two(how.n)
-        },
-        "outcomes": outcomes(sampled),
-        "mean_length": mean_and_error([s["length"] for s in sampled])[0],
-        "clipped_ratio": mean_and_error([float(s["stop"] == "length") for s in sampled])[0],
-    }
-    if how.greedy:
-        one = [s for s in samples if s["mode"] == "greedy"]
-        summary["greedy"], summary["greedy_se"] = mean_and_error([s["value"] for s in one])
-        summary["greedy_outcomes"] = outcomes(one)
-    return summary
-
-
-def outcomes(samples: Sequence[Sample]) -> dict[str, int]:
-    """How many answers ended in each way; nothing is dropped."""
-    counts = Counter(s["outcome"] for s in samples)
-    return {name: counts[name] for name in OUTCOMES}
+    lengths, stops = rollout.lengths, rollout.stop_reasons
+    texts = [str(decode(rollout.response_BT[b, :n], skip_special_tokens=True)) for b, n in enumerate(lengths)]
+    grades = judge.grade_all(
+        [Answer(texts[b], p.answer or "", truncated=stops[b] == "length") for b, p in enumerate(problems)]
+    )
+    return [
+        {
+            "id": problem.id,
+            "prompt": decode(prompts[b]),
+            "gold": problem.answer,
+            "response": texts[b],
+            "extracted": grades[b].extracted,
+            "outcome": grades[b].outcome,
+            "value": grades[b].value,
+            "length": lengths[b],
+            "stop": stops[b],
+        }
+        for b, problem in enumerate(problems)
+    ]

@@ -9,16 +9,27 @@ from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, PretrainedConfig
 
 from tipx.errors import ModelError
-from tipx.models import EMBEDDED, ModelSource
+from tipx.models import ModelSource
+from tipx.places import EMBEDDED, located
+from tipx.pruning import chosen
 
 TABLE = Path(__file__).parent / "architectures.yaml"
 PER_LAYER = ("layer_types", "mlp_layer_types")
 
 
 def architecture(role: str, source: ModelSource) -> PretrainedConfig:
-    """The config of a folder, of the embedded pair, of the hub's cache, or of the table; raises ModelError."""
-    local = Path(source.place).is_dir()
-    place = source.place if local else cached(source)
+    """The config of a folder, a package, the hub's cache, or the table, with the layers kept; raises ModelError."""
+    found = whole(role, source)
+    if source.keep_layers is None:
+        return found
+    key = f"model.{role}.keep_layers"
+    return shallow(found, len(chosen(source.keep_layers, found.get_text_config().num_hidden_layers, key)))
+
+
+def whole(role: str, source: ModelSource) -> PretrainedConfig:
+    """With all its layers."""
+    there = located(source.path, source.dtype, f"model.{role}.path")
+    place = there if Path(there).is_dir() else cached(source)
     if place is not None:
         try:
             return AutoConfig.from_pretrained(place, local_files_only=True)

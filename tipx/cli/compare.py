@@ -1,0 +1,38 @@
+"""tipx compare"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tipx.cli.options import RunsDir
+
+ONE = "A run (its last evaluation), a folder of results, or a result.json"
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help=ONE)],
+    b: Annotated[str, typer.Argument(metavar="B", help=ONE)],
+    words: Annotated[list[str] | None, typer.Argument(metavar="[benchmark=NAME]")] = None,
+    runs_dir: RunsDir = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+) -> None:
+    """Is B better than A? The paired difference over the same problems, with an interval and a p-value."""
+    import json
+
+    from rich.console import Console
+
+    from tipx.comparison import compare as job
+    from tipx.tables import comparison_table
+
+    found = [one.record() for one in job(a, b, words or [], runs_dir)]
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    console = Console()
+    for one in found:
+        console.print(comparison_table(one))
+        if one["noise"]:
+            console.print(
+                f"inside the noise: {'; '.join(one['noise'])}", style="yellow", soft_wrap=True, highlight=False
+            )

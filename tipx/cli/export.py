@@ -1,0 +1,24 @@
+"""tipx export"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tipx.cli.options import RunsDir
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: path, name or hash")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder")],
+    checkpoint: Annotated[str, typer.Option(help="A step, or last")] = "last",
+    force: Annotated[bool, typer.Option("--force", help="Replace a model that is there")] = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Write a run's student as a plain transformers folder, with a model card made from the run."""
+    from rich.console import Console
+
+    from tipx.export import export as job
+
+    made, step = job(run, folder, checkpoint, runs_dir, force=force)
+    Console().print(f"{made.path.name}, step {step}\nmodel    {folder}", soft_wrap=True, highlight=False)

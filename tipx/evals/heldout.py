@@ -1,0 +1,148 @@
+"""How well a student knows texts it was not trained on: perplexity, and divergence from the teacher.
+
+On its own rollouts a student can come close to its teacher by saying little; on texts of somebody else it cannot.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from tipx.data.layout import text_of
+from tipx.data.table import Place
+from tipx.errors import DataError
+from tipx.files import write_json, write_text
+from tipx.models import Template
+from tipx.rollout.collect import from_lists
+from tipx.spec import Count, Whole, spec
+from tipx.statistics import ratio_and_error
+from tipx.types import Rollout, TokenStats
+from tipx.world import World
+
+NEEDS = frozenset({"student_logprob", "teacher_logprob", "reverse_kl", "forward_kl"})
+Score = Callable[[Rollout, frozenset[str]], TokenStats]
+
+
+@spec
+class Texts:
+    """Rows of `path`, or of the first of the `hub` addresses that can be had, as they are written there.
+
+    With an `answer_field` the answer is scored, given the question in `prompt_field`; else that alone is.
+    """
+
+    path: str | None
+    hub: tuple[str, ...]
+    prompt_field: str
+    answer_field: str | None
+
+    def load(self) -> list[tuple[str | None, str]]:
+        """(question or None, text to score); raises DataError when they cannot be had or a column is missing."""
+        table = Place("heldout.texts.path", "texts", self.path, self.hub).find()
+        rows = table.rows()
+        for field in (self.prompt_field, self.answer_field):
+            if field is not None and field not in rows.columns:
+                raise DataError(
+                    f"heldout.texts.path: {table.origin!r} has no column {field!r}; it has "
+                    f"{', '.join(map(repr, rows.columns))}; set heldout.texts.prompt_field and "
+                    "heldout.texts.answer_field"
+                )
+        questions = [text_of(value) for value in rows[self.prompt_field].tolist()]
+        if self.answer_field is None:
+            return [(None, question) for question in questions]
+        answers = [answer if isinstance(answer, str) else "" for answer in rows[self.answer_field].tolist()]
+        return list(zip(questions, answers, strict=True))
+
+
+@spec
+class HeldOut:
+    """The first `limit` of `texts`, scored before training, each `every` steps, and at the end; null or 0: never.
+
+    Of each the first `max_tokens` count.
+    """
+
+    texts: Texts | None
+    limit: Count | None
+    max_tokens: Count
+    every: Whole
+
+    def load(self) -> list[tuple[str | None, str]]:
+        """(question or None, text to score); raises DataError when there is none."""
+        return [] if self.texts is None else self.texts.load()[: self.limit]
+
+    def folder_name(self, template: Template) -> str:
+        """`heldout-<hash6>` of all that decides the numbers."""
+        settings = {key: value for key, value in asdict(self).items() if key != "every"}
+        text = json.dumps([settings, asdict(template)], sort_keys=True)
+        return f"heldout-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one text: what is given, and what is scored."""
+
+    given: list[int]
+    scored: list[int]
+
+
+def encode(held: HeldOut, tokenizer: PreTrainedTokenizerBase, template: Template) -> list[Encoded]:
+    """Every text with at least one token to score; raises DataError if there is none.
+
+    Without a question the first token is given: nothing before it predicts it.
+    """
+    texts = []
+    for question, text in held.load():
+        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])[: held.max_tokens + (question is None)]
+        texts.append((ids[:1], ids[1:]) if question is None else (template.encode(tokenizer, question), ids))
+    found = [Encoded(given, scored) for given, scored in texts if given and scored]
+    if not found:
+        raise DataError("heldout.texts: hold no text of two tokens or more; give others: heldout.texts.path=FILE")
+    return found
+
+
+def evaluate(texts: Sequence[Encoded], score: Score, batch: int, world: World, out: Path) -> dict[str, Any]:
+    """Score the texts, shared over the processes of `world`; `texts.jsonl` and then `result.json` go under `out`."""
+    mine = list(range(world.rank, len(texts), world.size))
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(mine), batch):
+        some = mine[start : start + batch]
+        sums = totals([texts[i] for i in some], score, world)
+        rows += [{"text": i} | found for i, found in zip(some, sums, strict=True)]
+    rows = sorted(world.gather_list(rows), key=lambda row: row["text"])
+    result = summarise(rows)
+    if world.is_main:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "texts.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_json(out / "result.json", result)
+    world.barrier()
+    return result
+
+
+def totals(texts: Sequence[Encoded], score: Score, world: World) -> list[dict[str, Any]]:
+    """For each text the number of tokens and the sums of their statistics, nats."""
+    given, scored = [text.given for text in texts], [text.scored for text in texts]
+    rollout = from_lists(given, scored, ["length"] * len(texts), world.device)
+    stats = score(rollout, NEEDS)
+    sums = {name: values_BT.to(torch.float64).sum(-1).tolist() for name, values_BT in stats.present().items()}
+    return [
+        {"tokens": len(text.scored)} | {name: values[b] for name, values in sorted(sums.items())}
+        for b, text in enumerate(texts)
+    ]
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means over all tokens, with standard errors over texts; a perplexity's is carried over from its logarithm."""
+    counts = [row["tokens"] for row in rows]
+    result: dict[str, Any] = {"texts": len(rows), "tokens": sum(counts)}
+    for name, key in (("perplexity", "student_logprob"), ("teacher_perplexity", "teacher_logprob")):
+        nll, error = ratio_and_error([-row[key] for row in rows], counts)
+        result[name] = math.exp(nll)
+        result[f"{name}_se"] = None if error is None else math.exp(nll) * error
+    for name in ("reverse_kl", "forward_kl"):
+        result[name], result[f"{name}_se"] = ratio_and_error([row[name] for row in rows], counts)
+    return result

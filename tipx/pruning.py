@@ -1,0 +1,86 @@
+"""A model with some of its layers removed: the student that is to be healed."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import StringConstraints
+from torch import nn
+from transformers import PreTrainedModel
+
+from tipx.errors import ModelError
+from tipx.spec import Whole
+
+LayerRange = Annotated[str, StringConstraints(pattern=r"^\d+-\d+$")]
+Layers = list[Whole | LayerRange]
+"""Layer numbers from 0 and ranges with both ends, as in [0-13, 20-29]."""
+
+
+def chosen(keep: Layers, count: int, key: str) -> list[int]:
+    """The numbers that `keep` names, of `count` layers; raises ModelError unless they ascend and exist."""
+    found: list[int] = []
+    for part in keep:
+        first, last = (part, part) if isinstance(part, int) else map(int, part.split("-"))
+        found += range(first, last + 1) or [first, last]
+    shown, remedy = f"{key}=[{','.join(map(str, keep))}]", f"type e.g. {key}=[0-{count - 1}]"
+    if not found or found != sorted(set(found)):
+        raise ModelError(f"{shown}: expected layers in ascending order, each once; {remedy}")
+    if found[-1] >= count:
+        raise ModelError(
+            f"{shown}: the model has layers 0 to {count - 1}, not {found[-1]}; type e.g. {key}=[0-{count - 1}]"
+        )
+    return found
+
+
+def keep_layers(model: PreTrainedModel, keep: Layers, key: str) -> None:
+    """Remove the layers that `keep` does not name, from the model and from its configuration; raises ModelError.
+
+    What is left is what its configuration describes: it generates with a cache, saves and loads as any model does.
+    """
+    config = model.config.get_text_config()
+    count = config.num_hidden_layers
+    kept = chosen(keep, count, key)
+    stack, name = find_layers(model, count, key)
+    setattr(stack, name, nn.ModuleList([getattr(stack, name)[i] for i in kept]))
+    for new, layer in enumerate(getattr(stack, name)):
+        for module in layer.modules():
+            # Its place in the KV cache.
+            if isinstance(getattr(module, "layer_idx", None), int):
+                module.layer_idx = new
+    for field, value in per_layer(config.to_dict(), count).items():
+        setattr(config, field, [value[i] for i in kept])
+    config.num_hidden_layers = len(kept)
+    check(model, key)
+
+
+def find_layers(model: PreTrainedModel, count: int, key: str) -> tuple[nn.Module, str]:
+    """The module that holds the list of layers, and the list's name in it."""
+    lists = [n for n, m in model.base_model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    outer = [n for n in lists if not any(n.startswith(f"{other}.") for other in lists)]
+    if len(outer) != 1:
+        raise ModelError(
+            f"{key}: cannot tell which modules of a {type(model).__name__} are its {count} layers; type {key}=null"
+        )
+    owner, _, name = outer[0].rpartition(".")
+    return model.base_model.get_submodule(owner), name
+
+
+def per_layer(config: dict[str, Any], count: int) -> dict[str, Sequence[Any]]:
+    """Settings that hold one value a layer, such as `layer_types`."""
+    return {k: v for k, v in config.items() if "layer" in k and isinstance(v, list | tuple) and len(v) == count}
+
+
+def check(model: PreTrainedModel, key: str) -> None:
+    """Raises ModelError unless the configuration alone makes a model of the same weights.
+
+    Some architectures derive a layer's kind from its number: their settings would describe another model.
+    """
+    with torch.device("meta"):
+        again = type(model)(type(model.config).from_dict(model.config.to_dict()))
+    ours, theirs = ({n: v.shape for n, v in m.state_dict().items()} for m in (model, again))
+    if ours != theirs:
+        odd = min(n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n))
+        raise ModelError(
+            f"{key}: the layers of a {type(model).__name__} differ by their number ({odd}), so none can be removed; "
+            f"type {key}=null"
+        )
