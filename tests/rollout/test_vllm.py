@@ -271,7 +271,7 @@ def test_a_server_samples_from_the_current_student(
         rollouts("rollout=vllm_server", f"rollout.server={place}", f"rollout.sync_dir={tmp_path}"),
         student,
     )
-    USED.append((how, model.name_or_path))
+    USED.append((how.machine, model.name_or_path))
     check(model, how(model, tokenizer, PROMPTS, range(5), Noise(0)))
     with torch.no_grad():
         for value in model.parameters():
@@ -308,7 +308,7 @@ def test_no_package_no_server_no_permission(
         gone(*student, PROMPTS, range(5), Noise(0))
     state.dev = False
     closed = rollouts("rollout=vllm_server", f"rollout.server={place}")
-    USED.append((closed, student[0].name_or_path))
+    USED.append((closed.machine, student[0].name_or_path))
     with pytest.raises(ConfigError, match=r"has no /collective_rpc; start it with VLLM_SERVER_DEV_MODE=1"):
         closed(*student, PROMPTS, range(5), Noise(0))
 
@@ -341,3 +341,13 @@ def test_the_installed_vllm_accepts_what_is_called() -> None:
     for name, parameters in CALLS.items():
         assert accepts(getattr(real.LLM, name), parameters), name
     assert set(SamplingParams.__dataclass_fields__) <= set(inspect.signature(real.SamplingParams).parameters)
+
+
+def test_an_evaluation_can_sample_by_it(vllm: type[LLM], overrides: Overrides) -> None:
+    run, _ = jobs.train(overrides("loop.steps=1"), fresh=False, config_dir=None)
+    args = ["eval=vllm", "n=2", "limit=3", "eval.sampling.max_new_tokens=9", f"runs_dir={run.path.parent.parent}"]
+    ((result, _, _),) = jobs.evaluation(run.path.name, args, None)
+    (llm,) = vllm.made
+    assert llm.weights.reloads > 0
+    assert (result["problems"], result["n"], result["max_new_tokens"]) == (3, 2, 9)
+    assert sum(result["outcomes"].values()) == 6

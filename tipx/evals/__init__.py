@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 from tipx.rollout.hf import HFRollouts
+from tipx.rollout.vllm import VLLMRollouts
 from tipx.spec import Count, spec
 from tipx.types import Prompt
 
@@ -35,4 +36,4 @@ class Evaluation:
     n: Count
     greedy: bool
     limit: Count | None
-    sampling: HFRollouts
+    sampling: HFRollouts | VLLMRollouts

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,15 @@ from tipx.files import write_json, write_text
 from tipx.grading import Answer, Grader, grader
 from tipx.models import Template
 from tipx.noise import Noise
+from tipx.rollout import Rollouts
 from tipx.rollout.hf import HFRollouts
 from tipx.types import Prompt
 from tipx.world import World
 
 Tick = Callable[[int], None]
+
+SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")
+"""What shapes an answer; how many are made at once does not."""
 
 
 def folder_name(benchmark: Benchmark, how: Evaluation, seed: int, template: Template) -> str:
@@ -30,7 +34,10 @@ def folder_name(benchmark: Benchmark, how: Evaluation, seed: int, template: Temp
     Among it are the problems, not where they were read from: two copies of one file are one benchmark.
     """
     settings = asdict(how)
-    del settings["sampling"]["batch_size"], settings["path"]
+    del settings["path"]
+    settings["sampling"] = {key: settings["sampling"][key] for key in SAMPLING}
+    if not isinstance(how.sampling, HFRollouts):
+        settings["engine"] = type(how.sampling).__name__
     text = json.dumps([fingerprint(benchmark.load(how.path)), settings, seed, asdict(template)], sort_keys=True)
     return f"{benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
@@ -116,7 +123,8 @@ def run_all(
     with grader() as judge:
         for mode in ("sample", "greedy"):
             rows = [j for j in mine if jobs[j][0] == mode]
-            rollouts = how.sampling if mode == "sample" else greedy(how.sampling)
+            greedy = replace(how.sampling, temperature=0, top_p=1, top_k=0)
+            rollouts = how.sampling if mode == "sample" else greedy
             for start in range(0, len(rows), rollouts.batch_size):
                 batch = rows[start : start + rollouts.batch_size]
                 graded = answer(subject, [problems[jobs[j][1]] for j in batch], rollouts, batch, seed, judge)
@@ -126,15 +134,8 @@ def run_all(
     return [sample for _, sample in sorted(world.gather_list(out), key=lambda item: item[0])]
 
 
-def greedy(sampling: HFRollouts) -> HFRollouts:
-    """The same limits at temperature 0."""
-    return HFRollouts(
-        temperature=0, top_p=1, top_k=0, max_new_tokens=sampling.max_new_tokens, batch_size=sampling.batch_size
-    )
-
-
 def answer(
-    subject: Subject, problems: Sequence[Prompt], rollouts: HFRollouts, rows: Sequence[int], seed: int, judge: Grader
+    subject: Subject, problems: Sequence[Prompt], rollouts: Rollouts, rows: Sequence[int], seed: int, judge: Grader
 ) -> list[Sample]:
     """One graded answer for each problem; draws are keyed by `rows`."""
     decode = subject.tokenizer.decode

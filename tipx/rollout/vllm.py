@@ -81,6 +81,11 @@ class VLLMRollouts:
     def gives_logprobs(self) -> bool:
         return True
 
+    @property
+    def machine(self) -> "VLLMRollouts":
+        """These settings without those of sampling: training and evaluation share one engine."""
+        return replace(self, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=1, batch_size=1)
+
     def __call__(
         self,
         model: PreTrainedModel,
@@ -91,7 +96,7 @@ class VLLMRollouts:
         *,
         states: bool = False,
     ) -> Rollout:
-        eos, live = eos_ids(model, tokenizer), engine(self, model.name_or_path)
+        eos, live = eos_ids(model, tokenizer), engine(self.machine, model.name_or_path)
         live.sync(model)
         answers: list[Answer] = []
         for start in range(0, len(prompts), self.batch_size):
