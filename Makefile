@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 
-.PHONY: setup demo test test-all lint bench bench-full
+.PHONY: setup demo test test-all lint bench bench-full bench-step
 
 setup: $(VENV)/.installed
 
@@ -39,3 +39,7 @@ bench: $(VENV)/.bench
 # 512 to 8,192 tokens and every case: half an hour or more.
 bench-full: $(VENV)/.bench
 	$(ENV) $(BIN)/python -m bench --full
+
+# Whole training steps of small models: five minutes.
+bench-step: setup
+	$(ENV) $(BIN)/python -m bench.step

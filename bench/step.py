@@ -5,7 +5,7 @@ selection, loss, backward pass and optimizer are those of a run. Each case has a
 fresh one has a meaningful peak. Printed are ratios to the first row: memory is growth of the resident set, time is CPU
 time.
 
-    python bench/step.py [--selector soft_or entropy_top random prefix] [--ratio 0.5 0.2 0.1] [--sequences 8] ...
+    python -m bench.step [--selector soft_or entropy_top random prefix] [--ratio 0.5 0.2 0.1] [--sequences 8] ...
 """
 
 import argparse
@@ -24,8 +24,8 @@ from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from tipx.batching import micro_batches
 from tipx.config import build, load
-from tipx.divergences import ReverseKL, entropy
 from tipx.experiment import Experiment
+from tipx.memory import materialise
 from tipx.meter import Meter
 from tipx.models import LoadedPair, body, lm_head
 from tipx.noise import Noise
@@ -33,9 +33,9 @@ from tipx.rollout.collect import from_lists
 from tipx.tiny.tokenizer import build_tokenizer
 from tipx.trainer import Trainer
 from tipx.types import Rollout
+from tipx.vocab import Hidden
 
 CPU = torch.device("cpu")
-CHUNK = 64  # rows of fp32 log-softmax at a time in the materialising step, as the method's public code can be set to
 
 
 @dataclass(frozen=True)
@@ -87,26 +87,24 @@ def tiled(trainer: Trainer, made: Rollout) -> None:
 
 
 def materialised(trainer: Trainer, made: Rollout) -> None:
-    """Teacher logits of the whole step are kept, student logits exist with their gradient, and then tokens are chosen.
+    """Both models' logits of every token exist, one micro-batch after another, and then tokens are chosen by entropy.
 
-    Log-softmaxes are made in chunks of rows, none of which is given up before the backward pass.
+    Log-softmaxes are made in chunks of rows, none of which is given up before the backward pass: what `tipx memory
+    --implementation materialise` predicts.
     """
     pair, ratio = trainer.pair, trainer.exp.ratio
     batches = list(micro_batches(made, made.valid_BT, trainer.exp.hardware.micro_batch))
-    with torch.no_grad():
-        cached = [lm_head(pair.teacher).logits(b.hidden(body(pair.teacher))).bfloat16() for b in batches]
-    for batch, teacher_NV in zip(batches, cached, strict=True):
-        student_NV = lm_head(pair.student).logits(batch.hidden(body(pair.student)))
-        kept_K = torch.arange(len(student_NV))
+    for batch in batches:
+        with torch.no_grad():
+            teacher_NV = materialise.full_logits(Hidden(batch.hidden(body(pair.teacher)), lm_head(pair.teacher)))
+        student_NV = materialise.full_logits(Hidden(batch.hidden(body(pair.student)), lm_head(pair.student)))
+        count = int(ratio * len(student_NV))
         if ratio < 1:
-            with torch.no_grad():
-                score_N = torch.cat([entropy(rows.log_softmax(-1)) for rows in student_NV.split(CHUNK)])
-            kept_K = score_N.topk(int(ratio * len(score_N))).indices.sort().values
-        total = torch.zeros(())
-        for rows_K in kept_K.split(CHUNK):
-            s_KV, t_KV = student_NV[rows_K].log_softmax(-1), teacher_NV[rows_K].float().log_softmax(-1)
-            total = total + ReverseKL()(s_KV, t_KV).sum()
-        (total / sum(len(t) for t in cached)).backward()
+            index_K = materialise.entropies(student_NV).topk(count).indices.sort().values
+            student_NV, teacher_NV = (materialise.rows_of(x, index_K) for x in (student_NV, teacher_NV))
+        loss = materialise.chunked_loss(student_NV, teacher_NV)
+        del student_NV, teacher_NV
+        loss.backward()
     trainer._step(0.0)  # noqa: SLF001 - the rest of a step is the same
 
 

@@ -19,7 +19,7 @@ from transformers import (
 
 from tests.conftest import save_model
 from tipx.errors import ModelError
-from tipx.models import ModelSource, Pair, Template, check_head
+from tipx.models import ModelSource, Pair, Teacher, Template, check_head
 from tipx.pruning import Layers, chosen, keep_layers
 
 CPU = torch.device("cpu")
@@ -116,7 +116,7 @@ def test_layers_that_differ_by_their_number_are_not_removed() -> None:
 def test_a_source_prunes_and_a_checkpoint_is_not_pruned_again(pair_dir: Path, tmp_path: Path) -> None:
     deep = save_model(tmp_path / "deep", 5, layers=4)
     common = {"revision": None, "dtype": "float32", "attn": None}
-    teacher = ModelSource(path=str(pair_dir / "teacher"), **common, keep_layers=None)
+    teacher = Teacher(path=str(pair_dir / "teacher"), **common, keep_layers=None, offload="none")
     student = ModelSource(path=str(deep), **common, keep_layers=["0-1", 3])
     pair = Pair(teacher=teacher, student=student, template=Template(chat=False, instruction="", thinking=None))
     loaded = pair.load(CPU, pair.load_tokenizer())
