@@ -25,6 +25,7 @@ from tipx.evals.runner import Subject, answers, evaluate, folder_name
 from tipx.evals.suite import parts
 from tipx.experiment import Experiment
 from tipx.loggers import Silence
+from tipx.memory.finding import memory_finding
 from tipx.models import ModelSource
 from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
@@ -62,10 +63,11 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
 
 
 def check(overrides: Sequence[str], config_dir: Path | None) -> list[Row]:
-    """What `train` would find out before its first step."""
+    """What `train` would find out before its first step, and the memory that a step is predicted to take."""
     exp: Experiment = config.build(config.load(overrides, "train", config_dir))
     quiet_libraries()
-    return [finding.row() for finding in preflight.examine(preflight.gather(exp))]
+    findings = preflight.examine(preflight.gather(exp))
+    return [finding.row() for finding in (*findings, memory_finding(exp))]
 
 
 def run_path(tree: config.Tree, overrides: Sequence[str], config_dir: Path | None) -> Path:

@@ -33,7 +33,12 @@ def test_preflight_prints_a_table_and_makes_nothing(
 ) -> None:
     done = tipx("preflight", *trained[1])
     assert (done.code, done.err) == (0, "")
-    for words in ("one tokenizer of 67 tokens", "both models end a response at <eos>", "all 32 are within"):
+    for words in (
+        "one tokenizer of 67 tokens",
+        "both models end a response at <eos>",
+        "all 32 are within",
+        "predicted peak",
+    ):
         assert words in done.out
     assert not list(tmp_path.iterdir())
 
