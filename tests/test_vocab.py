@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergence
 from tipx.types import STATISTICS
@@ -294,3 +296,31 @@ def test_gradients_by_finite_differences() -> None:
         return engine(2).loss(student, w.teacher, w.weights_N, GeneralisedJSD(beta=0.3))
 
     assert torch.autograd.gradcheck(loss, [leaf.requires_grad_() for leaf in leaves])
+
+
+class Products(TorchDispatchMode):
+    """Notes the types in which matrices are multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "mm" in str(func):
+            self.dtypes |= {arg.dtype for arg in args if isinstance(arg, Tensor)}
+        return func(*args, **(kwargs or {}))
+
+
+def test_autocast_makes_every_product_narrow() -> None:
+    # Weights are fp32, as in mixed precision; in fp32 an accelerator would take many times as long.
+    w = world(dtype=torch.float32)
+    for leaf in (w.student.states_ND, w.student.head.weight_VD):
+        leaf.requires_grad_()
+    with Products() as seen:
+        with torch.autocast("cpu", torch.bfloat16):
+            known = engine(3).stats(w.student, w.teacher, w.tokens_N, frozenset({"loss"}), ReverseKL()).known
+            loss = engine(3).loss(w.student, w.teacher, w.weights_N.float(), ReverseKL(), known)
+        loss.backward()
+    assert seen.dtypes == {torch.bfloat16}
+    assert w.student.head.weight_VD.grad is not None
+    assert w.student.head.weight_VD.grad.dtype == torch.float32

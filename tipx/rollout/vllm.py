@@ -148,6 +148,8 @@ class Colocated:
             from vllm import LLM, SamplingParams
         except ImportError as error:
             raise ConfigError(f"rollout=vllm: vLLM is not installed ({error}); {INSTALL}") from error
+        # Under a launcher of many processes each has an engine of its own; vLLM would otherwise start workers for it.
+        launched = {"distributed_executor_backend": "external_launcher"} if torch.distributed.is_initialized() else {}
         self.make: Any = SamplingParams
         self.how, self.synced = how, (0, -1)
         self.llm: Any = LLM(
@@ -157,6 +159,7 @@ class Colocated:
             gpu_memory_utilization=how.memory,
             max_model_len=how.max_length,
             enable_sleep_mode=how.sleep,
+            **launched,
         )
 
     def sync(self, model: PreTrainedModel) -> None:

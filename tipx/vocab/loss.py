@@ -130,7 +130,8 @@ class Job:
 
 def add_product(sum_AC: Float[Tensor, "A C"], one_AB: Float[Tensor, "A B"], two_BC: Float[Tensor, "B C"]) -> None:
     """sum += one @ two; narrow factors give a narrow product, summed in the type of the sum."""
-    if sum_AC.dtype == one_AB.dtype:
+    # Autocast, which makes products narrow, leaves in-place operations alone.
+    if sum_AC.dtype == one_AB.dtype and not torch.is_autocast_enabled(sum_AC.device.type):
         sum_AC.addmm_(one_AB, two_BC)
     else:
         sum_AC.add_(one_AB @ two_BC)
