@@ -95,7 +95,9 @@ class Grader:
         if self.pool is None:
             # spawn: forking a process that has torch threads can deadlock.
             context = multiprocessing.get_context("spawn")
-            workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+            # Only Linux says how many processors this process may use.
+            there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            workers = min(MOST_WORKERS, there)
             self.pool = ProcessPool(max_workers=workers, max_tasks=TASKS, initializer=prepare, context=context)
         futures = [self.pool.schedule(equal, args=[*pair, DEADLINE_S], timeout=HANG_S) for pair in pairs]
         # Whatever a worker raised or died of is one outcome, counted in the result: the grader could not judge.
