@@ -123,8 +123,7 @@ def run_all(
     with grader() as judge:
         for mode in ("sample", "greedy"):
             rows = [j for j in mine if jobs[j][0] == mode]
-            greedy = replace(how.sampling, temperature=0, top_p=1, top_k=0)
-            rollouts = how.sampling if mode == "sample" else greedy
+            rollouts = how.sampling if mode == "sample" else replace(how.sampling, temperature=0, top_p=1, top_k=0)
             for start in range(0, len(rows), rollouts.batch_size):
                 batch = rows[start : start + rollouts.batch_size]
                 graded = answer(subject, [problems[jobs[j][1]] for j in batch], rollouts, batch, seed, judge)

@@ -60,9 +60,10 @@ def learn(
 ) -> tuple[Known, Side, Side]:
     """`Known` of one row tile: one pass over the vocabulary if sums suffice for the divergence, else two."""
     if isinstance(divergence, TopK):
-        leaders = Leaders(divergence.k), Leaders(divergence.k)
+        both = Leaders(divergence.k, "student"), Leaders(divergence.k, "teacher")
+        leaders = [one for one in both if divergence.support in (one.role, "union")]
         ours, theirs = sweep_two(student, teacher, columns, buffers, leaders)
-        support, found, lse_NN = support_of(divergence, *leaders, (ours.lse_N, theirs.lse_N))
+        support, found, lse_NN = support_of(divergence, leaders, (ours.lse_N, theirs.lse_N))
         return Known(*lse_NN, *found, support), ours, theirs
     ours, theirs = sweep_two(student, teacher, columns, buffers)
     from_sums = divergence.from_sums(ours.kl_to(theirs), theirs.kl_to(ours))

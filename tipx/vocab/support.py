@@ -6,6 +6,7 @@ Axes: N tokens, V vocabulary, C columns of one tile, k entries a model leads wit
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,14 +20,15 @@ FLOOR = -1e30  # stands for -inf where a difference must stay a number
 class Leaders:
     """The k highest logits seen of one model, and the other's logits of the same entries."""
 
-    def __init__(self, k: int) -> None:
-        self.k = k
+    def __init__(self, k: int, role: Literal["student", "teacher"]) -> None:
+        self.k, self.role = k, role
         self.own_Nk: Tensor | None = None
         self.other_Nk: Tensor | None = None
         self.ids_Nk: Tensor | None = None
 
-    def see(self, own_NC: Float[Tensor, "N C"], other_NC: Float[Tensor, "N C"], start: int) -> None:
+    def see(self, student_NC: Float[Tensor, "N C"], teacher_NC: Float[Tensor, "N C"], start: int) -> None:
         """Take in a tile whose first column is entry `start`."""
+        own_NC, other_NC = (student_NC, teacher_NC) if self.role == "student" else (teacher_NC, student_NC)
         top = own_NC.topk(min(self.k, own_NC.shape[-1]))
         own_Nk, other_Nk, ids_Nk = top.values, other_NC.gather(-1, top.indices), top.indices + start
         if self.own_Nk is not None and self.other_Nk is not None and self.ids_Nk is not None:
@@ -78,17 +80,17 @@ class Support:
 
 
 def support_of(
-    rule: TopK, ours: Leaders, theirs: Leaders, lse_NN: tuple[Tensor, Tensor]
+    rule: TopK, leaders: Sequence[Leaders], lse_NN: tuple[Tensor, Tensor]
 ) -> tuple[Support, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The support, (divergence, slope), and the log-sum-exps of student and teacher that make logits probabilities.
 
-    `lse_NN` are those over V; without a tail probabilities are over the support.
+    `leaders` are those of the models that name the support; `lse_NN` are over V. Without a tail probabilities are over
+    the support.
     """
-    own = {"student": [ours], "teacher": [theirs], "union": [ours, theirs]}[rule.support]
-    ids_NU = joined([one.ids_Nk for one in own])
+    ids_NU = joined([one.ids_Nk for one in leaders])
     raw_NU = (
-        joined([one.own_Nk if one is ours else one.other_Nk for one in own]),
-        joined([one.own_Nk if one is theirs else one.other_Nk for one in own]),
+        joined([one.own_Nk if one.role == "student" else one.other_Nk for one in leaders]),
+        joined([one.own_Nk if one.role == "teacher" else one.other_Nk for one in leaders]),
     )
     if not rule.tail:
         twice_NU = repeated(ids_NU)

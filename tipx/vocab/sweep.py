@@ -7,7 +7,7 @@ Sums are kept relative to running maxima, as in online softmax (arXiv 1805.02867
 overflow nor lose precision.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,16 +84,15 @@ def sweep_two(
     teacher: Hidden,
     columns: Iterable[slice],
     buffers: Buffers,
-    leaders: tuple[Leaders, Leaders] | None = None,
+    leaders: Sequence[Leaders] = (),
 ) -> tuple[Side, Side]:
     """The sums of both models, cross terms included, from one product of each; fills `leaders` on the way."""
     ours: Side | None = None
     theirs: Side | None = None
     for part in columns:
         s_NC, t_NC = student.tile(part, buffers, "student"), teacher.tile(part, buffers, "teacher")
-        if leaders is not None:
-            leaders[0].see(s_NC, t_NC, part.start)
-            leaders[1].see(t_NC, s_NC, part.start)
+        for one in leaders:
+            one.see(s_NC, t_NC, part.start)
         ours, theirs = ours or Side.empty(s_NC[:, 0]), theirs or Side.empty(t_NC[:, 0])
         rise_s_N, p_NC = ours.rise(s_NC, buffers.tile("p", s_NC))
         rise_t_N, q_NC = theirs.rise(t_NC, buffers.tile("q", t_NC))
