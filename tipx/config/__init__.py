@@ -3,6 +3,7 @@
 from tipx.config.compose import (
     build,
     choices,
+    composed,
     conf_dir,
     describe,
     identity,
@@ -12,7 +13,8 @@ from tipx.config.compose import (
     rebuild,
     resolved,
 )
-from tipx.config.grid import expand
+from tipx.config.grid import expand, key_of
+from tipx.config.launch import launch
 from tipx.config.origins import origins
 from tipx.config.trees import Tree
 
@@ -20,11 +22,14 @@ __all__ = [
     "Tree",
     "build",
     "choices",
+    "composed",
     "conf_dir",
     "describe",
     "expand",
     "identity",
     "inherit",
+    "key_of",
+    "launch",
     "load",
     "options",
     "origins",
