@@ -11,7 +11,7 @@ import tipx
 
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
-    {"spec", "errors", "types", "noise", "answers"},
+    {"spec", "errors", "types", "noise", "answers", "shipped", "launching"},
     {"selectors", "divergences", "grading", "statistics", "paired", "hub", "files", "progress"},
     {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run", "offload"},
     {"gguf", "pruning", "licences"},
@@ -27,7 +27,7 @@ LAYERS = (
     {"tables", "plots", "showing", "comparison", "datasets", "card"},
     {"memory"},
     {"jobs"},
-    {"export"},
+    {"export", "sweep"},
     {"cli"},
     {"__main__"},
 )
@@ -47,6 +47,8 @@ WRITERS = {
     "gguf.py": "converted models, in the user's cache",
     "trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "rollout/vllm.py": "weights for a server, in a temporary folder",
+    "sweep/board.py": "the plan of a sweep and its failures",
+    "sweep/job.py": "what a point's process says, in a log",
     "meter.py": "/proc/self/clear_refs, to reset the memory peak",
 }
 # Who may catch anything at all, and why; it must raise again what it does not know.

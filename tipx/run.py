@@ -115,7 +115,7 @@ class Run:
 
     @property
     def locked(self) -> bool:
-        """Whether a process is writing here. Looking takes the lock for an instant, so `lock` waits longer than that."""
+        """Whether a process writes here. Looking takes the lock for an instant, so `lock` waits longer than that."""
         if not (self.path / ".lock").exists():
             return False
         lock = FileLock(self.path / ".lock")

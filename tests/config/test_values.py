@@ -80,7 +80,7 @@ def test_one_override_moves_one_value_and_what_interpolates_it(key: str) -> None
 
 
 def test_norm_reaches_every_score_that_normalises() -> None:
-    v1 = Normalise(entropy_clip=1.0, divergence_clip=1.0)
+    v1 = Normalise(entropy_clip=1.0, divergence_clip=1.0, scope="step")
     for name in ("soft_or", "q3_only", "q3_reverse"):
         assert build(load([f"selector={name}"])).selector.score.norm != v1
         assert build(load([f"selector={name}", "norm=v1"])).selector.score.norm == v1

@@ -69,7 +69,7 @@ def test_prompt_and_padding_are_not_in_the_statistics(norm: str, outlier: float,
 
 
 def test_all_equal_is_zero_and_nothing_is_nothing() -> None:
-    norm = Normalise(entropy_clip=0.98, divergence_clip=1.0)
+    norm = Normalise(entropy_clip=0.98, divergence_clip=1.0, scope="step")
     two_BT = torch.full((2, 3), 2.0)
     assert not norm.entropy(two_BT, torch.ones(2, 3, dtype=torch.bool)).any()
     assert not norm.divergence(two_BT, torch.zeros(2, 3, dtype=torch.bool)).any()
@@ -93,3 +93,12 @@ def test_clipped_tokens_tie_exactly(make: Callable[..., Selector], step: Step) -
 def test_quantile_is_numpys(n: int, q: float) -> None:
     values_N = torch.randn(n, generator=torch.manual_seed(n), dtype=torch.float64)
     np.testing.assert_allclose(float(quantile(values_N, q)), np.quantile(values_N.numpy(), q), rtol=1e-12, atol=1e-12)
+
+
+def test_each_rollout_by_itself() -> None:
+    norm = Normalise(entropy_clip=1.0, divergence_clip=1.0, scope="rollout")
+    values_BT = torch.tensor([[1.0, 2.0, 3.0], [10.0, 30.0, 99.0], [5.0, 5.0, 5.0]])
+    valid_BT = torch.tensor([[True, True, True], [True, True, False], [True, True, True]])
+    # Over the step it would be (v - 1) / 29.
+    assert norm.entropy(values_BT, valid_BT).tolist() == [[0, 0.5, 1], [0, 1, 0], [0, 0, 0]]
+    assert norm.divergence(values_BT[:0], valid_BT[:0]).shape == (0, 3)

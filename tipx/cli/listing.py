@@ -1,6 +1,7 @@
 """tipx list"""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,9 +19,12 @@ class Kind(StrEnum):
     HELDOUT = "heldout"
     DIVERGENCES = "divergences"
     EXPERIMENTS = "experiments"
+    SWEEPS = "sweeps"
 
 
-GROUPS = {Kind.DATA: "data"} | {kind: kind.value.removesuffix("s") for kind in Kind if kind is not Kind.DATA}
+FILES = {Kind.SWEEPS}
+"""What is no config group: a name for a command of its own."""
+GROUPS = {Kind.DATA: "data"} | {kind: kind.value.removesuffix("s") for kind in Kind if kind not in {Kind.DATA, *FILES}}
 
 
 def listing(
@@ -30,12 +34,19 @@ def listing(
     from rich.console import Console
     from rich.table import Table
 
-    from tipx.config import describe, options
-
     for one in [kind] if kind else Kind:
-        table = Table(
-            "", "", title=f"{one.value} ({GROUPS[one]}=...)", title_justify="left", show_header=False, box=None
-        )
-        for name in options(GROUPS[one], config_dir):
-            table.add_row(f"[bold]{name}[/]", describe(GROUPS[one], name, config_dir).replace("[", r"\["))
+        how = f"tipx {one.value.removesuffix('s')} ..." if one in FILES else f"{GROUPS[one]}=..."
+        table = Table("", "", title=f"{one.value} ({how})", title_justify="left", show_header=False, box=None)
+        for name, line in described(one, config_dir):
+            table.add_row(f"[bold]{name}[/]", line.replace("[", r"\["))
         Console().print(table, "")
+
+
+def described(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:
+    """Each name with a line on it."""
+    from tipx.config import describe, options
+    from tipx.sweep.question import names, read
+
+    if kind is Kind.SWEEPS:
+        return [(name, read(name, config_dir)[1]) for name in names(config_dir)]
+    return [(name, describe(GROUPS[kind], name, config_dir)) for name in options(GROUPS[kind], config_dir)]

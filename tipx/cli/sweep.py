@@ -12,7 +12,7 @@ def sweep(
         list[str],
         typer.Argument(
             metavar="[NAME] [OVERRIDES]",
-            help="A sweep of `tipx list sweeps` or a .yaml, then overrides; several values are a=1,2 or seed=range(0,3)",
+            help="A sweep of `tipx list sweeps` or a .yaml, then overrides; several values: a=1,2 or seed=range(0,3)",
         ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and how each point stands")] = False,

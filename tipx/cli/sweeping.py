@@ -20,21 +20,14 @@ def show(plan: Plan) -> None:
 
 def finish(plan: Plan, states: Sequence[State]) -> None:
     """How the sweep ended; raises RunFailed if a point is not done."""
-    console = Console()
-    console.print(points_table(states, f"sweep {plan.board.name}: {plan.board.description}"))
-    console.print(
-        f"folder   {plan.board.folder}\nreport   tipx report {plan.board.folder.name}", soft_wrap=True, highlight=False
-    )
+    console, board = Console(soft_wrap=True, highlight=False, markup=False), plan.board
+    Console().print(points_table(states, f"sweep {board.name}: {board.description}"))
+    console.print(f"folder   {board.folder}\nreport   tipx report {board.folder.name}")
     for state in states:
         if state.error:
-            console.print(
-                f"failed   {state.point.label}: {state.error} ({plan.board.log(state.point)})",
-                soft_wrap=True,
-                markup=False,
-                highlight=False,
-            )
-    left = sum(state.status != "done" for state in states)
+            console.print(f"failed   {state.point.label}: {state.error} ({board.log(state.point)})")
+    failed, left = (sum(state.status in which for state in states) for which in (("failed",), ("stopped", "waiting")))
+    if failed:
+        raise RunFailed(f"{failed} of {len(states)} points failed; --retry-failed runs them again")
     if left:
-        raise RunFailed(
-            f"{left} of {len(states)} points are not done; see above; the same command with --retry-failed runs them again"
-        )
+        raise RunFailed(f"{left} of {len(states)} points were stopped; the same command continues them")

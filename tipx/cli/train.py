@@ -1,5 +1,6 @@
 """tipx train"""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -16,7 +17,11 @@ def train(
 
     The same command again continues a run that was stopped, and does nothing if it is finished.
     """
+    from tipx import config
     from tipx.cli.report import print_run
+    from tipx.launching import relaunch
+
+    relaunch(config.load(overrides or [], "train", config_dir).loop.processes, sys.argv[1:])
     from tipx.jobs import train as job
 
     run, worked = job(overrides or [], fresh=fresh, config_dir=config_dir)

@@ -20,11 +20,11 @@ EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "s
 def launch(
     task: Callable[[Any], None], runs: Sequence[str], folder: Path, settings: Sequence[str], config_dir: Path | None
 ) -> None:
-    """Call `task` with `conf/launch.yaml` for each of `runs`, wherever the launcher runs things; returns when all ended.
+    """Call `task` with `conf/launch.yaml` for each of `runs`, wherever the launcher runs things; returns at their end.
 
-    `settings` are overrides of Hydra's own: `hydra/launcher=joblib`, `hydra.launcher.n_jobs=4`. `task` must be importable
-    and write down how it went: what it raises stops nothing else, but comes out of here as it is. Raises ConfigError for
-    settings that Hydra does not know.
+    `settings` are overrides of Hydra's own: `hydra/launcher=joblib`, `hydra.launcher.n_jobs=4`. `task` must be
+    importable and write down how it went: what it raises stops nothing else, but comes out of here as it is. Raises
+    ConfigError for settings that Hydra does not know.
     """
     names = ",".join(quoted(run) for run in runs)
     places = [f"folder={quoted(str(folder))}", f"cwd={quoted(str(Path.cwd()))}"]
@@ -32,6 +32,7 @@ def launch(
     words = [*search_path(config_dir), *settings, *places]
     with hydra():
         own = GlobalHydra.instance().hydra
+        assert own is not None  # noqa: S101 - `hydra()` made it
         try:
             # Composed once more by itself, so that a mistake in the settings is told from one in the task.
             own.compose_config("launch", words, RunMode.MULTIRUN)

@@ -1,5 +1,7 @@
 """Putting entropy and divergence on one scale, over every valid token of the step (all sequences, all ranks)."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -34,16 +36,26 @@ def quantile(values_N: Float[Tensor, " N"], q: float) -> Float[Tensor, ""]:
 class Normalise:
     """`entropy_clip` and `divergence_clip` are upper quantiles; 1 is no clipping.
 
-    arXiv 2604.14084 v4 clips entropy at 0.98 and divergence not at all; its v1 clips neither.
+    arXiv 2604.14084 v4 clips entropy at 0.98 and divergence not at all; its v1 clips neither. `scope` is what quantile,
+    minimum and maximum are taken over: the paper's whole step, or each rollout by itself.
     """
 
     entropy_clip: Fraction01
     divergence_clip: Fraction01
+    scope: Literal["step", "rollout"]
 
     def entropy(self, values_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """h^ in [0, 1]."""
-        return min_max(values_BT, valid_BT, self.entropy_clip)
+        return self._scaled(values_BT, valid_BT, self.entropy_clip)
 
     def divergence(self, values_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """d^ in [0, 1]."""
-        return min_max(values_BT, valid_BT, self.divergence_clip)
+        return self._scaled(values_BT, valid_BT, self.divergence_clip)
+
+    def _scaled(
+        self, values_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"], clip: float
+    ) -> Float[Tensor, "B T"]:
+        if self.scope == "step" or not len(values_BT):
+            return min_max(values_BT, valid_BT, clip)
+        rows = zip(values_BT.split(1), valid_BT.split(1), strict=True)
+        return torch.cat([min_max(values_1T, valid_1T, clip) for values_1T, valid_1T in rows])

@@ -30,13 +30,13 @@ class Point:
 
     @property
     def label(self) -> str:
-        """The overrides that tell it from its neighbours, which all have the same group."""
+        """Its overrides but the group, which all share."""
         return " ".join(override for override in self.overrides if not override.startswith("group="))
 
 
 @dataclass(frozen=True)
 class State:
-    """How a point stands: steps done, seconds spent so far, last accuracies by benchmark, and the error if it failed."""
+    """How a point stands: steps done, seconds spent, last accuracies by benchmark, and the error if it failed."""
 
     point: Point
     status: Status

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tipx.sweep.board import Board, Point, planned
+from tipx.sweep.board import Board, planned
 
 GRACE_S = 120.0
 """Seconds a run has to save when it is told to stop."""
@@ -36,7 +36,7 @@ def run_point(cfg: Any) -> None:
 
 def execute(command: Sequence[str], log: Path, cwd: Path) -> int:
     """The exit code of `command`, its output in `log`. If this process is told to stop, so is that one."""
-    with log.open("w") as handle:
+    with log.open("a") as handle:
         # A session of its own: Ctrl-C in a terminal goes to every process of a group, and a run takes a second one as
         # the wish to stop without saving.
         process = subprocess.Popen(

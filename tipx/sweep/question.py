@@ -18,10 +18,10 @@ ALIKE = frozenset({"model", "experiment"})
 
 @spec
 class Question:
-    """`base` holds for every run; `axes` have several values each, and each combination is run; so is each of `variants`.
+    """`base` holds for every run; each combination of the values of `axes` is run, with each of `variants`.
 
-    All are Hydra overrides, and each may name several values (`ratio=0.5,0.2`, `seed=range(0,3)`). What is typed beside a
-    sweep's name replaces what the file says of the same key.
+    All are Hydra overrides, and each may name several values (`ratio=0.5,0.2`, `seed=range(0,3)`). What is typed beside
+    a sweep's name replaces what the file says of the same key.
     """
 
     base: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class Question:
     variants: tuple[tuple[str, ...], ...] = ((),)
 
     def combinations(self, typed: Sequence[str], config_dir: Path | None = None) -> list[list[str]]:
-        """The overrides of every run; axes vary slowest, so that the first seed is a whole table. Raises ConfigError."""
+        """The overrides of every run; axes vary slowest: the first seed is a whole table. Raises ConfigError."""
         given = {key_of(override) for override in typed}
         given |= ALIKE if given & ALIKE else set()
 
@@ -84,5 +84,5 @@ def find(name: str, config_dir: Path | None) -> Path:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
     raise ConfigError(
-        f"no sweep is called {name!r}; there are {', '.join(names(config_dir))}; or give a path to a .yaml, or overrides"
+        f"no sweep is called {name!r}; there are {', '.join(names(config_dir))}; or give a .yaml, or overrides"
     )

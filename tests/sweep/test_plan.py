@@ -1,0 +1,72 @@
+"""Points are composed, checked and named before anything runs."""
+
+import pytest
+
+from tipx.errors import ConfigError
+from tipx.sweep.plan import plan
+from tipx.sweep.question import names
+
+
+@pytest.mark.parametrize("name", names(None))
+def test_every_sweep_composes_for_the_papers_pairs_and_for_the_embedded_one(name: str) -> None:
+    tiny = plan([name, "+experiment=tiny", "seed=0"]).points
+    assert {point.choices["model"] for point in tiny} == {"tiny"}
+    papers = plan([name, "seed=0"]).points
+    pairs = {point.choices["model"] for point in papers}
+    assert "tiny" not in pairs
+    assert len(papers) == len(tiny) * len(pairs)
+    one = plan([name, "model=qwen3", "seed=0"]).points
+    assert {point.choices["model"] for point in one} == {"qwen3"}
+
+
+def test_a_point_has_the_directory_that_train_would_give_it(few: list[str]) -> None:
+    from tipx import jobs
+
+    (point,) = plan(["selector=prefix", *few]).points
+    run, _ = jobs.train(point.overrides, fresh=False, config_dir=None)
+    assert run.path.name == point.run
+    assert run.provenance()["choices"] == point.choices
+    assert run.provenance()["overrides"] == list(point.overrides)
+
+
+def test_points_that_are_one_run_are_one_point() -> None:
+    found = plan(["model=tiny", "selector=full,soft_or", "ratio=0.5,0.2"]).points
+    assert [point.choices["selector"] for point in found] == ["full", "soft_or", "soft_or"]
+
+
+def test_the_folder_is_the_sweeps_name_or_a_group() -> None:
+    assert plan(["controls", "+experiment=tiny"]).board.folder.name == "controls"
+    assert plan(["controls", "+experiment=tiny", "group=mine"]).board.folder.name == "mine"
+    own, same, other = (plan(["seed=0,1", *more]).board.folder.name for more in ([], [], ["ratio=0.1"]))
+    assert own == same != other
+    assert own.startswith("sweep-")
+
+
+def test_hydras_own_settings_are_the_launchers() -> None:
+    planned = plan(["controls", "+experiment=tiny", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
+    assert planned.settings == ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert not any("hydra" in word for point in planned.points for word in point.overrides)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["controls", "loop.stepz=3"], "loop.stepz: no such key"),
+        (["controls", "+experiment=tiny", "loop.steps=0"], "loop.steps"),
+        (["selector=full,nope"], "selector=nope: no such choice"),
+        (["controls", "table5_main"], "'table5_main': expected one sweep's name"),
+        (["seed=interval(0,1)"], "an interval has no end of values"),
+        (["model=tiny", "group=a,b"], "a sweep has one folder, these points have 2"),
+        (["model=tiny", "group=a/b"], "group: expected the name of one folder"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_runs(words: list[str], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(words)
+    assert says in str(caught.value)
+
+
+def test_a_rule_that_is_typed_replaces_those_of_a_sweep() -> None:
+    found = plan(["table5_main", "+experiment=tiny", "seed=0", "selector=prefix"]).points
+    assert {(p.choices["selector"]) for p in found} == {"prefix"}
+    assert len(found) == 3  # the ratios of table 5, and the 1.0 of its full
