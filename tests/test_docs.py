@@ -12,6 +12,7 @@ import yaml
 from tipx.cli import app
 from tipx.config import build, load
 from tipx.noise import Noise
+from tipx.sweep.plan import plan
 from tipx.types import TokenStats
 
 PROJECT = Path(__file__).parent.parent
@@ -54,6 +55,8 @@ def check(words: list[str]) -> None:
     overrides = command.make_context("tipx", rest).params.get("overrides") or []
     if words[0] == "train" or (words[0] == "show" and not names_a_run(overrides)):
         build(load(overrides, "train"))
+    elif words[0] == "sweep":
+        plan(command.make_context("tipx", rest).params["words"])
     elif words[0] == "eval":
         build(load(overrides, "eval"))
 

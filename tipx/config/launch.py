@@ -1,6 +1,7 @@
 """Hydra's launcher plugins, driven without `hydra.main`: `hydra/launcher=basic|joblib|submitit_local|ray|...`."""
 
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,11 @@ def launch(
         assert own is not None  # noqa: S101 - `hydra()` made it
         try:
             # Composed once more by itself, so that a mistake in the settings is told from one in the task.
-            own.compose_config("launch", words, RunMode.MULTIRUN)
+            chosen = own.compose_config("launch", words, RunMode.MULTIRUN).hydra.launcher
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(explained(str(error), settings)) from error
+        if "slurm" in str(chosen.get("_target_")).lower() and shutil.which("sbatch") is None:
+            raise ConfigError("hydra/launcher=submitit_slurm: there is no sbatch here; type it on a node of the cluster")
         own.multirun("launch", task, [*words, f"run={names}"])
 
 
