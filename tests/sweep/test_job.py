@@ -35,7 +35,7 @@ def test_why_a_point_failed_in_one_line(tmp_path: Path, said: str, code: int, wh
     assert job.reason(tmp_path / "log", code) == why
 
 
-def test_a_process_is_told_to_stop_when_its_job_is(tmp_path: Path) -> None:
+def test_a_process_is_told_to_stop_when_its_job_is() -> None:
     script = (
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))\n"

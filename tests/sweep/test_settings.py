@@ -21,7 +21,7 @@ def task(cfg: Any) -> None:
     [
         (["hydra/launcher=nope"], "hydra/launcher=nope: no such launcher; there are basic, joblib, submitit_local"),
         (["hydra/launcher=joblib", "hydra.launcher.n_jobz=2"], "Could not override 'hydra.launcher.n_jobz'"),
-        (["hydra/launcher=submitit_slurm"], "there is no sbatch here"),
+        (["hydra/launcher=submitit_slurm"], "no sbatch here"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -40,7 +40,7 @@ def launch(
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(explained(str(error), settings)) from error
         if "slurm" in str(chosen.get("_target_")).lower() and shutil.which("sbatch") is None:
-            raise ConfigError("hydra/launcher=submitit_slurm: there is no sbatch here; type it on a node of the cluster")
+            raise ConfigError("hydra/launcher=submitit_slurm: no sbatch here; type it on a node of the cluster")
         own.multirun("launch", task, [*words, f"run={names}"])
 
 
