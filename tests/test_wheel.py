@@ -70,7 +70,7 @@ def test_it_holds_the_code_every_yaml_and_the_pair(wheel: Path) -> None:
         )
     }
     assert (len(code) > 60, len(yaml) > 60) == (True, True)
-    tables = {"tipx/memory/architectures.yaml", "tipx/memory/paper.csv"}
+    tables = {"tipx/memory/architectures.yaml", "tipx/paper.csv"}
     assert code | yaml | pair | tables <= inside
     # And nothing else but the pair's card.
     assert inside - code - yaml - pair - tables <= {"tipx/tiny/pair/README.md", "tipx/py.typed"}

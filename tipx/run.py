@@ -80,7 +80,8 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
-        loaded: dict[str, Any] = yaml.safe_load(self.config_file.read_text())
+        # The loader in C: hundreds of runs are read for one table.
+        loaded: dict[str, Any] = yaml.load(self.config_file.read_text(), yaml.CSafeLoader)
         return loaded
 
     def provenance(self) -> Row:
@@ -110,6 +111,24 @@ class Run:
             yield
         finally:
             lock.release()
+
+    @property
+    def busy(self) -> bool:
+        """Whether another process is writing here now."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            # Held for an instant, and only where a run is not finished.
+            with FileLock(self.path / ".lock").acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def remove(self) -> None:
+        """Delete the directory and all in it; raises RunError while another process writes there."""
+        with self.lock():
+            self.clear()
+        shutil.rmtree(self.path)
 
     # --- metrics -------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ def train(
 
     The same command again continues a run that was stopped, and does nothing if it is finished.
     """
-    from tipx.cli.report import print_run
+    from tipx.cli.done import print_run
     from tipx.jobs import train as job
 
     run, worked = job(overrides or [], fresh=fresh, config_dir=config_dir)

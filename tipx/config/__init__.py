@@ -5,7 +5,6 @@ from tipx.config.compose import (
     choices,
     conf_dir,
     describe,
-    identity,
     inherit,
     load,
     options,
@@ -15,6 +14,7 @@ from tipx.config.compose import (
 from tipx.config.grid import expand
 from tipx.config.origins import origins
 from tipx.config.trees import Tree
+from tipx.identity import identity
 
 __all__ = [
     "Tree",

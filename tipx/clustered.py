@@ -1,0 +1,67 @@
+"""Is A better than B, when each was trained with several seeds and asked the same problems? No torch here.
+
+Legend: S seeds, P problems.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of B - A, its confidence interval, and the two-sided p-value of "no difference"."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def two_way(difference_SP: np.ndarray) -> Difference:
+    """Seeds and problems are both draws: what is claimed holds for other seeds and other problems of the kind.
+
+    The variance is the sum of those of the seeds' and of the problems' means, each over its number. What belongs to
+    neither (sampling) counts in both, which errs on the safe side; to subtract it once, as two-way clustering does,
+    made one test in sixteen of true nulls a find at 5 %. Degrees of freedom are Satterthwaite's: with S - 1 of them,
+    three seeds could show next to nothing, and problems alone would call seeds' luck a find.
+    """
+    seeds, problems = difference_SP.shape
+    if seeds < 2 or problems < 2:
+        raise ValueError(f"need two seeds and two problems or more, got {seeds} and {problems}")
+    by_seed = float(difference_SP.mean(1).var(ddof=1)) / seeds
+    by_problem = float(difference_SP.mean(0).var(ddof=1)) / problems
+    variance = by_seed + by_problem
+    spread = by_seed**2 / (seeds - 1) + by_problem**2 / (problems - 1)
+    return by_t(float(difference_SP.mean()), sqrt(variance), variance**2 / spread if spread > 0 else 1.0)
+
+
+def over_seeds(difference_S: Sequence[float]) -> Difference:
+    """The paired t test over seeds, for what has no value for each problem."""
+    if len(difference_S) < 2:
+        raise ValueError(f"need two seeds or more, got {len(difference_S)}")
+    error = float(np.std(difference_S, ddof=1)) / sqrt(len(difference_S))
+    return by_t(float(np.mean(difference_S)), error, len(difference_S) - 1)
+
+
+def by_t(difference: float, error: float, freedom: float) -> Difference:
+    """From a standard error and its degrees of freedom; without any spread only 0 is no find."""
+    if error == 0:
+        return Difference(difference, difference, difference, 1.0 if difference == 0 else 0.0)
+    p = 2 * float(stdtr(freedom, -abs(difference) / error))
+    reach = error * float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
+    return Difference(difference, difference - reach, difference + reach, p)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p-values of several tests, adjusted so that the chance of any false find keeps its level (Holm 1979)."""
+    adjusted, worst = [0.0] * len(ps), 0.0
+    for done, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        worst = max(worst, min(1.0, (len(ps) - done) * ps[i]))
+        adjusted[i] = worst
+    return adjusted
