@@ -25,10 +25,12 @@ def facts() -> dict[Key, Fact]:
     import pandas as pd
 
     frame = pd.read_csv(FILE, comment="#")
-    frame = frame.astype(object).where(frame.notna(), None)
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return {
-        (row.model, row.selector, float(row.ratio), row.benchmark, row.metric): Fact(row.table, row.value, row.spread)
-        for row in frame.itertuples()
+        (row["model"], row["selector"], float(row["ratio"]), row["benchmark"], row["metric"]): Fact(
+            row["table"], row["value"], row["spread"]
+        )
+        for row in rows
     }
 
 

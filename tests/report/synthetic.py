@@ -17,8 +17,8 @@ from tipx.config import choices, identity, load, resolved
 
 COMMIT = "0123456789abcdef"
 RULES = {
-    "full": 0.67, "soft_or": 0.66, "q3_only": 0.645, "entropy_top": 0.65, "random": 0.34, "shuffled": 0.4, "prefix": 0.5,
-    "entropy_sampling": 0.63, "div_only": 0.655, "q3_reverse": 0.64, "bottom_soft_or": 0.27,
+    "full": 0.67, "soft_or": 0.66, "q3_only": 0.645, "entropy_top": 0.65, "random": 0.34, "shuffled": 0.4,
+    "prefix": 0.5, "entropy_sampling": 0.63, "div_only": 0.655, "q3_reverse": 0.64, "bottom_soft_or": 0.27,
 }  # fmt: skip
 
 
@@ -30,6 +30,8 @@ class Sweep:
     grid: Sequence[Sequence[str]]
     seeds: int = 3
     steps: int = 150
+    typed: bool = True
+    """Whether the commands name the number of steps."""
     problems: int = 64
     n: int = 4
     base: Sequence[str] = ()
@@ -43,7 +45,7 @@ class Sweep:
         points, made = [], []
         for words in self.grid:
             for seed in range(self.seeds):
-                overrides = [*self.base, *words, f"seed={seed}", f"loop.steps={self.steps}"]
+                overrides = [*self.base, *words, f"seed={seed}", *([f"loop.steps={self.steps}"] if self.typed else [])]
                 tree, chosen = composed((*self.base, *words, f"loop.steps={self.steps}"))
                 tree = tree | {"seed": seed, "group": self.folder.name}
                 name = f"{chosen['model']}-{chosen['selector']}-{identity(tree)}"

@@ -5,9 +5,10 @@ from tipx.report.keys import value
 from tipx.report.long import Measured
 from tipx.report.table import Cell, Column, Table
 
-OURS = ("model", "experiment", "selector", "ratio", "seed", "group", "name", "runs_dir", "logger", "hardware", "vocab")
-OURS += ("rollout", "eval", "data.path", "model.teacher.path", "model.student.path", "heldout")
-OURS += ("loop.save_every", "loop.eval_every", "loop.sample_every", "loop.processes")
+OURS = frozenset(
+    "model experiment selector ratio seed group name runs_dir logger hardware vocab rollout eval data.path "
+    "model.teacher.path model.student.path heldout loop.save_every loop.eval_every loop.sample_every loop.processes".split()
+)
 """What a command may set and still be the paper's: another learning rate, say, is another experiment."""
 LONGEST = 8192
 

@@ -1,6 +1,7 @@
 """Pictures of what happened during training, for each row of a table."""
 
 import json
+import textwrap
 from collections.abc import Sequence
 from math import ceil
 from typing import Any
@@ -17,8 +18,10 @@ from tipx.report.spec import FigureSpec
 from tipx.report.store import Stored
 from tipx.report.table import Table
 
-WIDE = 4
-"""Panels in one line."""
+WIDE, MOST = 4, 16
+"""Panels in one line, and in one figure: the first rows of a long table."""
+TALL = 17
+"""Entries in one column of a legend."""
 SMOOTH = 10
 """Steps of a rolling mean."""
 TOKENS = 1500
@@ -28,10 +31,11 @@ TOKENS = 1500
 def groups(table: Table) -> dict[str, list[Stored]]:
     """The runs behind each row (and column, but for its benchmark), by what they are called; each once."""
     found: dict[str, dict[Any, Stored]] = {}
+    places = zip(table.column_keys, zip(*(column.values for column in table.columns), strict=True), strict=True)
+    varying = [i for i, (key, seen) in enumerate(places) if key != "benchmark" and len({*seen}) > 1]
     for row in table.rows:
         for column in table.columns:
-            pairs = zip(table.column_keys, column.values, strict=True)
-            name = label([*row, *(v for k, v in pairs if k != "benchmark")])
+            name = label([*row, *(one for i, one in enumerate(column.values) if i in varying)])
             for one in table.cell(row, column).measured:
                 found.setdefault(name, {})[one.run.run.path] = one.run
     return {name: list(runs.values()) for name, runs in found.items()}
@@ -50,15 +54,16 @@ def logged(runs: Sequence[Stored], key: str) -> bool:
 
 def curves(table: Table, one: FigureSpec) -> Figure:
     """A line for each row against the step, with the standard error over seeds as a band."""
-    keys = keys_of(table, one)
+    name = one.value or table.report.values[0]  # noqa: PD011 - no frame
+    keys = keys_of(table, name)
     found = groups(table)
     keys = [key for key in keys if any(logged(runs, key) for runs in found.values())]
     if not keys:
         raise ReportError(
-            f"figures: curves of {one.value or table.report.values[0]!r}: no run logged it while training "
+            f"figures: curves of {name!r}: no run logged it while training "
             "(loop.eval_every=50 would); name a key of metrics.jsonl, e.g. value: select/div_all"
         )
-    figure = Figure(figsize=(2.2 + 3.6 * len(keys), 3.4), layout="constrained")
+    figure = Figure(figsize=(1.0 + 3.6 * len(keys) + 1.5 * ceil(len(found) / TALL), 3.6), layout="constrained")
     for axes, key in zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True):
         scale = 100 if key.startswith("eval/") else 1
         for i, (name, runs) in enumerate(found.items()):
@@ -66,16 +71,15 @@ def curves(table: Table, one: FigureSpec) -> Figure:
                 draw_band(axes, series(runs, key), scale, name, i)
         axes.set_xlabel("step")
         axes.set_title(f"{key}, %" if scale > 1 else key)
-    figure.axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    legend(figure, figure.axes[0])
     most = max(len(runs) for runs in found.values())
     bands = f"bands: ± 1 standard error over {most} seeds" if most > 1 else "one seed"
-    figure.suptitle(f"{table.report.title} ({bands})", x=0.01, ha="left", fontsize=9)
+    titled(figure, table.report.title, bands)
     return figure
 
 
-def keys_of(table: Table, one: FigureSpec) -> list[str]:
+def keys_of(table: Table, name: str) -> list[str]:
     """Keys of metrics.jsonl: one for each benchmark if the value is measured on them."""
-    name = one.value or table.report.values[0]
     if "/" in name:
         return [name]
     if metric(name).source == "heldout":
@@ -94,6 +98,19 @@ def draw_band(axes: Any, line: pd.DataFrame, scale: float, name: str, i: int) ->
     axes.fill_between(line.index, mean - error, mean + error, color=colour, alpha=0.18, lw=0)
 
 
+def legend(figure: Figure, axes: Any) -> None:
+    """Beside the axes: no bar and no line is covered."""
+    handles, texts = axes.get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside right upper", ncols=ceil(len(texts) / TALL), fontsize=7.5)
+
+
+def titled(figure: Figure, title: str, remark: str) -> None:
+    """Above everything, in lines that end before the figure does."""
+    wide = int(figure.get_figwidth() * 11)
+    text = "\n".join([*textwrap.wrap(title, wide), *textwrap.wrap(remark, wide)])
+    figure.suptitle(text, x=0.01, ha="left", fontsize=9)
+
+
 def panels(count: int, height: float) -> tuple[Figure, list[Any]]:
     """A grid of equal axes."""
     wide = min(count, WIDE)
@@ -101,6 +118,8 @@ def panels(count: int, height: float) -> tuple[Figure, list[Any]]:
     grid = figure.subplots(ceil(count / wide), wide, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[count:]:
         axes.set_axis_off()
+    for axes in grid.flat[:count]:
+        axes.tick_params(labelbottom=True)  # also where nothing is below
     return figure, list(grid.flat[:count])
 
 
@@ -109,8 +128,8 @@ def quadrants(table: Table, _: FigureSpec) -> Figure:
     found = {name: runs for name, runs in groups(table).items() if logged(runs, "tokens/q1")}
     if not found:
         raise ReportError("figures: quadrants: no run logged them; set loop.monitor_every=1")
-    figure, axes = panels(len(found), 2.2)
-    for one, (name, runs) in zip(axes, found.items(), strict=True):
+    figure, axes = panels(min(len(found), MOST), 2.2)
+    for one, (name, runs) in zip(axes, found.items(), strict=False):
         lines = [series(runs, key)["mean"].rolling(SMOOTH, min_periods=1).mean() for key in QUADRANTS]
         colours = [colour for _, colour in QUADRANTS.values()]
         one.stackplot(
@@ -122,19 +141,20 @@ def quadrants(table: Table, _: FigureSpec) -> Figure:
     axes[0].set_ylabel("share of tokens")
     handles, texts = axes[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=4, fontsize=8)
-    figure.suptitle(f"{table.report.title}: quadrants", x=0.01, ha="left", fontsize=9)
+    titled(figure, table.report.title, "shares of tokens in the quadrants, mean over n seeds")
     return figure
 
 
 def scatter(table: Table, _: FigureSpec) -> Figure:
     """Entropy against divergence of the tokens of one run of each row, kept ones coloured; at its last saved step."""
-    found = {name: tokens for name, runs in groups(table).items() if (tokens := last_tokens(runs[0])) is not None}
+    rows = list(groups(table).items())[: 2 * MOST]
+    found = {name: tokens for name, runs in rows if (tokens := last_tokens(runs[0])) is not None}
     if not found:
         raise ReportError(
             "figures: scatter: no run saved rollouts with entropy and divergence; set loop.sample_every=50"
         )
-    figure, axes = panels(len(found), 2.4)
-    for one, (name, tokens) in zip(axes, found.items(), strict=True):
+    figure, axes = panels(min(len(found), MOST), 2.4)
+    for one, (name, tokens) in zip(axes, found.items(), strict=False):
         share = tokens["kept"].mean()
         for kept, colour, marker in ((False, GREY, "x"), (True, ORANGE, "o")):
             part = tokens[tokens["kept"] == kept].iloc[:TOKENS]
@@ -154,7 +174,7 @@ def scatter(table: Table, _: FigureSpec) -> Figure:
     for colour, marker, text in ((ORANGE, "o", "kept"), (GREY, "x", "dropped")):
         axes[0].scatter([], [], c=colour, marker=marker, label=text)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
-    figure.suptitle(f"{table.report.title}: tokens of one run each", x=0.01, ha="left", fontsize=9)
+    titled(figure, table.report.title, "tokens of one run each, at its last saved step")
     return figure
 
 

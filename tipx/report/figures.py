@@ -8,13 +8,16 @@ from matplotlib.figure import Figure
 
 from tipx.errors import ReportError
 from tipx.plots import GREY, HATCHES, MARKERS, PALETTE, STYLE
-from tipx.report.curves import curves, quadrants, scatter
+from tipx.report.curves import curves, legend, quadrants, scatter, titled
 from tipx.report.keys import label, value
 from tipx.report.spec import FigureSpec
 from tipx.report.table import Cell, Column, Table, Values
 
 PANELS = 4
 """In one line."""
+UPRIGHT = 10
+"""Bars of a group that can still be told apart."""
+ERRORS = {"elinewidth": 1, "capsize": 2, "ecolor": "#333333"}
 
 
 def draw(table: Table) -> dict[str, Figure]:
@@ -46,63 +49,82 @@ def errors_of(cells: Sequence[Cell]) -> str:
 
 
 def bars(table: Table, one: FigureSpec) -> Figure:
-    """A group for each column, a bar for each row; the paper's numbers as diamonds."""
+    """Upright, a group for each column; or lying, a panel for each column, where there are many. Paper: diamonds."""
     columns = columns_of(table, one)
     rows = [row for row in table.rows if any(table.cell(row, c).n for c in columns)]
-    width = 0.84 / len(rows)
-    wide = max(4.5, min(14.0, 1.6 + 0.36 * len(rows) * len(columns)))
-    figure = Figure(figsize=(wide, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for i, row in enumerate(rows):
-        cells = [table.cell(row, column) for column in columns]
-        there = [(x, cell) for x, cell in enumerate(cells) if cell.n]
-        scale = columns[0].metric.scale
-        places = [x - 0.42 + (i + 0.5) * width for x, _ in there]
-        axes.bar(
-            places,
-            [cell.mean * scale for _, cell in there],
-            width * 0.92,
-            yerr=[(cell.error or 0) * scale for _, cell in there],
-            color=PALETTE[i % len(PALETTE)],
-            hatch=HATCHES[i % len(HATCHES)],
-            edgecolor="white",
-            linewidth=0.4,
-            error_kw={"elinewidth": 1, "capsize": 2, "ecolor": "#333333"},
-            label=label(row),
-        )
-        label_bars(axes, places, [cell for _, cell in there], columns[0], width * wide / len(columns))
-        paper = [(place, cell.paper.value) for place, (_, cell) in zip(places, there, strict=True) if cell.paper]
-        if paper:
-            axes.plot(*zip(*paper, strict=True), "D", mfc="white", mec="black", ms=4, label=None)
-    axes.set_xticks(range(len(columns)), [label(column.values) for column in columns])
-    axes.grid(visible=False, axis="x")
-    axes.set_ylabel(table.titled(columns[0]))
-    axes.set_xlabel(errors_of([table.cell(row, c) for row in rows for c in columns]))
-    axes.set_title(table.report.title)
-    legend(axes)
+    figure = lying(table, rows, columns) if len(rows) > UPRIGHT else upright(table, rows, columns)
+    errors = errors_of([table.cell(row, c) for row in rows for c in columns])
+    titled(figure, table.report.title, errors)
     return figure
 
 
-def label_bars(axes: Any, places: Sequence[float], cells: Sequence[Cell], column: Column, room: float) -> None:
-    """The number above each bar, upright where there is no room (inches)."""
-    scale, digits = column.metric.scale, column.metric.digits
-    for place, cell in zip(places, cells, strict=True):
-        top = (cell.mean + (cell.error or 0)) * scale
-        axes.annotate(
-            f"{cell.mean * scale:.{digits}f}",
-            (place, top),
-            (0, 3),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=7,
-            rotation=0 if room > 0.33 else 90,
-        )
+def upright(table: Table, rows: Sequence[Values], columns: Sequence[Column]) -> Figure:
+    width, scale = 0.84 / len(rows), columns[0].metric.scale
+    wide = max(4.5, min(14.0, 2.4 + 0.42 * len(rows) * len(columns)))
+    figure = Figure(figsize=(wide, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for i, row in enumerate(rows):
+        there = [(x, cell) for x, column in enumerate(columns) if (cell := table.cell(row, column)).n]
+        places = [x - 0.42 + (i + 0.5) * width for x, _ in there]
+        heights, errors = lengths([cell for _, cell in there], scale)
+        axes.bar(places, heights, width * 0.92, yerr=errors, label=label(row), error_kw=ERRORS, **looks(i))
+        for place, height, error in zip(places, heights, errors, strict=True):
+            text = f"{height:.{columns[0].metric.digits}f}"
+            turn = 0 if wide * width / len(columns) > 0.3 else 90
+            axes.annotate(
+                text,
+                (place, height + error),
+                (0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+                rotation=turn,
+            )
+        paper = [(place, cell.paper.value) for place, (_, cell) in zip(places, there, strict=True) if cell.paper]
+        if paper:
+            axes.plot(*zip(*paper, strict=True), "D", mfc="white", mec="black", ms=4)
+    axes.set_xticks(range(len(columns)), [label(column.values) for column in columns])
+    axes.grid(visible=False, axis="x")
+    axes.set_ylabel(table.titled(columns[0]))
+    axes.margins(y=0.12)
+    legend(figure, axes)
+    return figure
 
 
-def legend(axes: Any) -> None:
-    """Beside the axes: no bar and no line is covered."""
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+def lying(table: Table, rows: Sequence[Values], columns: Sequence[Column]) -> Figure:
+    figure = Figure(figsize=(2.0 + 2.9 * len(columns), 1.0 + 0.2 * len(rows)), layout="constrained")
+    names = {name: i for i, name in enumerate(dict.fromkeys(rule(row, table) for row in rows))}
+    for axes, column in zip(figure.subplots(1, len(columns), squeeze=False, sharey=True)[0], columns, strict=True):
+        there = [(y, row, cell) for y, row in enumerate(rows) if (cell := table.cell(row, column)).n]
+        sizes, errors = lengths([cell for _, _, cell in there], column.metric.scale)
+        for (y, row, cell), size, error in zip(there, sizes, errors, strict=True):
+            axes.barh(y, size, 0.78, xerr=error, error_kw=ERRORS, **looks(names[rule(row, table)]))
+            text = f"{size:.{column.metric.digits}f}"
+            axes.annotate(text, (size + error, y), (3, 0), textcoords="offset points", va="center", fontsize=7)
+            if cell.paper:
+                axes.plot(cell.paper.value, y, "D", mfc="white", mec="black", ms=4)
+        axes.set_yticks(range(len(rows)), [label(row) for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.set_title(label(column.values))
+        axes.set_xlabel(table.titled(column))
+        axes.margins(x=0.14)
+    return figure
+
+
+def lengths(cells: Sequence[Cell], scale: float) -> tuple[list[float], list[float]]:
+    """Means and their errors, as they are displayed."""
+    return [cell.mean * scale for cell in cells], [(cell.error or 0) * scale for cell in cells]
+
+
+def looks(i: int) -> dict[str, Any]:
+    """Of the i-th kind of bar."""
+    return {
+        "color": PALETTE[i % len(PALETTE)],
+        "hatch": HATCHES[i % len(HATCHES)],
+        "edgecolor": "white",
+        "linewidth": 0.4,
+    }
 
 
 def against_ratio(table: Table, one: FigureSpec) -> Figure:
@@ -118,9 +140,9 @@ def against_ratio(table: Table, one: FigureSpec) -> Figure:
         axes.set_ylabel(table.titled(column))
     for axes in list(panels)[len(columns) :]:
         axes.set_axis_off()
-    legend(list(figure.axes)[min(len(columns), PANELS) - 1])
+    legend(figure, figure.axes[0])
     cells = [table.cell(row, c) for row in table.rows for c in columns]
-    figure.suptitle(f"{table.report.title}\n{errors_of(cells)}", x=0.01, ha="left", fontsize=9)
+    titled(figure, table.report.title, errors_of(cells))
     return figure
 
 

@@ -1,5 +1,6 @@
 """A table as text: for the terminal, Markdown, LaTeX and CSV."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +102,7 @@ def markdown(table: Table) -> str:
     rows = dressed(table, dress, str)
     align = ["left"] * len(table.report.rows) + ["right"] * len(table.columns)
     body = tabulate(rows, heads(table), tablefmt="github", colalign=align, disable_numparse=True)
-    notes = "".join(f"- {note}\n".replace("* p", r"\* p").replace("**", r"\*\*") for note in notes_of(table))
+    notes = "".join("- {}\n".format(note.replace("*", r"\*")) for note in notes_of(table))
     return f"# {table.report.title}\n\n{body}\n\n{notes}"
 
 
@@ -128,14 +129,14 @@ def latex(table: Table) -> str:
     names = [escape(head) for head in heads(table)]
     # Two columns may have one name; the Styler wants its own labels to be unique.
     frame = pd.DataFrame(dressed(table, dress, escape), columns=range(len(names)))
-    styler = frame.style.hide(axis="index").format_index(lambda i: names[int(i)], axis="columns")
+    styler = frame.style.hide(axis="index").format_index(lambda i: names[int(str(i))], axis="columns")
     return styler.to_latex(
         hrules=True,
         column_format="l" * len(table.report.rows) + "r" * len(table.columns),
         position="t",
         position_float="centering",
         caption=" ".join([f"{escape(table.report.title)}.", *(f"{escape(n)}." for n in notes_of(table))]),
-        label=f"tab:{'-'.join(escape(table.report.title).split()[:3]).lower().strip(':')}",
+        label="tab:" + "-".join(re.findall(r"\w+", table.report.title.lower())[:4]),
     )
 
 

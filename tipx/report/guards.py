@@ -37,7 +37,7 @@ def refuse_confounds(runs: Sequence[Stored], keys: Sequence[str]) -> None:
         groups.setdefault(tuple(value(run, key) for key in keys), []).append(run)
     names = varying(runs)
     for place, group in groups.items():
-        for name in [n for n in names if n in varying(group)]:
+        for name in varying(group, names):
             where = f"though both are {label(place)!r}" if label(place) else "and it is no row and no column"
             raise ReportError(confounded(name, group, where, keys))
     for name in names:
@@ -47,11 +47,12 @@ def refuse_confounds(runs: Sequence[Stored], keys: Sequence[str]) -> None:
             raise ReportError(confounded(name, runs, "and it is no row and no column", keys))
 
 
-def varying(runs: Sequence[Stored]) -> list[str]:
+def varying(runs: Sequence[Stored], among: Iterable[str] | None = None) -> list[str]:
     """Groups, then keys, that have several values among runs; a ratio that some do not have is none."""
     first = runs[0]
-    names = dict.fromkeys(name for run in runs for name in (*run.choices, *run.config) if not harmless(name))
-    found = [n for n in names if any(seen(run, n) != seen(first, n) for run in runs)]
+    names = dict.fromkeys(name for run in runs for name in (*run.choices, *run.config)) if among is None else among
+    different = [n for n in names if n != "ratio" and any(seen(run, n) != seen(first, n) for run in runs[1:])]
+    found = [name for name in different if not harmless(name)]
     ratios = {value(run, "ratio") for run in runs} - {None}
     return ["ratio", *found] if len(ratios) > 1 else found
 
@@ -98,7 +99,7 @@ def refuse_missing(table: Table, name: str, *, partial: bool) -> None:
         raise ReportError(
             f"{len(listed)} missing: {some}; `tipx sweep {name}` makes them, --partial makes the table without them"
         )
-    table.notes.append(f"partial, {len(listed)} missing{f' ({counts})' if counts else ''}: {some}")
+    table.notes.append(f"partial, {len(listed)} missing{f' ({counts})' if counts and len(listed) > 1 else ''}: {some}")
 
 
 def note_seeds(table: Table) -> None:

@@ -49,7 +49,7 @@ def of_run(run: Stored, metrics: Sequence[Metric], usual: Counter[Setting]) -> I
                 yield Measured(run, benchmark, metric, found, error, file, facts)
 
 
-def sources(run: Stored, metric: Metric, usual: Counter[Setting]) -> list[tuple[str | None, Path, Row]]:
+def sources(run: Stored, metric: Metric, usual: Counter[Setting]) -> Sequence[tuple[str | None, Path, Row]]:
     """(benchmark, file, facts) of what a metric is read from.
 
     Of several results on one benchmark that with the settings most runs have is taken, so that cells are alike.
@@ -63,7 +63,9 @@ def sources(run: Stored, metric: Metric, usual: Counter[Setting]) -> list[tuple[
         name = facts.get("benchmark")
         if name is not None and (name not in best or rank(facts, usual) > rank(best[name][1], usual)):
             best[str(name)] = file, facts
-    return [(name, file, facts) for name, (file, facts) in best.items()]
+    order = [v for key, v in run.config.items() if key.startswith("benchmark.") and key.endswith(".name")]
+    found = [(name, file, facts) for name, (file, facts) in best.items()]
+    return sorted(found, key=lambda one: order.index(one[0]) if one[0] in order else len(order))
 
 
 def rank(facts: Row, usual: Counter[Setting]) -> tuple[int, bool, int]:

@@ -20,6 +20,10 @@ def save(table: Table, figures: dict[str, Figure], folder: Path, made: str) -> l
     except OSError as error:
         raise ReportError(f"{folder}: cannot make that folder ({error.strerror}); give another with --out") from error
     texts = {"table.md": formats.markdown(table), "table.tex": formats.latex(table), "table.csv": formats.csv(table)}
+    for figure in figures.values():
+        # Laid out once, not again for each format.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     inline = {name: as_svg(figure) for name, figure in figures.items()}
     for name, text in texts.items():
         write_text(folder / name, text)

@@ -15,11 +15,11 @@ def plain(name: str, store: Store) -> Report:
     # A group says what its own keys say.
     rows = [key for key in keys if key == "ratio" or not under(key, [k for k in keys if k != key])]
     values = ("mean", "kept") if any("benchmark" in facts for run in store.finished for _, facts in run.results) else ()
-    full = {"selector": "full"} if any(run.choices.get("selector") == "full" for run in store.finished) else {}
+    full = "selector" in rows and any(run.choices.get("selector") == "full" for run in store.finished)
     return Report(
         title=name,
         rows=tuple(rows or ["model" if store.finished[0].choices else "name"]),
         values=values or ("perplexity", "kept"),
-        baseline=full if "selector" in rows else {},
+        baseline={"selector": "full"} if full else {},
         figures=(FigureSpec(kind="bars"),),
     )

@@ -99,7 +99,7 @@ def explained(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "the file"
     if first["type"] == "unexpected_keyword_argument":
-        names = list(Report.__dataclass_fields__) if len(first["loc"]) == 1 else ["kind", "value"]  # type: ignore[attr-defined]
+        names = list(Report.__dataclass_fields__) if len(first["loc"]) == 1 else ["kind", "value"]
         near = difflib.get_close_matches(key.rsplit(".", 1)[-1], names, n=1)
         return f"{key}: no such key; expected {f'{near[0]}' if near else ', '.join(names)}"
     if first["type"] == "missing":

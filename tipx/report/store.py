@@ -41,7 +41,7 @@ class Stored:
         """An entry of the provenance, of the run or of its last start; None if it has none."""
         return self.provenance.get(name, self.start.get(name))
 
-    @property
+    @cached_property
     def choices(self) -> dict[str, str]:
         """Which file each config group took; {} for a run that was made before that was noted."""
         return self.noted("choices") or {}
