@@ -6,8 +6,29 @@ from tipx.report.long import Measured
 from tipx.report.table import Cell, Column, Table
 
 OURS = frozenset(
-    "model experiment selector ratio seed group name runs_dir logger hardware vocab rollout eval data.path "
-    "model.teacher.path model.student.path heldout loop.save_every loop.eval_every loop.sample_every loop.processes".split()
+    {
+        "model",
+        "experiment",
+        "selector",
+        "ratio",
+        "seed",
+        "group",
+        "name",
+        "runs_dir",
+        "logger",
+        "hardware",
+        "vocab",
+        "rollout",
+        "eval",
+        "data.path",
+        "model.teacher.path",
+        "model.student.path",
+        "heldout",
+        "loop.save_every",
+        "loop.eval_every",
+        "loop.sample_every",
+        "loop.processes",
+    }
 )
 """What a command may set and still be the paper's: another learning rate, say, is another experiment."""
 LONGEST = 8192

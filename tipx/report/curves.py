@@ -31,7 +31,7 @@ TOKENS = 1500
 def groups(table: Table) -> dict[str, list[Stored]]:
     """The runs behind each row (and column, but for its benchmark), by what they are called; each once."""
     found: dict[str, dict[Any, Stored]] = {}
-    places = zip(table.column_keys, zip(*(column.values for column in table.columns), strict=True), strict=True)
+    places = zip(table.column_keys, zip(*[c.values for c in table.columns], strict=True), strict=True)  # noqa: PD011
     varying = [i for i, (key, seen) in enumerate(places) if key != "benchmark" and len({*seen}) > 1]
     for row in table.rows:
         for column in table.columns:
