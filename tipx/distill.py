@@ -105,7 +105,8 @@ def needs(session: Session, step: int) -> frozenset[str]:
 def measured(session: Session, step: int) -> Row:
     """What is due of the two measurements of the current weights: the benchmark's, and that on held-out texts."""
     loop, held = session.exp.loop, session.exp.heldout
-    row = accuracy(session, step) if loop.due(loop.eval_every, step) else {}
+    last = loop.eval_last and step == loop.steps
+    row = accuracy(session, step) if last or loop.due(loop.eval_every, step) else {}
     return row | (held_out(session, step) if session.texts and loop.due(held.every, step) else {})
 
 

@@ -27,10 +27,11 @@ class Loop:
     """How much is done in a step and how often the rest happens; an `_every` of 0 is never.
 
     A step uses `prompts` prompts with `rollouts` responses each. `denominator` is what the summed loss is divided by:
-    kept weight (the paper's) or all valid tokens. `score_from` is where the student's hidden states for scoring come
+    kept weight (the paper's) or all valid tokens. `eval_last` evaluates after the last step whatever `eval_every` says. `score_from` is where the student's hidden states for scoring come
     from: a forward pass of its own, or what the rollout recorded. `monitor_every` sets at which steps entropy,
     divergence and quadrant shares are computed even if the selector needs none of them. After `max_bad_steps` steps in
-    all whose loss was not finite the run stops.
+    all whose loss was not finite the run stops. `processes` starts that many by `accelerate launch`; null takes part in
+    those that are there.
     """
 
     steps: Count
@@ -42,11 +43,13 @@ class Loop:
     score_from: Literal["forward", "rollout"]
     monitor_every: Whole
     eval_every: Whole
+    eval_last: bool
     save_every: Whole
     keep_checkpoints: Annotated[int, Field(ge=2)]
     sample_every: Whole
     sample_count: Whole
     max_bad_steps: Whole
+    processes: Count | None
 
     @property
     def sequences(self) -> int:

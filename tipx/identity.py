@@ -9,7 +9,7 @@ PLACE = ("runs_dir", "name", "group")
 OUTSIDE_IDENTITY = (*PLACE, "logger", "hardware", "vocab", "ratio", "norm")
 """What does not make another run: places, logging, hardware, tile sizes, and shorthands, which count where they are
 interpolated (so that `selector=full` is one run whatever the ratio)."""
-OUTSIDE_LOOP_IDENTITY = ("save_every", "keep_checkpoints")
+OUTSIDE_LOOP_IDENTITY = ("save_every", "keep_checkpoints", "processes")
 OUTSIDE_TEACHER_IDENTITY = ("offload",)
 
 

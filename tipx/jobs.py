@@ -37,10 +37,10 @@ STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
 
 def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> tuple[Run, bool]:
     """Train the run that `overrides` describe, from wherever it stands; (run, whether there was anything to do)."""
-    cfg = config.load(overrides, "train", config_dir)
+    cfg, choices = config.composed(overrides, "train", config_dir)
     exp: Experiment = config.build(cfg)
     tree = config.resolved(cfg)
-    run = Run(run_path(tree, overrides, config_dir))
+    run = Run(run_path(tree, choices))
     if run.finished and not fresh:
         return run, False
     quiet_libraries()
@@ -52,6 +52,8 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
             return run, True
         with run.lock(), Screen(exp.loop.steps) as screen:
             Run.create(run.path, tree, provenance(world.size, str(world.device)), fresh=fresh)
+            run.note("choices", choices)
+            run.note("overrides", list(overrides))
             world.barrier()
             sink = exp.logger.open(run.path, tree)
             try:
@@ -70,12 +72,9 @@ def check(overrides: Sequence[str], config_dir: Path | None) -> list[Row]:
     return [finding.row() for finding in (*findings, memory_finding(exp))]
 
 
-def run_path(tree: config.Tree, overrides: Sequence[str], config_dir: Path | None) -> Path:
+def run_path(tree: config.Tree, choices: Mapping[str, str]) -> Path:
     """runs_dir/group/name-hash8; raises ConfigError for a place where `tipx runs` would not find it."""
-    name = tree["name"]
-    if name is None:
-        chosen = config.choices(overrides, "train", config_dir)
-        name = f"{chosen['model']}-{chosen['selector']}"
+    name = f"{choices['model']}-{choices['selector']}" if tree["name"] is None else tree["name"]
     for key, part in (("group", tree["group"]), ("name", name)):
         if part is None or not re.fullmatch(r"[^/.][^/]*", str(part)):
             raise ConfigError(f"{key}: expected the name of one folder, without / and no dot first, got {part!r}")

@@ -23,6 +23,8 @@ from tipx.files import append_text, damage, sync, write_folder, write_json, writ
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
+LOOK_S = 1.0
+"""Seconds that taking a run's lock may wait."""
 VOLATILE = ("time", "perf/", "memory/")
 """Prefixes of keys that differ between two runs of the same thing."""
 
@@ -104,7 +106,7 @@ class Run:
         self.make()
         lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=LOOK_S)
         except Timeout as error:
             raise RunError(f"{self.path} is being written by another process; wait for it or stop it") from error
         try:
@@ -113,16 +115,17 @@ class Run:
             lock.release()
 
     @property
-    def busy(self) -> bool:
-        """Whether another process is writing here now."""
+    def locked(self) -> bool:
+        """Whether a process is writing here. Looking takes the lock for an instant, so `lock` waits longer than that."""
         if not (self.path / ".lock").exists():
             return False
+        lock = FileLock(self.path / ".lock")
         try:
-            # Held for an instant, and only where a run is not finished.
-            with FileLock(self.path / ".lock").acquire(timeout=0):
-                return False
+            lock.acquire(timeout=0)
         except Timeout:
             return True
+        lock.release()
+        return False
 
     def remove(self) -> None:
         """Delete the directory and all in it; raises RunError while another process writes there."""

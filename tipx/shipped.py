@@ -1,10 +1,10 @@
-"""Where the YAML lies that comes with tipx: inside the package in a wheel, beside it in a checkout."""
+"""Where the folders that ship with the package are: `conf`, `sweeps`, `reports`."""
 
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
 
-
-def shipped(kind: str) -> Path:
-    """The folder of `conf`, `sweeps` or `reports`."""
-    return PACKAGE / kind if (PACKAGE / kind).is_dir() else PACKAGE.parent / kind
+def shipped(name: str) -> Path:
+    """The folder `name`: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / name
+    return inside if any(inside.glob("**/*.yaml")) else package.parent / name

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tipx.cli import compare, data, evaluate, export, listing, memory, preflight, report, runs, show, tiny, train
+from tipx.cli import compare, data, evaluate, export, listing, memory, preflight, report, runs, show, sweep, tiny, train
 from tipx.errors import TipxError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("train")(train.train)
 app.command("preflight")(preflight.preflight)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("sweep")(sweep.sweep)
 app.command("export")(export.export)
 app.command("runs")(runs.runs)
 app.command("report")(report.report)

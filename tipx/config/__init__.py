@@ -3,6 +3,7 @@
 from tipx.config.compose import (
     build,
     choices,
+    composed,
     conf_dir,
     describe,
     inherit,
@@ -11,7 +12,8 @@ from tipx.config.compose import (
     rebuild,
     resolved,
 )
-from tipx.config.grid import expand
+from tipx.config.grid import expand, key_of
+from tipx.config.launch import launch
 from tipx.config.origins import origins
 from tipx.config.trees import Tree
 from tipx.identity import identity
@@ -20,11 +22,14 @@ __all__ = [
     "Tree",
     "build",
     "choices",
+    "composed",
     "conf_dir",
     "describe",
     "expand",
     "identity",
     "inherit",
+    "key_of",
+    "launch",
     "load",
     "options",
     "origins",

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
@@ -48,10 +48,17 @@ def search_path(config_dir: Path | None) -> list[str]:
 
 def load(overrides: Sequence[str], name: str = "train", config_dir: Path | None = None) -> DictConfig:
     """Compose `conf/<name>.yaml` with Hydra overrides; raises ConfigError with the nearest valid choices."""
-    extra = search_path(config_dir)
+    return composed(overrides, name, config_dir)[0]
+
+
+def composed(
+    overrides: Sequence[str], name: str = "train", config_dir: Path | None = None
+) -> tuple[DictConfig, dict[str, str]]:
+    """What `load` gives, and which file each config group took, e.g. {"model": "tiny", "selector/pick": "topk"}."""
+    typed = words(overrides, config_dir)
     try:
         with hydra():
-            return compose(name, [*extra, *overrides])
+            cfg = compose(name, typed, return_hydra_config=True)
     except OverrideParseException as error:
         raise ConfigError(f"cannot read {error.override!r}; {SYNTAX}") from error
     except ValueError as error:  # a config group set to something that is not a name
@@ -60,6 +67,19 @@ def load(overrides: Sequence[str], name: str = "train", config_dir: Path | None 
         with hydra():
             keys = leaves(OmegaConf.to_container(compose(name), resolve=False))
         raise ConfigError(explain(str(error), keys, lambda group: options(group, config_dir))) from error
+    took = {str(group): str(choice) for group, choice in cfg.hydra.runtime.choices.items()}
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, {group: choice for group, choice in took.items() if not group.startswith("hydra/")}
+
+
+def words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
+    """What Hydra is told; raises ConfigError if there is no folder `config_dir`.
+
+    `+experiment=X`, which most Hydra projects want, is `experiment=X`: here the group has a place already.
+    """
+    plain = [override.removeprefix("+") if override.startswith("+experiment=") else override for override in overrides]
+    return [*search_path(config_dir), *plain]
 
 
 def build(cfg: DictConfig) -> Any:
@@ -107,11 +127,8 @@ def inherit(cfg: DictConfig, values: Tree, overrides: Sequence[str]) -> None:
 
 
 def choices(overrides: Sequence[str], name: str = "train", config_dir: Path | None = None) -> dict[str, str]:
-    """Which file each config group took, e.g. {"model": "tiny", "selector/pick": "topk"}."""
-    with hydra():
-        full = compose(name, [*search_path(config_dir), *overrides], return_hydra_config=True)
-    found = {str(group): str(choice) for group, choice in full.hydra.runtime.choices.items()}
-    return {group: choice for group, choice in found.items() if not group.startswith("hydra/")}
+    """Which file each config group took; raises ConfigError."""
+    return composed(overrides, name, config_dir)[1]
 
 
 def options(group: str, config_dir: Path | None = None) -> list[str]:

@@ -50,3 +50,8 @@ def values(override: Override, config_dir: Path | None) -> list[str]:
     if not names:
         raise ConfigError(f"{typed}: stands for no value; expected {key}=A,B or {key}=range(FROM,TO)")
     return [f"{key}={name}" for name in dict.fromkeys(names)]
+
+
+def key_of(override: str) -> str:
+    """The key, or config group, that an override sets, without `+` or `~`; raises ConfigError."""
+    return str(parse(override).key_or_group)

@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from tipx.config.compose import conf_dir, hydra, load, search_path
+from tipx.config.compose import conf_dir, hydra, load, words
 from tipx.config.trees import at, leaves
 
 
@@ -21,7 +21,7 @@ def origins(overrides: Sequence[str], name: str = "train", config_dir: Path | No
     found: dict[str, str] = {}
     with hydra():
         loader = GlobalHydra.instance().config_loader()
-        listing = loader.compute_defaults_list(name, [*search_path(config_dir), *overrides], RunMode.RUN)
+        listing = loader.compute_defaults_list(name, words(overrides, config_dir), RunMode.RUN)
     for entry in listing.defaults:
         file = f"{entry.config_path}.yaml"
         folder = next((folder for folder in folders if (folder / file).exists()), None)

@@ -16,7 +16,8 @@ Sample = dict[str, Any]
 def summarise(samples: Sequence[Sample], how: Evaluation) -> dict[str, Any]:
     """Accuracy with standard errors over problems, pass@k, maj@k, and outcomes that add up to the number of answers.
 
-    Samples of one problem are not independent, so the error is that of the problems' means.
+    Samples of one problem are not independent, so the error is that of the problems' means. `scores` holds those means,
+    for paired tests.
     """
     sampled = [s for s in samples if s["mode"] == "sample"]
     by_problem = grouped(sampled)
@@ -33,6 +34,7 @@ def summarise(samples: Sequence[Sample], how: Evaluation) -> dict[str, Any]:
         "mean_length_correct": mean_length(sampled, correct=True),
         "mean_length_wrong": mean_length(sampled, correct=False),
         "clipped_ratio": fmean(s["stop"] == "length" for s in sampled),
+        "scores": {group[0]["id"]: c / how.n for group, c in zip(by_problem, correct, strict=True)},
     }
     if how.greedy:
         one = [s for s in samples if s["mode"] == "greedy"]

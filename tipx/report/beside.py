@@ -28,6 +28,7 @@ OURS = frozenset(
         "loop.eval_every",
         "loop.sample_every",
         "loop.processes",
+        "loop.eval_last",
     }
 )
 """What a command may set and still be the paper's: another learning rate, say, is another experiment."""
@@ -64,7 +65,8 @@ def corresponding(cell: Cell, column: Column) -> Fact | None:
 
 def same_recipe(one: Measured) -> bool:
     """Whether the command set nothing but what the paper's rows differ in."""
-    typed = [key for key in one.run.typed if key not in OURS and key.split(".")[0] not in ("hardware", "logger")]
+    ours = OURS | ({"loop.steps"} if one.metric.name == "memory" else set())
+    typed = [key for key in one.run.typed if key not in ours and key.split(".")[0] not in ("hardware", "logger")]
     return {"model", "selector"} <= one.run.choices.keys() and not typed
 
 

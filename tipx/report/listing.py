@@ -94,7 +94,7 @@ def to_remove(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
     if not found:
         said = f"none fits {' '.join(words)}" if words else "say which: tipx runs rm RUN, or rm selector=random"
         raise ReportError(f"no run to remove under {runs_dir}: {said}")
-    busy = [run.run.path.name for run in found if run.run.busy]
+    busy = [run.run.path.name for run in found if run.run.locked]
     if busy:
         raise ReportError(f"{', '.join(busy)} is being written by another process; stop it first; nothing was removed")
     return found

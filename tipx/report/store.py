@@ -80,7 +80,7 @@ class Stored:
         """finished, running or stopped."""
         if self.run.finished:
             return "finished"
-        return "running" if self.run.busy else "stopped"
+        return "running" if self.run.locked else "stopped"
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def missing_points(report: Report, store: Store) -> list[Missing]:
             failure = point.failure()
             found.append(Missing(row, column, point.name, f"failed: {failure}" if failure else "not started"))
         elif not run.run.finished:
-            failure = None if run.run.busy else point.failure()
+            failure = None if run.run.locked else point.failure()
             found.append(unfinished(run, report, f"failed: {failure}" if failure else run.state))
     planned = {point.path for point in store.points}
     others = [run for run in store.runs if run.run.path not in planned and not run.run.finished]

@@ -1,0 +1,57 @@
+"""Hydra's launcher plugins, driven without `hydra.main`: `hydra/launcher=basic|joblib|submitit_local|ray|...`."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf.errors import OmegaConfBaseException
+
+from tipx.config.compose import hydra, search_path
+from tipx.errors import ConfigError
+
+EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
+"""Which extra of tipx brings a launcher."""
+
+
+def launch(
+    task: Callable[[Any], None], runs: Sequence[str], folder: Path, settings: Sequence[str], config_dir: Path | None
+) -> None:
+    """Call `task` with `conf/launch.yaml` for each of `runs`, wherever the launcher runs things; returns when all ended.
+
+    `settings` are overrides of Hydra's own: `hydra/launcher=joblib`, `hydra.launcher.n_jobs=4`. `task` must be importable
+    and write down how it went: what it raises stops nothing else, but comes out of here as it is. Raises ConfigError for
+    settings that Hydra does not know.
+    """
+    names = ",".join(quoted(run) for run in runs)
+    places = [f"folder={quoted(str(folder))}", f"cwd={quoted(str(Path.cwd()))}"]
+    places += [f"config_dir={quoted(str(config_dir.absolute()))}"] if config_dir else []
+    words = [*search_path(config_dir), *settings, *places]
+    with hydra():
+        own = GlobalHydra.instance().hydra
+        try:
+            # Composed once more by itself, so that a mistake in the settings is told from one in the task.
+            own.compose_config("launch", words, RunMode.MULTIRUN)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explained(str(error), settings)) from error
+        own.multirun("launch", task, [*words, f"run={names}"])
+
+
+def quoted(text: str) -> str:
+    """As one value in Hydra's grammar, whatever is in it."""
+    return "'" + re.sub(r"(\\+)(?='|$)", r"\1\1", text).replace("'", r"\'") + "'"
+
+
+def explained(message: str, settings: Sequence[str]) -> str:
+    """One line for settings that Hydra refuses."""
+    chosen = next((s.split("=", 1)[1] for s in settings if s.startswith("hydra/launcher=")), "basic")
+    first = message.splitlines()[0]
+    if "hydra/launcher" not in message or "Could not" not in first:
+        return f"{' '.join(settings)}: {first}"
+    known = f"there are basic, {', '.join(EXTRAS)}"
+    if chosen in EXTRAS:
+        return f"hydra/launcher={chosen}: its plugin is not installed; pip install 'tipx[{EXTRAS[chosen]}]'"
+    return f"hydra/launcher={chosen}: no such launcher; {known}"

@@ -1,0 +1,130 @@
+"""A sweep's folder: which points it has, and how each stands, read from the files alone.
+
+sweep.json   the points      logs/<run>.log   what a point's process said      failures/<run>.json   why one failed
+<run>/       the runs
+"""
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from tipx.errors import RunError
+from tipx.files import write_json
+from tipx.run import Run
+
+Status = Literal["done", "running", "failed", "stopped", "waiting"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep: its directory's name, the overrides that make it, and what its config groups took."""
+
+    run: str
+    overrides: tuple[str, ...]
+    choices: dict[str, str] = field(hash=False)
+
+    @property
+    def label(self) -> str:
+        """The overrides that tell it from its neighbours, which all have the same group."""
+        return " ".join(override for override in self.overrides if not override.startswith("group="))
+
+
+@dataclass(frozen=True)
+class State:
+    """How a point stands: steps done, seconds spent so far, last accuracies by benchmark, and the error if it failed."""
+
+    point: Point
+    status: Status
+    step: int = 0
+    seconds: float = 0.0
+    accuracy: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Board:
+    """The folder `runs_dir/group` of a sweep."""
+
+    folder: Path
+    name: str
+    description: str
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "sweep.json"
+
+    def run(self, point: Point) -> Run:
+        return Run(self.folder / point.run)
+
+    def log(self, point: Point) -> Path:
+        return self.folder / "logs" / f"{point.run}.log"
+
+    def failure(self, point: Point) -> Path:
+        return self.folder / "failures" / f"{point.run}.json"
+
+    def record(self, points: Iterable[Point]) -> None:
+        """Add points to the folder's plan; those of an earlier call stay. Raises RunError if it cannot be written."""
+        try:
+            for part in ("logs", "failures"):
+                (self.folder / part).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot write {self.folder}: {error.strerror}; give runs_dir=/path/to/runs") from error
+        with FileLock(self.folder / ".lock"):
+            known = {point.run: point for point in planned(self.folder)}
+            new = {point.run: point for point in points}
+            plan = {"name": self.name, "description": self.description, "overrides": self.overrides}
+            write_json(self.file, plan | {"points": [asdict(point) for point in (known | new).values()]})
+
+    def fail(self, point: Point, error: str) -> None:
+        """Note that a point failed, and why."""
+        log = str(self.log(point).relative_to(self.folder))
+        write_json(self.failure(point), {"error": error, "time": time.time(), "log": log})
+
+    def forgive(self, point: Point) -> None:
+        """Forget that a point failed."""
+        self.failure(point).unlink(missing_ok=True)
+
+    def state(self, point: Point) -> State:
+        """How a point stands."""
+        run = self.run(point)
+        if not run.config_file.exists():
+            rows: list[dict[str, Any]] = []
+        else:
+            rows = run.rows()
+        step, seconds = max((row["step"] for row in rows), default=0), spent(rows)
+        error = None
+        status: Status
+        if run.finished:
+            status = "done"
+        elif run.locked:
+            status = "running"
+        elif self.failure(point).exists():
+            status, error = "failed", json.loads(self.failure(point).read_text())["error"]
+        else:
+            status = "stopped" if rows else "waiting"
+        return State(point, status, step, seconds, accuracies(rows), error)
+
+
+def planned(folder: Path) -> list[Point]:
+    """The points of a sweep's folder, in order; none if it is not one."""
+    file = folder / "sweep.json"
+    if not file.exists():
+        return []
+    return [Point(p["run"], tuple(p["overrides"]), p["choices"]) for p in json.loads(file.read_text())["points"]]
+
+
+def spent(rows: Sequence[dict[str, Any]]) -> float:
+    """Seconds of all phases of all steps."""
+    return sum(value for row in rows for key, value in row.items() if key.startswith("time/"))
+
+
+def accuracies(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The last sampled accuracy on each benchmark."""
+    names = {key: key.split("/")[1] for row in rows for key in row if key.startswith("eval/") and key.endswith("/mean")}
+    return {name: next(row[key] for row in reversed(rows) if key in row) for key, name in names.items()}

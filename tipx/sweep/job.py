@@ -1,0 +1,69 @@
+"""What a launcher runs for one point: `tipx train` in a process of its own.
+
+A process of its own, so that a point that dies (memory, a signal) takes no other with it and leaves no memory behind.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tipx.sweep.board import Board, Point, planned
+
+GRACE_S = 120.0
+"""Seconds a run has to save when it is told to stop."""
+STOPPED = {130, 143, -2, -15}
+"""Exit codes of a run that was told to stop: it is not done, and has not failed."""
+
+
+def run_point(cfg: Any) -> None:
+    """`conf/launch.yaml`: do the point `cfg.run` of the sweep in `cfg.folder`, unless another sweep did or does."""
+    board = Board(Path(cfg.folder), "", "")
+    point = next(point for point in planned(board.folder) if point.run == cfg.run)
+    if board.state(point).status in ("done", "running", "failed"):
+        return
+    own = [] if cfg.config_dir is None else ["--config-dir", cfg.config_dir]
+    command = [sys.executable, "-m", "tipx", "train", *own, *point.overrides]
+    code = execute(command, board.log(point), Path(cfg.cwd))
+    if code == 0:
+        board.forgive(point)
+    # Held by another process: two sweeps came to the same point, and this one was second.
+    elif code not in STOPPED and not board.run(point).locked and not board.run(point).finished:
+        board.fail(point, reason(board.log(point), code))
+
+
+def execute(command: Sequence[str], log: Path, cwd: Path) -> int:
+    """The exit code of `command`, its output in `log`. If this process is told to stop, so is that one."""
+    with log.open("w") as handle:
+        # A session of its own: Ctrl-C in a terminal goes to every process of a group, and a run takes a second one as
+        # the wish to stop without saving.
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=handle, stderr=subprocess.STDOUT, cwd=cwd, start_new_session=True
+        )
+        with ended(process):
+            return process.wait()
+
+
+@contextmanager
+def ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """No process is left behind, however this one leaves."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def reason(log: Path, code: int) -> str:
+    """One line: what the run said last, or which signal ended it."""
+    if code < 0:
+        return f"killed by signal {-code}" + (", as the system does when memory runs out" if code == -9 else "")
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    said = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), None)
+    return said or (lines[-1] if lines else f"left with exit code {code}")

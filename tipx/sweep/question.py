@@ -1,0 +1,88 @@
+"""A sweep file: one question, asked as base overrides, axes, and variants."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tipx.config import expand, key_of
+from tipx.errors import ConfigError
+from tipx.shipped import shipped
+from tipx.spec import spec
+
+ALIKE = frozenset({"model", "experiment"})
+"""Two ways to say which pair: whoever gives one replaces both."""
+
+
+@spec
+class Question:
+    """`base` holds for every run; `axes` have several values each, and each combination is run; so is each of `variants`.
+
+    All are Hydra overrides, and each may name several values (`ratio=0.5,0.2`, `seed=range(0,3)`). What is typed beside a
+    sweep's name replaces what the file says of the same key.
+    """
+
+    base: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
+    variants: tuple[tuple[str, ...], ...] = ((),)
+
+    def combinations(self, typed: Sequence[str], config_dir: Path | None = None) -> list[list[str]]:
+        """The overrides of every run; axes vary slowest, so that the first seed is a whole table. Raises ConfigError."""
+        given = {key_of(override) for override in typed}
+        given |= ALIKE if given & ALIKE else set()
+
+        def left(overrides: Sequence[str]) -> list[str]:
+            return [override for override in overrides if key_of(override) not in given]
+
+        return [
+            [*left(self.base), *variant, *axes]
+            for axes in expand([*left(self.axes), *typed], config_dir)
+            for some in self.variants
+            for variant in expand(left(some), config_dir)
+        ]
+
+
+def read(name: str, config_dir: Path | None) -> tuple[Question, str]:
+    """The sweep file called `name`, or at the path `name`, and its first comment line; raises ConfigError."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else find(name, config_dir)
+    try:
+        text = path.read_text()
+        tree = yaml.safe_load(text) or {}
+        first = next((line[1:].strip() for line in text.splitlines() if line.startswith("#")), "")
+        return Question(**tree), first
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; `tipx list sweeps` names those there are") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    except (TypeError, ValidationError) as error:
+        raise ConfigError(f"{path}: {wrong(error)}; a sweep has base, axes and variants, lists of overrides") from error
+
+
+def wrong(error: Exception) -> str:
+    """The first thing that is wrong with a file."""
+    if not isinstance(error, ValidationError):
+        return "is not a mapping"
+    first: Any = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}, got {first['input']!r}"
+
+
+def folders(config_dir: Path | None) -> list[Path]:
+    """Where sweep files are looked for; a user's own come first."""
+    return [*([config_dir / "sweeps"] if config_dir else []), shipped("sweeps")]
+
+
+def names(config_dir: Path | None) -> list[str]:
+    """Every sweep there is."""
+    return sorted({path.stem for folder in folders(config_dir) for path in folder.glob("*.yaml")})
+
+
+def find(name: str, config_dir: Path | None) -> Path:
+    """The file of the sweep `name`; raises ConfigError."""
+    for folder in folders(config_dir):
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    raise ConfigError(
+        f"no sweep is called {name!r}; there are {', '.join(names(config_dir))}; or give a path to a .yaml, or overrides"
+    )
