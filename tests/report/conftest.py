@@ -15,7 +15,8 @@ from tipx.report import Ask, Table, make
 def load(name: str) -> ModuleType:
     """A module beside this one: pytest imports by path, without a package."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

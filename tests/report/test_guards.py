@@ -30,7 +30,7 @@ def test_a_key_that_differs_between_rows_is_named(sweep: Sweep, table: Make) -> 
 
 def test_a_shorthand_that_differs_between_rows_is_named(sweep: Sweep, table: Make) -> None:
     sweep(grid=[SOFT, ["selector=q3_only", "ratio=0.2", "norm=v1"]])
-    with pytest.raises(ReportError, match="differ in norm, and it is no row and no column: v4 in .* and v1 in"):
+    with pytest.raises(ReportError, match=r"differ in norm, and it is no row and no column: v4 in .* and v1 in"):
         table()
 
 
@@ -41,10 +41,13 @@ def test_a_ratio_is_not_hidden_behind_a_name(sweep: Sweep, table: Make, tmp_path
         table(str(tmp_path / "mine.yaml"))
 
 
-def test_what_a_preset_brings_is_explained_by_it(sweep: Sweep, table: Make, runs_dir: Path) -> None:
+def test_what_a_preset_brings_is_explained_by_it(sweep: Sweep, table: Make) -> None:
     # Two model pairs bring learning rates, lengths, data and templates of their own.
     sweep("table5_main", base=[], grid=[["experiment=tiny", *SOFT], ["experiment=qwen3", *SOFT]], typed=False)
-    assert [table("table5_main").head(c) for c in table("table5_main").columns] == ["tiny arithmetic", "qwen3 arithmetic"]
+    assert [table("table5_main").head(c) for c in table("table5_main").columns] == [
+        "tiny arithmetic",
+        "qwen3 arithmetic",
+    ]
 
 
 def test_seed_place_logging_and_hardware_may_differ(sweep: Sweep, table: Make) -> None:
@@ -114,7 +117,9 @@ def test_commits_and_results_that_differ_are_noted(sweep: Sweep, table: Make) ->
         (file,) = made[0].rglob(name)
         file.write_text(json.dumps(json.loads(file.read_text()) | edit))
     notes = " ".join(table().notes)
-    assert "runs of 2 commits: 01234567 (8), ffffffff (1)" in notes.replace("ffffffff (1), 01234567 (8)", "01234567 (8), ffffffff (1)")
+    assert "runs of 2 commits: 01234567 (8), ffffffff (1)" in notes.replace(
+        "ffffffff (1), 01234567 (8)", "01234567 (8), ffffffff (1)"
+    )
     assert "results were not evaluated alike, and cannot be compared (temperature: 0.5, 1.0)" in notes
     assert "soft_or 0.5, arithmetic mean@4, %: no test against full: they were evaluated in different ways" in notes
 

@@ -24,10 +24,11 @@ def cell_named(table: Table, words: str) -> tuple[Values, Column, Cell]:
 
 
 def one_of(word: str, columns: dict[str, Column]) -> Column | None:
-    """By its whole name, or by words that only one has."""
+    """By its whole name, or by beginnings of words that only one has."""
     if word in columns or not word:
         return columns.get(word)
-    fits = [column for name, column in columns.items() if {*word.split()} <= {*name.replace(",", "").split()}]
+    words = word.split()
+    fits = [c for name, c in columns.items() if all(any(n.startswith(w) for n in name.split()) for w in words)]
     return fits[0] if len(fits) == 1 else None
 
 
