@@ -7,14 +7,17 @@ from tipx.clustered import holm, over_seeds, two_way
 
 
 def test_two_way_by_hand() -> None:
-    # Seeds' means 1 and 3, problems' means 1, 2, 3: 2 +- sqrt(2/2 + 1/3), a spread of 1^2/1 + (1/3)^2/2.
-    found = two_way(np.array([[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]]))
-    freedom = (4 / 3) ** 2 / (1 + 1 / 18)
     from scipy.stats import t
 
-    assert found.difference == 2
-    assert found.p == pytest.approx(2 * t.sf(2 / np.sqrt(4 / 3), freedom))
-    assert found.high - 2 == pytest.approx(t.ppf(0.975, freedom) * np.sqrt(4 / 3))
+    # Seeds' means 1 and 3: 2 +- sqrt(2/2), 1 degree of freedom, which is the wider of the two.
+    alone = two_way(np.array([[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]]))
+    assert (alone.difference, alone.p) == (2, pytest.approx(2 * t.sf(2, 1)))
+    # Seeds' means 2 and 2.2, problems' 0.1, 2.1, 4.1: variances 0.01 and 4/3, and 0.01^2/1 + (4/3)^2/2 for the spread.
+    both = two_way(np.array([[0.0, 2.0, 4.0], [0.2, 2.2, 4.2]]))
+    variance = 0.01 + 4 / 3
+    freedom = variance**2 / (0.01**2 + (4 / 3) ** 2 / 2)
+    assert both.p == pytest.approx(2 * t.sf(2.1 / np.sqrt(variance), freedom))
+    assert both.high - 2.1 == pytest.approx(t.ppf(0.975, freedom) * np.sqrt(variance))
 
 
 def test_over_seeds_is_the_paired_t_test() -> None:

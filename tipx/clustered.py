@@ -26,10 +26,11 @@ class Difference:
 def two_way(difference_SP: np.ndarray) -> Difference:
     """Seeds and problems are both draws: what is claimed holds for other seeds and other problems of the kind.
 
-    The variance is the sum of those of the seeds' and of the problems' means, each over its number. What belongs to
-    neither (sampling) counts in both, which errs on the safe side; to subtract it once, as two-way clustering does,
-    made one test in sixteen of true nulls a find at 5 %. Degrees of freedom are Satterthwaite's: with S - 1 of them,
-    three seeds could show next to nothing, and problems alone would call seeds' luck a find.
+    The larger p of two tests counts, and the wider of their intervals. One adds the variances of the seeds' and of
+    the problems' means, each over its number, with Satterthwaite's degrees of freedom; what belongs to neither counts
+    in both, on the safe side. Alone it calls one true null in ten a find where two seeds differ much. The other is the
+    t test over seeds, which alone does so where problems differ. In simulations of true nulls (2, 3 and 5 seeds, seven
+    mixtures of variances) the larger p was below 0.05 in 1 to 5 % of 6,000 trials each.
     """
     seeds, problems = difference_SP.shape
     if seeds < 2 or problems < 2:
@@ -38,7 +39,10 @@ def two_way(difference_SP: np.ndarray) -> Difference:
     by_problem = float(difference_SP.mean(0).var(ddof=1)) / problems
     variance = by_seed + by_problem
     spread = by_seed**2 / (seeds - 1) + by_problem**2 / (problems - 1)
-    return by_t(float(difference_SP.mean()), sqrt(variance), variance**2 / spread if spread > 0 else 1.0)
+    both = by_t(float(difference_SP.mean()), sqrt(variance), variance**2 / spread if spread > 0 else 1.0)
+    alone = over_seeds(difference_SP.mean(1).tolist())
+    low, high = min(both.low, alone.low), max(both.high, alone.high)
+    return Difference(both.difference, low, high, max(both.p, alone.p))
 
 
 def over_seeds(difference_S: Sequence[float]) -> Difference:

@@ -13,7 +13,7 @@ from tipx.statistics import mean_and_error
 
 ONE_SEED = "one seed: p-values are permutations over problems and say nothing about the noise of training"
 METHODS = {
-    "two-way": "paired over seeds and problems: variances of both added, Satterthwaite's degrees of freedom",
+    "two-way": "paired over seeds and problems: the larger p of a two-way and a seeds-only t test",
     "permutation": ONE_SEED,
     "seeds": "greedy, perplexity and divergence: paired t test over seeds",
 }
