@@ -11,8 +11,8 @@ import tipx
 
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
-    {"spec", "errors", "types", "noise", "answers", "shipped", "launching"},
-    {"selectors", "divergences", "grading", "statistics", "paired", "hub", "files", "progress"},
+    {"spec", "errors", "types", "noise", "answers", "shipped", "launching", "identity", "paper"},
+    {"selectors", "divergences", "grading", "statistics", "paired", "clustered", "hub", "files", "progress"},
     {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run", "offload"},
     {"gguf", "pruning", "licences"},
     {"places"},
@@ -25,7 +25,7 @@ LAYERS = (
     {"distill"},
     {"config"},
     {"tables", "plots", "showing", "comparison", "datasets", "card"},
-    {"memory"},
+    {"memory", "report"},
     {"jobs"},
     {"export", "sweep"},
     {"cli"},
@@ -42,6 +42,7 @@ WRITERS = {
     "evals/runner.py": "results, in a folder it is given",
     "evals/heldout.py": "results, in a folder it is given",
     "tiny/build.py": "the embedded pair, in a folder it is given",
+    "report/output.py": "a report, in a folder it is given",
     "memory/report.py": "a prediction, in a folder it is given",
     "export.py": "a model, in the folder it is given",
     "gguf.py": "converted models, in the user's cache",
@@ -141,7 +142,16 @@ def test_one_place_for_each_foreign_thing(source: tuple[str, ast.Module]) -> Non
         assert not packages & {"typer", "click"}
     if file != "loggers.py":
         assert "wandb" not in packages
-    if file in ("tables.py", "plots.py", "run.py", "files.py", "statistics.py", "grading.py", "answers.py", "card.py"):
+    if file.startswith("report/") or file in (
+        "tables.py",
+        "plots.py",
+        "run.py",
+        "files.py",
+        "statistics.py",
+        "grading.py",
+        "answers.py",
+        "card.py",
+    ):
         assert not packages & {"torch", "transformers", "hydra", "omegaconf"}
 
 

@@ -58,6 +58,7 @@ def test_it_holds_the_code_every_yaml_and_the_pair(wheel: Path) -> None:
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     code = {f"tipx/{p.relative_to(PROJECT / 'tipx').as_posix()}" for p in (PROJECT / "tipx").rglob("*.py")}
     yaml = {f"tipx/conf/{p.relative_to(PROJECT / 'conf').as_posix()}" for p in (PROJECT / "conf").rglob("*.yaml")}
+    yaml |= {f"tipx/reports/{p.name}" for p in (PROJECT / "reports").glob("*.yaml")}
     pair = {
         f"tipx/tiny/pair/{role}/{file}"
         for role in ("teacher", "student")
@@ -70,7 +71,7 @@ def test_it_holds_the_code_every_yaml_and_the_pair(wheel: Path) -> None:
         )
     }
     assert (len(code) > 60, len(yaml) > 60) == (True, True)
-    tables = {"tipx/memory/architectures.yaml", "tipx/memory/paper.csv"}
+    tables = {"tipx/memory/architectures.yaml", "tipx/paper.csv", "tipx/report/page.html.j2"}
     assert code | yaml | pair | tables <= inside
     # And nothing else but the pair's card.
     assert inside - code - yaml - pair - tables <= {"tipx/tiny/pair/README.md", "tipx/py.typed"}

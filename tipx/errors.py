@@ -27,6 +27,10 @@ class RunError(TipxError):
     """A run directory or checkpoint cannot be found, read or written."""
 
 
+class ReportError(TipxError):
+    """A report cannot be made: an unknown name, runs that differ in more than they should, a missing cell."""
+
+
 class RunFailed(TipxError):
     """A run that began well cannot go on (diverged, disk full): not a mistake in the command."""
 

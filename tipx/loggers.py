@@ -79,3 +79,22 @@ class WandbLogger:
             settings=wandb.Settings(silent=True, console="off"),
         )
         return WandbSink(run)
+
+
+def log_report(group: str, name: str, cells: Any, pictures: dict[str, Path], folder: Path, mode: str) -> None:
+    """A report as one wandb run in its sweep's group: `cells` (a data frame) as a table, pictures as images."""
+    import wandb
+
+    run = wandb.init(
+        project="tipx",
+        group=group,
+        name=name,
+        job_type="report",
+        mode=mode,  # type: ignore[arg-type]
+        dir=folder,
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+    images = {name: wandb.Image(str(path)) for name, path in pictures.items()}
+    # Empty cells as nothing: a column of numbers stays one.
+    run.log({"table": wandb.Table(dataframe=cells.astype(object).where(cells.notna(), None))} | images)
+    run.finish()

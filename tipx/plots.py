@@ -10,6 +10,9 @@ from tipx.run import Run
 
 # Okabe and Ito's colours, told apart by colour-blind readers and in print.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8a8a8a"
+PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#7a5195", "#333333")
+MARKERS, HATCHES, DASHES = "osD^vPX*", ("", "//", "..", "\\\\", "xx", "--", "++", "oo"), ("-", "--", "-.", ":")
+"""What tells lines and bars apart where colours do not."""
 QUADRANTS = {
     "tokens/q1": ("Q1 unsure, wrong", BLUE),
     "tokens/q2": ("Q2 unsure, agreeing", GREEN),
@@ -26,6 +29,9 @@ STYLE: Any = {
     "axes.titlelocation": "left",
     "legend.frameon": False,
     "figure.dpi": 150,
+    "text.parse_math": False,  # names are names, also with a dollar
+    "pdf.fonttype": 42,  # text that can be searched
+    "hatch.linewidth": 0.6,
 }
 
 

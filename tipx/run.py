@@ -82,7 +82,8 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
-        loaded: dict[str, Any] = yaml.safe_load(self.config_file.read_text())
+        # The loader in C: hundreds of runs are read for one table.
+        loaded: dict[str, Any] = yaml.load(self.config_file.read_text(), yaml.CSafeLoader)
         return loaded
 
     def provenance(self) -> Row:
@@ -125,6 +126,12 @@ class Run:
             return True
         lock.release()
         return False
+
+    def remove(self) -> None:
+        """Delete the directory and all in it; raises RunError while another process writes there."""
+        with self.lock():
+            self.clear()
+        shutil.rmtree(self.path)
 
     # --- metrics -------------------------------------------------------------------------------------------------
 

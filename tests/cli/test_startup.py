@@ -48,6 +48,8 @@ def test_what_composes_loads_no_gpu_stack(args: str, tmp_path: Path) -> None:
     assert not loaded(tmp_path, *args.split()) & GPU_STACK
 
 
-@pytest.mark.parametrize("args", ["runs", "import tipx.tables", "import tipx.plots"])
+@pytest.mark.parametrize(
+    "args", ["runs", "report", "report x", "import tipx.report", "import tipx.tables", "import tipx.plots"]
+)
 def test_what_reads_runs_loads_neither_torch_nor_hydra(args: str, tmp_path: Path) -> None:
     assert not loaded(tmp_path, *args.split()) & (GPU_STACK | COMPOSE)

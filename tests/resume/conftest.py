@@ -30,7 +30,7 @@ Ask = Callable[..., tuple[int, str, str]]
 # it writes may be longer than `limit`. Answers are its id and, in the end, its exit code.
 WARM = """
 import json, os, resource, runpy, signal, sys
-import tipx.cli.report, tipx.jobs
+import tipx.cli.done, tipx.jobs
 
 OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.listdir", "os.scandir", "shutil.rmtree"}
 

@@ -24,9 +24,7 @@ def task(cfg: Any) -> None:
         (["hydra/launcher=submitit_slurm"], "no sbatch here"),
     ],
 )
-def test_a_mistake_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: list[str], says: str
-) -> None:
+def test_a_mistake_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: list[str], says: str) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError) as caught:
         launch(task, ["a"], tmp_path, settings, None)

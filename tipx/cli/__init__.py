@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tipx.cli import compare, data, evaluate, export, listing, memory, preflight, runs, show, sweep, tiny, train
+from tipx.cli import compare, data, evaluate, export, listing, memory, preflight, report, runs, show, sweep, tiny, train
 from tipx.errors import TipxError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
 app.command("export")(export.export)
 app.command("runs")(runs.runs)
+app.command("report")(report.report)
 app.command("show")(show.show)
 app.command("memory")(memory.memory)
 app.command("list")(listing.listing)

@@ -1,24 +1,37 @@
-"""What is printed when a job is over."""
+"""tipx report"""
 
-import os
+from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
+import typer
 
-from tipx.plots import learning_curve
-from tipx.run import Run
-from tipx.tables import before_after, held_out
+from tipx.cli.options import RunsDir
 
 
-def print_run(run: Run, *, worked: bool) -> None:
-    """What was measured before and after, and where the rest is."""
-    if os.environ.get("RANK", "0") != "0":
-        return
-    console = Console()
-    if not worked:
-        console.print(f"already finished: {run.path} (--fresh to start over)", soft_wrap=True, highlight=False)
-    for table in (before_after(run), held_out(run)):
-        if table is not None:
-            console.print(table)
-    if worked:
-        run.save_figure("curve.png", learning_curve(run))
-    console.print(f"run      {run.path}\npicture  {run.path / 'curve.png'}", soft_wrap=True, highlight=False)
+def report(  # noqa: PLR0913 - each is an option of its own
+    name: Annotated[
+        str, typer.Argument(help="A report (see --list), a YAML file of your own, or a group of runs")
+    ] = "",
+    *,
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="Group of runs to read [the report's]; may be repeated")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Also with cells missing")] = False,
+    trace: Annotated[str | None, typer.Option(metavar="ROW,COL", help="Only the runs and files of one cell")] = None,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Also log it there; offline unless WANDB_MODE=online")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where to write [runs/GROUP/report/NAME]")] = None,
+    report_dir: Annotated[Path | None, typer.Option(help="A folder with reports of your own")] = None,
+    listing: Annotated[bool, typer.Option("--list", help="Name the reports there are")] = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Tables and figures of finished runs: Markdown, LaTeX, CSV, one HTML page, PNG, PDF and SVG."""
+    from tipx.cli.reporting import list_reports, print_report, print_trace
+    from tipx.report import Ask
+
+    ask = Ask(name, runs_dir, tuple(sweep or ()), partial, report_dir)
+    if listing or not name:
+        list_reports(report_dir)
+    elif trace is not None:
+        print_trace(ask, trace)
+    else:
+        print_report(ask, out, wandb=wandb)

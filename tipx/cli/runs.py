@@ -1,19 +1,44 @@
 """tipx runs"""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from tipx.cli.options import RunsDir
 
 
-def runs(runs_dir: RunsDir = Path("runs")) -> None:
-    """List runs: what each is, how far it got, and its accuracy before and after."""
+def runs(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="selector=soft_or, optim.lr=1e-4, state=finished; or rm RUN..."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="A key (upwards), or a metric such as math500.mean (high first)")
+    ] = None,
+    columns: Annotated[str | None, typer.Option(help="Keys and metrics to show, with commas")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="rm: do not ask")] = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """List runs: what each is, how far it got, and its accuracy before and after. `tipx runs rm RUN` removes one."""
     from rich.console import Console
 
-    from tipx.tables import runs_frame, show_frame
+    from tipx.report.listing import chosen, listed, to_remove
+    from tipx.tables import show_frame
 
-    frame = runs_frame(runs_dir)
-    if frame.empty:
-        Console().print(f"no runs under {runs_dir}; `tipx train` makes one", highlight=False)
+    if words and words[0] == "rm":
+        doomed = to_remove(runs_dir, words[1:])
+        for one in doomed:
+            typer.echo(one.run.path)
+        yes or typer.confirm(f"remove {len(doomed)} runs?", abort=True)
+        for one in doomed:
+            one.run.remove()
         return
-    shown = frame.drop(columns=["path", "group", "student", "steps"])
-    Console().print(show_frame(shown, f"{len(frame)} runs under {runs_dir}"))
+    found = chosen(runs_dir, words or [])
+    if not found:
+        fitting = f" that fit {' '.join(words)}" if words else ""
+        hint = "`tipx runs` lists all" if words else "`tipx train` makes one"
+        Console().print(f"no runs{fitting} under {runs_dir}; {hint}", highlight=False, soft_wrap=True)
+        return
+    frame = listed(found, sort, columns.split(",") if columns else [])
+    Console().print(show_frame(frame, f"{len(frame)} runs under {runs_dir}"))

@@ -18,7 +18,7 @@ def train(
     The same command again continues a run that was stopped, and does nothing if it is finished.
     """
     from tipx import config
-    from tipx.cli.report import print_run
+    from tipx.cli.done import print_run
     from tipx.launching import relaunch
 
     relaunch(config.load(overrides or [], "train", config_dir).loop.processes, sys.argv[1:])

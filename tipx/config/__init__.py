@@ -6,7 +6,6 @@ from tipx.config.compose import (
     composed,
     conf_dir,
     describe,
-    identity,
     inherit,
     load,
     options,
@@ -17,6 +16,7 @@ from tipx.config.grid import expand, key_of
 from tipx.config.launch import launch
 from tipx.config.origins import origins
 from tipx.config.trees import Tree
+from tipx.identity import identity
 
 __all__ = [
     "Tree",

@@ -1,7 +1,5 @@
 """Composing `conf/`, building what it describes, and naming which run that is."""
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,15 +17,9 @@ from pydantic import ValidationError
 from tipx.config.explain import explain, explain_values
 from tipx.config.trees import Tree, leaves
 from tipx.errors import ConfigError, TipxError
+from tipx.identity import PLACE
 from tipx.shipped import shipped
 
-PLACE = ("runs_dir", "name", "group")
-"""Top-level keys that say where a run goes, and are no part of an `Experiment`."""
-OUTSIDE_IDENTITY = (*PLACE, "logger", "hardware", "vocab", "ratio", "norm")
-"""What does not make another run: places, logging, hardware, tile sizes, and shorthands, which count where they are
-interpolated (so that `selector=full` is one run whatever the ratio)."""
-OUTSIDE_LOOP_IDENTITY = ("save_every", "keep_checkpoints", "processes")
-OUTSIDE_TEACHER_IDENTITY = ("offload",)
 SYNTAX = "expected KEY=VALUE, or KEY='\"a b, c\"' when the value holds spaces, commas or other marks"
 
 
@@ -132,16 +124,6 @@ def inherit(cfg: DictConfig, values: Tree, overrides: Sequence[str]) -> None:
             for part in key.split("."):
                 value = value[part]
             OmegaConf.update(cfg, key, value, force_add=True)
-
-
-def identity(tree: Tree) -> str:
-    """8 hex digits: what run this is, whatever its place, name or hardware. 1 and 1.0 are one value."""
-    kept = {key: value for key, value in tree.items() if key not in OUTSIDE_IDENTITY}
-    kept["loop"] = {key: value for key, value in tree["loop"].items() if key not in OUTSIDE_LOOP_IDENTITY}
-    teacher = {key: value for key, value in tree["model"]["teacher"].items() if key not in OUTSIDE_TEACHER_IDENTITY}
-    kept["model"] = tree["model"] | {"teacher": teacher}
-    same = json.loads(json.dumps(kept), parse_int=float)
-    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def choices(overrides: Sequence[str], name: str = "train", config_dir: Path | None = None) -> dict[str, str]:

@@ -6,14 +6,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from tipx import config
+from tipx import config, paper
 from tipx.errors import ConfigError
 from tipx.experiment import Experiment
 from tipx.memory.layout import Implementation, Layout, kept_share
 from tipx.memory.predict import PARTS, PHASES, Prediction, predict
 
 GIB = 2**30
-PAPER = Path(__file__).parent / "paper.csv"
 PAPER_COLUMN = "paper, GB"
 
 
@@ -58,7 +57,5 @@ def cells(prediction: Prediction) -> dict[str, Any]:
 
 def paper_gb(model: str, selector: str, ratio: float) -> float | None:
     """The paper's measured peak of that rule, or of every token where all are kept; None where it has none."""
-    frame = pd.read_csv(PAPER, comment="#")
-    name = "full" if ratio == 1 else selector
-    found = frame[(frame.model == model) & (frame.selector == name) & (frame.ratio == ratio)]
-    return float(found.gb.iloc[0]) if len(found) else None
+    found = paper.fact(model, selector, ratio, None, "memory")
+    return None if found is None else found.value

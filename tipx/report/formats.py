@@ -1,0 +1,192 @@
+"""A table as text: for the terminal, Markdown, LaTeX and CSV."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table as RichTable
+from rich.text import Text
+from tabulate import tabulate
+
+from tipx.report.keys import shown
+from tipx.report.metrics import Metric
+from tipx.report.table import Cell, Column, Table
+
+PLAIN_STARS = {0: "", 1: "*", 2: "**"}
+TEX = str.maketrans(
+    {
+        "_": r"\_",
+        "%": r"\%",
+        "&": r"\&",
+        "#": r"\#",
+        "$": r"\$",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "\\": r"\textbackslash{}",
+        "<": r"\ensuremath{<}",
+        ">": r"\ensuremath{>}",
+        "±": r"\ensuremath{\pm}",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A cell's text in pieces, so that each format dresses them in its own way."""
+
+    value: str
+    error: str
+    stars: str
+    n: str
+    paper: str
+    best: bool
+
+    @property
+    def text(self) -> str:
+        """As in `79.1 ± 0.8** (n=2) [78.6 ± 0.6]`."""
+        error = f" ± {self.error}" if self.error else ""
+        n = f" (n={self.n})" if self.n else ""
+        return f"{self.value}{error}{self.stars}{n}{f' [{self.paper}]' if self.paper else ''}"
+
+
+def number(value: float, metric: Metric) -> str:
+    return f"{value * metric.scale:.{metric.digits}f}"
+
+
+def parts(cell: Cell, column: Column, most: int) -> Parts:
+    """`most` is the number of seeds that most cells have; others say theirs."""
+    fact = cell.paper
+    paper = "" if fact is None else f"{fact.value:g}{f' ± {fact.spread:g}' if fact.spread is not None else ''}"
+    if not cell.n:
+        return Parts("—" if cell.missing else "", "", "", "", paper, best=False)
+    p = cell.test.adjusted if cell.test else 1.0
+    return Parts(
+        number(cell.mean, column.metric),
+        "" if cell.error is None else number(cell.error, column.metric),
+        PLAIN_STARS[(p < 0.05) + (p < 0.01)],
+        "" if cell.n == most else str(cell.n),
+        paper,
+        cell.best,
+    )
+
+
+def grid(table: Table) -> list[list[Parts]]:
+    """Every cell's text, by row and column."""
+    most = max((cell.n for cell in table.filled), default=1)
+    return [[parts(table.cell(row, column), column, most) for column in table.columns] for row in table.rows]
+
+
+def heads(table: Table) -> list[str]:
+    """Of the row keys, then of the columns."""
+    return [*(key.rsplit(".", 1)[-1] for key in table.report.rows), *(table.head(column) for column in table.columns)]
+
+
+def dressed(table: Table, dress: Callable[[Parts], Any], plain: Callable[[str], Any]) -> list[list[Any]]:
+    """Rows of row labels and dressed cells."""
+    pairs = zip(table.rows, grid(table), strict=True)
+    return [[*(plain(shown(one)) for one in row), *(dress(part) for part in line)] for row, line in pairs]
+
+
+def markdown(table: Table) -> str:
+    """GitHub's, notes below."""
+
+    def dress(part: Parts) -> str:
+        value = f"**{part.value}**" if part.best else part.value
+        return Parts(value, part.error, part.stars.replace("*", r"\*"), part.n, part.paper, part.best).text
+
+    rows = dressed(table, dress, str)
+    align = ["left"] * len(table.report.rows) + ["right"] * len(table.columns)
+    body = tabulate(rows, heads(table), tablefmt="github", colalign=align, disable_numparse=True)
+    notes = "".join("- {}\n".format(note.replace("*", r"\*")) for note in notes_of(table))
+    return f"# {table.report.title}\n\n{body}\n\n{notes}"
+
+
+def notes_of(table: Table) -> list[str]:
+    """What must be known to read it."""
+    best = ["bold: the best of a column"] if any(cell.best for cell in table.filled) else []
+    one = {c.metric: c for c in table.columns}
+    what = [table.titled(c) for c in one.values()] if len(one) == 1 else []
+    return [*what, *best, *table.notes]
+
+
+def latex(table: Table) -> str:
+    r"""A table environment with booktabs rules; needs \usepackage{booktabs}."""
+
+    def dress(part: Parts) -> str:
+        value = rf"\textbf{{{part.value}}}" if part.best else part.value
+        error = rf" {{\scriptsize$\pm$\,{part.error}}}" if part.error else ""
+        stars = f"$^{{{part.stars}}}$" if part.stars else ""
+        beside = part.paper.replace("±", r"$\pm$")
+        paper = rf" {{\scriptsize [{beside}]}}" if part.paper else ""
+        n = rf" {{\scriptsize ($n={part.n}$)}}" if part.n else ""
+        return f"{value}{error}{stars}{n}{paper}".replace("—", "--")
+
+    names = [escape(head) for head in heads(table)]
+    # Two columns may have one name; the Styler wants its own labels to be unique.
+    frame = pd.DataFrame(dressed(table, dress, escape), columns=range(len(names)))
+    styler = frame.style.hide(axis="index").format_index(lambda i: names[int(str(i))], axis="columns")
+    return styler.to_latex(
+        hrules=True,
+        column_format="l" * len(table.report.rows) + "r" * len(table.columns),
+        position="t",
+        position_float="centering",
+        caption=" ".join([f"{escape(table.report.title)}.", *(f"{escape(n)}." for n in notes_of(table))]),
+        label="tab:" + "-".join(re.findall(r"\w+", table.report.title.lower())[:4]),
+    )
+
+
+def escape(text: str) -> str:
+    return text.translate(TEX)
+
+
+def csv(table: Table) -> str:
+    """One line a cell: the number, its error, n, the test, and the files it comes from."""
+    lines = [line(table, row, column) for row in table.rows for column in table.columns]
+    return str(pd.DataFrame([one for one in lines if one]).to_csv(index=False))
+
+
+def line(table: Table, row: Sequence[Any], column: Column) -> dict[str, Any]:
+    """Plain numbers, not scaled for display; {} for a cell that nobody planned."""
+    cell = table.cell(tuple(row), column)
+    if not (cell.n or cell.missing):
+        return {}
+    test, place = cell.test, dict(zip(table.report.rows, row, strict=True))
+    place |= dict(zip(table.column_keys, column.values, strict=True))
+    return {
+        **place,
+        "metric": column.metric.name,
+        "mean": cell.mean if cell.n else None,
+        "se": cell.error,
+        "n": cell.n,
+        "se_over": ("seeds" if cell.n > 1 else "problems") if cell.error is not None else None,
+        "missing": len(cell.missing),
+        "baseline": test and test.baseline,
+        "difference": test and test.difference,
+        "low": test and test.low,
+        "high": test and test.high,
+        "p": test and test.p,
+        "p_holm": test and test.adjusted,
+        "test": test and test.method,
+        "paper": cell.paper and cell.paper.value,
+        "files": " ".join(str(one.file) for one in cell.measured),
+    }
+
+
+def terminal(table: Table) -> RichTable:
+    """With bold for the best."""
+    found = RichTable(title=table.report.title, title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+    keys = len(table.report.rows)
+    for i, head in enumerate(heads(table)):
+        found.add_column(Text(head), justify="left" if i < keys else "right", overflow="fold")
+
+    def dress(part: Parts) -> Text:
+        return Text.assemble((part.value, "bold" if part.best else ""), part.text.removeprefix(part.value))
+
+    for row in dressed(table, dress, Text):
+        found.add_row(*row)
+    return found

@@ -1,0 +1,86 @@
+"""What a user may name: a config group, whose value is the choice made there, or any dotted key."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import yaml
+
+from tipx.errors import ReportError
+from tipx.report.store import Point, Stored
+
+Value = Any
+UNBUDGETED = ("all", "positive")
+"""Choices of selector/pick that have no ratio, whatever the command said."""
+RATIO = "selector.pick.ratio"
+
+
+def value(run: Stored, key: str) -> Value:
+    """Of a group the choice, of a key what the run had there, None if it had nothing.
+
+    Raises ReportError for a group of a run whose choices were not noted.
+    """
+    if key == "ratio":  # every token has none, whatever the command said
+        return run.config.get(RATIO)
+    if key in run.choices:
+        return run.choices[key]
+    if key in run.config:
+        return run.config[key]
+    if not run.choices and any(other.startswith(f"{key.replace('/', '.')}.") for other in run.config):
+        raise ReportError(
+            f"{key}: {run.run.path} was made before runs noted their choices; name dotted keys instead "
+            f"({key.replace('/', '.')}._target_), or train it again with --fresh"
+        )
+    return None
+
+
+def planned_value(point: Point, key: str, runs: Iterable[Stored]) -> Value:
+    """What a run that is not there yet will have: what its overrides say, else what others have that say nothing."""
+    if key == "ratio" and point.choices.get("selector/pick") in UNBUDGETED:
+        return None
+    if key in point.choices:
+        return point.choices[key]
+    if key in point.typed:
+        return yaml.safe_load(point.typed[key])
+    found = {value(run, key) for run in runs if key not in run.typed} - {None}
+    return found.pop() if len(found) == 1 else None
+
+
+def known(runs: Sequence[Stored]) -> list[str]:
+    """Every name there is a value for."""
+    names: dict[str, None] = {"ratio": None}
+    for run in runs:
+        names |= dict.fromkeys([*run.choices, *run.config])
+    return list(names)
+
+
+def insist(keys: Iterable[str], runs: Sequence[Stored], where: str) -> None:
+    """Raises ReportError for a key that no run has."""
+    names = known(runs)
+    groups = {name.rsplit(".", 1)[0].replace(".", "/") for name in names}
+    for key in keys:
+        if key not in names and key not in groups:
+            near = difflib.get_close_matches(key, names, n=3, cutoff=0.4)
+            raise ReportError(
+                f"{where}: no run has the key {key!r}; expected a config group such as selector, or a dotted key"
+                + (f"; near: {', '.join(near)}" if near else "")
+            )
+
+
+def shown(one: Value) -> str:
+    """A value as a person types it; - for nothing."""
+    if one is None:
+        return "-"
+    return f"{one:g}" if isinstance(one, float) else str(one)
+
+
+def label(values: Iterable[Value]) -> str:
+    """`soft_or 0.5`: the values that are there."""
+    return " ".join(shown(one) for one in values if one is not None)
+
+
+def under(key: str, names: Iterable[str]) -> bool:
+    """Whether a key is one of these, or lies below one, or below the section of a config group."""
+    flat = RATIO if key == "ratio" else key.replace("/", ".")
+    sections = {RATIO if name == "ratio" else name.replace("/", ".") for name in names}
+    return any(flat == section or flat.startswith(f"{section}.") for section in sections)

@@ -1,0 +1,100 @@
+"""`tipx runs`: which runs there are, filtered and sorted by any key or metric, and their removal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from tipx.errors import ReportError
+from tipx.report.keys import insist, known, value
+from tipx.report.metrics import FIXED, metric
+from tipx.report.store import Stored
+from tipx.run import all_runs, find_run
+from tipx.tables import run_row
+
+PLACES = ("group", "state", "run")
+SHOWN = ("run", "state", "score", "pick", "ratio", "seed", "kept", "before", "after")
+
+
+def chosen(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
+    """Runs that fit every `key=value`, oldest first; `a=x,y` is either. Raises ReportError for an unknown key."""
+    runs = [Stored(run) for run in all_runs(runs_dir)]
+    pairs = [word.partition("=") for word in words]
+    for word, (key, equals, _) in zip(words, pairs, strict=True):
+        if not equals or not key:
+            raise ReportError(f"{word!r}: expected KEY=VALUE, as in selector=soft_or, optim.lr=1e-4 or state=finished")
+    insist([key for key, _, _ in pairs if key not in PLACES], runs, "tipx runs") if runs else None
+    return [run for run in runs if all(fits(run, key, given) for key, _, given in pairs)]
+
+
+def fits(run: Stored, key: str, given: str) -> bool:
+    """Whether a run has one of the values, as text or as YAML reads it."""
+    have = fact(run, key)
+    return any(one == str(have) or number(yaml.safe_load(one)) == have for one in given.split(","))
+
+
+def number(one: Any) -> Any:
+    """YAML takes 1e-4 for text."""
+    try:
+        return float(one) if isinstance(one, str) else one
+    except ValueError:
+        return one
+
+
+def fact(run: Stored, name: str) -> Any:
+    """Where it is, how far it got, a choice, a key, or a metric such as math500.mean or kept."""
+    if name in PLACES:
+        return {"group": run.run.path.parent.name, "run": run.run.path.name, "state": run.state}[name]
+    found = measured(run, name)
+    return value(run, name) if found is None else found
+
+
+def measured(run: Stored, name: str) -> float | None:
+    """`BENCHMARK.METRIC` at the last step, `kept` and the like, or a key of metrics.jsonl; None if it is none."""
+    if "/" in name and name not in run.choices:
+        return metric(name).read(run, {})
+    benchmark, _, kind = name.rpartition(".")
+    for _, facts in run.results:
+        if facts.get("benchmark") == benchmark and benchmark:
+            return metric(kind if kind in FIXED or "@" in kind else f"result.{kind}").read(run, facts)
+        if name in FIXED and FIXED[name].source == "heldout" and "perplexity" in facts:
+            return FIXED[name].read(run, facts)
+    return FIXED[name].read(run, {}) if name in FIXED and FIXED[name].source == "run" else None
+
+
+def listed(runs: Sequence[Stored], sort: str | None, columns: Sequence[str]) -> pd.DataFrame:
+    """One row a run. Metrics sort from high to low, all else upwards. Raises ReportError for a name nobody has."""
+    named = [*columns, *([sort] if sort else [])]
+    extra = {name: [fact(run, name) for run in runs] for name in named if name not in SHOWN or name == "state"}
+    for name, found in extra.items():
+        if all(one is None for one in found) and name not in known(runs):
+            insist([name], runs, "tipx runs")
+    frame = pd.DataFrame([run_row(run.run) for run in runs])
+    for name in [n for n in extra if n != "state"]:
+        frame[name] = extra[name]
+    if sort:
+        down = sort in ("kept", "before", "after") or any(measured(run, sort) is not None for run in runs)
+        frame = frame.sort_values(sort, ascending=not down, kind="stable", na_position="last")
+    wanted = ["run", *(c for c in columns if c != "run")] if columns else [*SHOWN, *([sort] if sort else [])]
+    return frame[list(dict.fromkeys(wanted))]
+
+
+def to_remove(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
+    """Runs by name, or by filters; raises ReportError where a name fits none."""
+    names = [word for word in words if "=" not in word]
+    filters = [word for word in words if "=" in word]
+    found = chosen(runs_dir, filters) if filters else []
+    for name in names:
+        run = find_run(name, runs_dir)
+        if run is None:
+            raise ReportError(f"{name!r} is no run under {runs_dir}; `tipx runs` lists the runs")
+        found.append(Stored(run))
+    if not found:
+        said = f"none fits {' '.join(words)}" if words else "say which: tipx runs rm RUN, or rm selector=random"
+        raise ReportError(f"no run to remove under {runs_dir}: {said}")
+    busy = [run.run.path.name for run in found if run.run.locked]
+    if busy:
+        raise ReportError(f"{', '.join(busy)} is being written by another process; stop it first; nothing was removed")
+    return found

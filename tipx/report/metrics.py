@@ -1,0 +1,158 @@
+"""What can stand in a cell."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, Literal
+
+from tipx.errors import ReportError
+from tipx.report.store import Stored
+from tipx.run import Row
+from tipx.statistics import pass_at_k
+
+PHASES = ("rollout", "score", "select", "train")
+"""Of a training step; an evaluation's memory is not counted."""
+MIB_TO_GB = 2**20 / 1e9
+LAST = 10
+"""Lines of metrics that a key of them is the mean of."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a run (`source` run or heldout), or of one of its benchmarks.
+
+    `read` takes the run and the result's facts. Where `problems` is there it gives a value for each problem, to be
+    tested in pairs; else `tested` says whether the values of seeds are. `scale` and `digits` are for display.
+    """
+
+    name: str
+    title: str
+    read: Callable[[Stored, Row], float | None]
+    source: Literal["benchmark", "heldout", "run"] = "benchmark"
+    error: str | None = None
+    problems: Callable[[Row], dict[str, float]] | None = None
+    better: Literal["high", "low"] | None = None
+    tested: bool = False
+    scale: float = 1.0
+    digits: int = 3
+
+    def headed(self, results: Sequence[Row]) -> str:
+        """The title, with the number of samples if all results have one."""
+        counts = {result.get("n") for result in results}
+        return self.title.replace("@n", f"@{counts.pop()}" if len(counts) == 1 else "")
+
+
+def entry(*path: str) -> Callable[[Stored, Row], float | None]:
+    """Reads a number of result.json, or of a section of it."""
+
+    def read(_: Stored, result: Row) -> float | None:
+        found: Any = result
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        return float(found) if isinstance(found, (int, float)) and not isinstance(found, bool) else None
+
+    return read
+
+
+def scores(result: Row) -> dict[str, float]:
+    """Share of each problem's samples that were right; {} for a result of before these were kept."""
+    return dict(result.get("scores", {}))
+
+
+def kept(run: Stored, _: Row) -> float | None:
+    """Mean share of tokens kept, over all steps."""
+    found = [row["select/kept_frac"] for row in run.rows if "select/kept_frac" in row]
+    return fmean(found) if found else None
+
+
+def memory(run: Stored, _: Row) -> float | None:
+    """Highest peak of any phase of any training step, GB."""
+    found = [row[f"memory/{phase}"] for row in run.rows for phase in PHASES if f"memory/{phase}" in row]
+    return max(found) * MIB_TO_GB if found else None
+
+
+def truncated(_: Stored, result: Row) -> float | None:
+    """Share of answers cut by the length limit."""
+    found = [result.get("clipped_ratio")]
+    outcomes = result.get("outcomes") or {}
+    if sum(outcomes.values()):
+        found.append(outcomes.get("truncated", 0) / sum(outcomes.values()))
+    return max((x for x in found if x is not None), default=None)
+
+
+PERCENT: dict[str, Any] = {"scale": 100.0, "digits": 1}
+FIXED = {
+    one.name: one
+    for one in (
+        Metric(
+            "mean", "mean@n, %", entry("mean"), error="mean_se", problems=scores, better="high", tested=True, **PERCENT
+        ),
+        Metric("greedy", "greedy, %", entry("greedy"), error="greedy_se", better="high", tested=True, **PERCENT),
+        Metric("length", "mean length, tokens", entry("mean_length"), digits=1),
+        Metric("truncated", "truncated, %", truncated, better="low", **PERCENT),
+        Metric(
+            "perplexity",
+            "held-out perplexity",
+            entry("perplexity"),
+            "heldout",
+            "perplexity_se",
+            better="low",
+            tested=True,
+        ),
+        Metric(
+            "reverse_kl",
+            "held-out reverse KL, nats",
+            entry("reverse_kl"),
+            "heldout",
+            "reverse_kl_se",
+            better="low",
+            tested=True,
+        ),
+        Metric(
+            "forward_kl",
+            "held-out forward KL, nats",
+            entry("forward_kl"),
+            "heldout",
+            "forward_kl_se",
+            better="low",
+            tested=True,
+        ),
+        Metric("kept", "tokens kept, %", kept, "run", **PERCENT),
+        Metric("memory", "peak memory, GB", memory, "run", better="low", digits=2),
+    )
+}
+
+
+def metric(name: str) -> Metric:
+    """By its name in a report; raises ReportError.
+
+    Besides the fixed names: `pass@4`, `maj@4`, a key of metrics.jsonl (it has a slash; the mean of the last ten lines
+    that have it), or `result.KEY`, any number of result.json.
+    """
+    if name in FIXED:
+        return FIXED[name]
+    if found := re.fullmatch(r"(pass|maj)@(\d+)", name):
+        kind, k = found[1], int(found[2])
+        made = Metric(name, f"{name}, %", entry(f"{kind}_at", str(k)), better="high", tested=kind == "pass", **PERCENT)
+        return replace(made, problems=lambda result: passes(result, k)) if kind == "pass" else made
+    if "/" in name:
+        return Metric(name, name, lambda run, _: lately(run, name), "run")
+    if name.startswith("result."):
+        key = name.removeprefix("result.")
+        return Metric(name, key, entry(key), error=f"{key}_se")
+    raise ReportError(
+        f"unknown value {name!r}; expected one of {', '.join(FIXED)}, pass@K, maj@K, a key of metrics.jsonl such as "
+        "select/div_all, or result.KEY"
+    )
+
+
+def passes(result: Row, k: int) -> dict[str, float]:
+    """pass@k of each problem."""
+    n = int(result.get("n", 0))
+    return {problem: pass_at_k(n, round(s * n), k) for problem, s in scores(result).items()} if k <= n else {}
+
+
+def lately(run: Stored, key: str) -> float | None:
+    found = [row[key] for row in run.rows if isinstance(row.get(key), (int, float))][-LAST:]
+    return fmean(found) if found else None

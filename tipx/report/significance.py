@@ -1,0 +1,112 @@
+"""Each row against the baseline of its column, in pairs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tipx.clustered import Difference, by_t, holm, over_seeds, two_way
+from tipx.report.keys import label
+from tipx.report.long import Measured, setting
+from tipx.report.table import Cell, Column, Table, Test, Values, is_baseline
+from tipx.statistics import mean_and_error
+
+ONE_SEED = "one seed: p-values are permutations over problems and say nothing about the noise of training"
+METHODS = {
+    "two-way": "paired over seeds and problems: the larger p of a two-way and a seeds-only t test",
+    "permutation": ONE_SEED,
+    "seeds": "greedy, perplexity and divergence: paired t test over seeds",
+}
+
+
+class CannotPair(Exception):
+    """Two cells that are not over the same problems or seeds."""
+
+
+def add_tests(table: Table) -> None:
+    """Fill in the tests, Holm-adjusted over the rows of each column, and say in notes what could not be tested."""
+    used: set[str] = set()
+    for column in table.columns:
+        found: dict[Values, Test] = {}
+        for row in table.rows:
+            base = baseline_of(row, table)
+            cell, against = table.cell(row, column), table.cell(base, column) if base else Cell()
+            if base is None or row == base or not (cell.n and against.n and column.metric.tested):
+                continue
+            try:
+                method, difference = compare(cell, against, column)
+            except CannotPair as reason:
+                table.notes.append(f"{label(row)}, {table.head(column)}: no test against {label(base)}: {reason}")
+                continue
+            used.add(method)
+            d = difference
+            found[row] = Test(label(base), d.difference, d.low, d.high, d.p, d.p, method)
+        for (row, test), p in zip(found.items(), holm([t.p for t in found.values()]), strict=True):
+            table.cells[row, column].test = replace(test, adjusted=p)
+    if used:
+        how = "; ".join(text for name, text in METHODS.items() if name in used)
+        bases = ", ".join(dict.fromkeys(t.baseline for c in table.cells.values() if (t := c.test)))
+        table.notes.insert(
+            0, f"* p < 0.05, ** p < 0.01 against {bases}, Holm-adjusted over the rows of a column ({how})"
+        )
+
+
+def baseline_of(row: Values, table: Table) -> Values | None:
+    """The row that this one is tested against: alike but for the baseline's values, or the only one that has them."""
+    report = table.report
+    if not report.baseline:
+        return None
+    alike = tuple(report.baseline.get(k, v) for k, v in zip(report.rows, row, strict=True))
+    if alike in table.rows:
+        return alike
+    candidates = [one for one in table.rows if is_baseline(one, report)]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def compare(cell: Cell, base: Cell, column: Column) -> tuple[str, Difference]:
+    """(method, cell - base); raises CannotPair with the reason."""
+    pairs = paired(cell, base)
+    if column.metric.problems is None:
+        if len(pairs) < 2:
+            raise CannotPair("one seed, and no value for each problem")
+        return "seeds", over_seeds([a.value - b.value for a, b in pairs])
+    differences_SP = by_problem(pairs, column)
+    if len(differences_SP) > 1:
+        return "two-way", two_way(differences_SP)
+    return "permutation", over_problems(differences_SP[0])
+
+
+def paired(cell: Cell, base: Cell) -> list[tuple[Measured, Measured]]:
+    """Runs of the same seed."""
+    ours, theirs = ({one.run.seed: one for one in c.measured} for c in (cell, base))
+    if ours.keys() != theirs.keys():
+        listed = [", ".join(map(str, sorted(side))) for side in (ours, theirs)]
+        raise CannotPair(f"seeds {listed[0]} and {listed[1]} differ")
+    return [(ours[seed], theirs[seed]) for seed in sorted(ours)]
+
+
+def by_problem(pairs: Sequence[tuple[Measured, Measured]], column: Column) -> np.ndarray:
+    """Differences, seeds x problems."""
+    read = column.metric.problems
+    if read is None:
+        raise CannotPair("no value for each problem")
+    if len({setting(one.facts) for pair in pairs for one in pair}) > 1:
+        raise CannotPair("they were evaluated in different ways, or on different problems")
+    values = [(read(a.facts), read(b.facts)) for a, b in pairs]
+    ids = list(values[0][0])
+    if not ids:
+        raise CannotPair("results of before hold no score for each problem; evaluate again")
+    if any(list(side) != ids for pair in values for side in pair):
+        raise CannotPair("their problems differ")
+    return np.array([[a[p] - b[p] for p in ids] for a, b in values])
+
+
+def over_problems(differences_P: np.ndarray) -> Difference:
+    """Permutation test, with a t interval over problems."""
+    from tipx.paired import sign_flips
+
+    if len(differences_P) < 2:
+        raise CannotPair("one seed and one problem")
+    mean, error = mean_and_error(differences_P.tolist())
+    p, _ = sign_flips(differences_P, 0)
+    return replace(by_t(mean, error or 0.0, len(differences_P) - 1), p=p)

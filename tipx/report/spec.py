@@ -1,0 +1,109 @@
+"""A report as YAML: which runs, what stands in the rows and columns, which figures."""
+
+import difflib
+from dataclasses import field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import TypeAdapter, ValidationError, field_validator
+
+from tipx.errors import ReportError
+from tipx.report.metrics import metric
+from tipx.shipped import shipped
+from tipx.spec import spec
+
+Kind = Literal["bars", "against_ratio", "curves", "quadrants", "scatter"]
+
+
+@spec
+class FigureSpec:
+    """One picture. `value` is one of the report's, or of metrics.jsonl; null is the report's first."""
+
+    kind: Kind
+    value: str | None = None
+
+
+@spec
+class Report:
+    """A table and its figures. `rows` and `columns` are config groups (selector) or dotted keys (optim.lr).
+
+    `benchmark` is a column unless it is a row. `sweep` lists groups under the runs' folder; empty is the report's own
+    name. `baseline` gives row keys the values of the row that others are tested against. `paper` lists the tables of
+    arXiv 2604.14084 whose numbers are shown beside ours where a cell is the same thing.
+    """
+
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    values: tuple[str, ...] = ("mean",)
+    sweep: tuple[str, ...] = ()
+    baseline: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    paper: tuple[int, ...] = ()
+    figures: tuple[FigureSpec, ...] = ()
+
+    @field_validator("rows", "values")
+    @classmethod
+    def _not_empty(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if not given:
+            raise ValueError("expected at least one")
+        return given
+
+    @field_validator("values")
+    @classmethod
+    def _metrics(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for name in given:
+            try:
+                metric(name)
+            except ReportError as error:
+                raise ValueError(str(error)) from error
+        return given
+
+    @field_validator("sweep", mode="before")
+    @classmethod
+    def _one_or_more(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+    @property
+    def keys(self) -> list[str]:
+        """What a run's place in the table depends on, without the benchmark."""
+        return [key for key in (*self.rows, *self.columns) if key != "benchmark"]
+
+
+def available(own: Path | None) -> dict[str, Path]:
+    """Report files by name, the user's own before those that come with tipx; raises ReportError for no folder."""
+    if own is not None and not own.is_dir():
+        raise ReportError(f"--report-dir: {own} is not a folder; give one that holds YAML as in reports/")
+    folders = [shipped("reports"), *([own] if own else [])]
+    return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+
+
+def load(name: str, own: Path | None) -> Report | None:
+    """The report of that name, or in that file; None if there is none. Raises ReportError for one that is not valid."""
+    file = Path(name) if name.endswith(".yaml") else available(own).get(name)
+    if file is None:
+        return None
+    try:
+        tree = yaml.load(file.read_text(), yaml.CSafeLoader)
+        return TypeAdapter(Report).validate_python(tree)
+    except OSError as error:
+        raise ReportError(f"{name}: cannot be read ({error.strerror}); give a report's name or its file") from error
+    except yaml.YAMLError as error:
+        raise ReportError(f"{file}: is no YAML ({error})") from error
+    except ValidationError as error:
+        raise ReportError(f"{file}: {explained(error)}") from error
+
+
+def explained(error: ValidationError) -> str:
+    """The first thing that is wrong, by its key."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "unexpected_keyword_argument":
+        names = list(Report.__dataclass_fields__) if len(first["loc"]) == 1 else ["kind", "value"]
+        near = difflib.get_close_matches(key.rsplit(".", 1)[-1], names, n=1)
+        return f"{key}: no such key; expected {f'{near[0]}' if near else ', '.join(names)}"
+    if first["type"] == "missing":
+        return f"{key}: is missing; every report has title and rows"
+    given = first["input"]
+    said = f", got {given!r}" if not isinstance(given, (dict, tuple, list)) else ""
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}{said}"

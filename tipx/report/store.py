@@ -1,0 +1,174 @@
+"""What lies on the disk: runs, their results, and the points that a sweep planned."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tipx.errors import RunError
+from tipx.identity import identity
+from tipx.run import Row, Run
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One run as its files tell. Read when asked for, and once."""
+
+    run: Run
+
+    @cached_property
+    def tree(self) -> dict[str, Any]:
+        return self.run.config()
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Values by dotted key; a list is one value, as text."""
+        return dict(leaves(self.tree))
+
+    @cached_property
+    def provenance(self) -> Row:
+        return self.run.provenance()
+
+    @property
+    def start(self) -> Row:
+        """The last start: commit, versions, device."""
+        starts = self.provenance.get("starts") or [{}]
+        return dict(starts[-1])
+
+    def noted(self, name: str) -> Any:
+        """An entry of the provenance, of the run or of its last start; None if it has none."""
+        return self.provenance.get(name, self.start.get(name))
+
+    @cached_property
+    def choices(self) -> dict[str, str]:
+        """Which file each config group took; {} for a run that was made before that was noted."""
+        return self.noted("choices") or {}
+
+    @property
+    def overrides(self) -> list[str]:
+        """As typed; [] for a run that was made before they were noted."""
+        return self.noted("overrides") or []
+
+    @cached_property
+    def typed(self) -> dict[str, str]:
+        """Overrides by key, without Hydra's marks."""
+        return by_key(self.overrides)
+
+    @property
+    def steps(self) -> int:
+        return int(self.tree["loop"]["steps"])
+
+    @property
+    def seed(self) -> Any:
+        return self.tree.get("seed")
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Every line of metrics."""
+        return self.run.rows()
+
+    @cached_property
+    def results(self) -> list[tuple[Path, Row]]:
+        """(file, facts) of each evaluation at the last step, also those on held-out texts."""
+        files = sorted(self.run.eval_dir(self.steps).glob("*/result.json"))
+        return [(file, read_json(file)) for file in files]
+
+    @property
+    def state(self) -> str:
+        """finished, running or stopped."""
+        if self.run.finished:
+            return "finished"
+        return "running" if self.run.locked else "stopped"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run that a sweep planned."""
+
+    group: Path
+    name: str
+    overrides: tuple[str, ...]
+    choices: dict[str, str]
+
+    @property
+    def path(self) -> Path:
+        return self.group / self.name
+
+    @property
+    def typed(self) -> dict[str, str]:
+        return by_key(self.overrides)
+
+    def failure(self) -> str | None:
+        """The error it ended with, or None."""
+        file = self.group / "failures" / f"{self.name}.json"
+        return str(read_json(file).get("error")) if file.is_file() else None
+
+
+@dataclass(frozen=True)
+class Store:
+    """The runs of some groups, and the points planned for them: every run has one only where a sweep made it."""
+
+    groups: tuple[Path, ...]
+    runs: tuple[Stored, ...]
+    points: tuple[Point, ...]
+
+    @cached_property
+    def finished(self) -> list[Stored]:
+        """One of each: two groups may hold the same run."""
+        found: dict[str, Stored] = {}
+        for run in self.runs:
+            if run.run.finished:
+                found.setdefault(identity(run.tree), run)
+        return list(found.values())
+
+
+def read_store(runs_dir: Path, groups: Sequence[str]) -> Store:
+    """Raises RunError for a group that is not there."""
+    folders = []
+    for group in groups:
+        folder = runs_dir / group
+        if not folder.is_dir():
+            there = sorted(p.name for p in runs_dir.iterdir() if p.is_dir()) if runs_dir.is_dir() else []
+            raise RunError(
+                f"no group {group!r} under {runs_dir}; there are {', '.join(there) or 'none'}; "
+                f"`tipx sweep {group}` makes one, --sweep GROUP reads another"
+            )
+        folders.append(folder)
+    points = [point for folder in folders for point in planned(folder)]
+    places = [Run(file.parent) for folder in folders for file in folder.glob("*/config.yaml")]
+    order = {point.path: i for i, point in enumerate(points)}
+    # As planned, then by age.
+    places.sort(key=lambda run: (order.get(run.path, len(order)), run.config_file.stat().st_mtime, run.path.name))
+    return Store(tuple(folders), tuple(Stored(run) for run in places), tuple(points))
+
+
+def planned(folder: Path) -> Iterator[Point]:
+    """The points of the sweep whose group this is; none if no sweep made it."""
+    file = folder / "sweep.json"
+    for point in read_json(file)["points"] if file.is_file() else []:
+        yield Point(folder, point["run"], tuple(point["overrides"]), point.get("choices", {}))
+
+
+def read_json(file: Path) -> Row:
+    """Raises RunError when it is none."""
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read ({error}); remove it and make it again") from error
+
+
+def leaves(tree: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value), in order."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", str(value) if isinstance(value, (list, dict)) else value
+
+
+def by_key(overrides: Sequence[str]) -> dict[str, str]:
+    """`{"optim.lr": "1e-4"}` of `["++optim.lr=1e-4"]`."""
+    pairs = [override.lstrip("+~").partition("=") for override in overrides]
+    return {key.split("@")[0]: value for key, _, value in pairs}
