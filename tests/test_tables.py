@@ -50,8 +50,7 @@ def test_a_row_says_what_a_run_is_and_how_far_it_got(tmp_path: Path) -> None:
         "state": "step 2",
         "steps": 150,
         "student": "embedded:student",
-        "score": "SoftOr",
-        "pick": "TopK",
+        "rule": "SoftOr TopK",
         "ratio": 0.2,
         "seed": 3,
         "kept": 0.25,
@@ -61,6 +60,21 @@ def test_a_row_says_what_a_run_is_and_how_far_it_got(tmp_path: Path) -> None:
     }
     run.finish({})
     assert list(runs_frame(tmp_path)["state"]) == ["finished"]
+
+
+def test_measured_at_the_end_alone_there_is_no_before(tmp_path: Path) -> None:
+    make(tmp_path / "a" / "one", [{"step": 2, **STEP, **LATER}])
+    (row,) = runs_frame(tmp_path).to_dict("records")
+    assert (row["before"], row["after"]) == (None, 0.75)
+
+
+def test_a_rule_goes_by_its_name_unless_it_was_taken_apart(tmp_path: Path) -> None:
+    run = make(tmp_path / "a" / "one", [])
+    run.note("choices", {"selector": "soft_or"})
+    run.note("overrides", ["selector=soft_or", "ratio=0.2"])
+    assert list(runs_frame(tmp_path)["rule"]) == ["soft_or"]
+    run.note("overrides", ["selector=soft_or", "selector/pick=sample"])
+    assert list(runs_frame(tmp_path)["rule"]) == ["SoftOr TopK"]
 
 
 def test_rows_are_in_order_of_age_and_what_is_no_run_is_left_out(tmp_path: Path) -> None:
@@ -78,7 +92,7 @@ def test_what_is_not_known_is_a_dash(tmp_path: Path) -> None:
     make(tmp_path / "solo" / "full", [{"step": 0, **EVAL}], pick=ALL)
     frame = runs_frame(tmp_path)
     assert list(frame["state"]) == ["step 0", "step 0"]
-    # Measured once: there is a before and no after.
+    # Measured at the start alone: there is a before and no after.
     assert frame[["ratio", "kept", "before", "after"]].isna().to_numpy().tolist() == [
         [False, True, True, True],
         [True, True, False, True],

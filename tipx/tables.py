@@ -19,8 +19,7 @@ def runs_frame(runs_dir: Path) -> pd.DataFrame:
 def run_row(run: Run) -> dict[str, Any]:
     """The facts of one run."""
     cfg, rows = run.config(), run.rows()
-    evals = [row for row in rows if any(key.startswith("eval/") and key.endswith("/mean") for key in row)]
-    pick = cfg["selector"]["pick"]
+    evals = [row for row in rows if accuracy(row) is not None]
     step = max((row["step"] for row in rows), default=0)
     return {
         "run": run.path.name,
@@ -28,15 +27,23 @@ def run_row(run: Run) -> dict[str, Any]:
         "state": "finished" if run.finished else f"step {step}",
         "steps": cfg["loop"]["steps"],
         "student": cfg["model"]["student"]["path"],
-        "score": short(cfg["selector"]["score"]),
-        "pick": short(pick),
-        "ratio": pick.get("ratio"),
+        "rule": rule(run, cfg["selector"]),
+        "ratio": cfg["selector"]["pick"].get("ratio"),
         "seed": cfg["seed"],
         "kept": next((row["select/kept_frac"] for row in reversed(rows) if "select/kept_frac" in row), None),
-        "before": accuracy(evals[0]) if evals else None,
-        "after": accuracy(evals[-1]) if len(evals) > 1 else None,
+        "before": accuracy(evals[0]) if evals and evals[0]["step"] == 0 else None,
+        "after": accuracy(evals[-1]) if evals and evals[-1]["step"] > 0 else None,
         "path": str(run.path),
     }
+
+
+def rule(run: Run, selector: dict[str, Any]) -> str:
+    """The selector's name, or the classes of its score and pick where these were set apart or are all that is known."""
+    made = run.provenance()
+    apart = any(word.lstrip("+~").startswith(("selector/", "selector.")) for word in made.get("overrides", ()))
+    if apart or "choices" not in made:
+        return f"{short(selector['score'])} {short(selector['pick'])}"
+    return str(made["choices"]["selector"])
 
 
 def short(section: dict[str, Any]) -> str:

@@ -147,7 +147,7 @@ def test_runs_lists_what_there_is(run: Path, tipx: Callable[..., Any]) -> None:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     kept = f"{rows[-1]['select/kept_frac']:.3f}"
     before, after = (f"{rows[i]['eval/arithmetic/mean']:.3f}" for i in (0, -1))
-    assert row == f"{run.name} finished SoftOr TopK 0.500 0 {kept} {before} {after}"
+    assert row == f"{run.name} finished soft_or 0.500 0 {kept} {before} {after}"
     # A name is there to be copied, so it is whole in a narrow terminal too.
     assert any(line.startswith(f"{run.name} ") for line in tipx("runs", columns=80).out.splitlines())
     assert tipx("runs", "--runs-dir", "nowhere").out == "no runs under nowhere; `tipx train` makes one\n"

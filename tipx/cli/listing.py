@@ -20,9 +20,10 @@ class Kind(StrEnum):
     DIVERGENCES = "divergences"
     EXPERIMENTS = "experiments"
     SWEEPS = "sweeps"
+    REPORTS = "reports"
 
 
-FILES = {Kind.SWEEPS}
+FILES = {Kind.SWEEPS, Kind.REPORTS}
 """What is no config group: a name for a command of its own."""
 GROUPS = {Kind.DATA: "data"} | {kind: kind.value.removesuffix("s") for kind in Kind if kind not in {Kind.DATA, *FILES}}
 
@@ -45,8 +46,11 @@ def listing(
 def described(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:
     """Each name with a line on it."""
     from tipx.config import describe, options
+    from tipx.report.spec import available
     from tipx.sweep.question import names, read
 
+    if kind is Kind.REPORTS:
+        return [(name, file.read_text().partition("\n")[0].lstrip("# ")) for name, file in available(None).items()]
     if kind is Kind.SWEEPS:
         return [(name, read(name, config_dir)[1]) for name in names(config_dir)]
     return [(name, describe(GROUPS[kind], name, config_dir)) for name in options(GROUPS[kind], config_dir)]

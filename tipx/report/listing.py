@@ -15,7 +15,7 @@ from tipx.run import all_runs, find_run
 from tipx.tables import run_row
 
 PLACES = ("group", "state", "run")
-SHOWN = ("run", "state", "score", "pick", "ratio", "seed", "kept", "before", "after")
+SHOWN = ("run", "state", "rule", "ratio", "seed", "kept", "before", "after")
 
 
 def chosen(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
