@@ -5,7 +5,6 @@ weights packed; a model so loaded cannot be saved again. So it is loaded once, i
 """
 
 import hashlib
-import os
 import struct
 from importlib.util import find_spec
 from pathlib import Path
