@@ -47,7 +47,7 @@ WRITERS = {
     "memory/report.py": "a prediction, in a folder it is given",
     "export.py": "a model, in the folder it is given",
     "deepplanning/archive.py": "what an archive holds, in a folder it is given",
-    "deepplanning/official.py": "the benchmark's data, in a folder it is given",
+    "deepplanning/pull.py": "the benchmark's data, in a folder it is given",
     "gguf.py": "converted models, in the user's cache",
     "trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "rollout/vllm.py": "weights for a server, in a temporary folder",
