@@ -38,7 +38,7 @@ def task(name: str, level: int, key: str, files: CaseFiles, wording: Wording) ->
 def remarks(name: str, held: dict[str, CaseFiles], queries: Path | None) -> Iterator[str]:
     """What is unusual about a level's cases, a line each."""
     if filled := [key for key, files in held.items() if files.filled]:
-        yield f"{name}: {len(filled)} carts were filled (case {filled[0]} first), as an earlier run leaves them; emptied"
+        yield f"{name}: {len(filled)} carts were full (case {filled[0]} first), as an earlier run leaves them: emptied"
     if queries is None:
         return
     listed = listing(queries)
