@@ -60,7 +60,7 @@ def arguments(rng: Random, name: str, task: ShoppingTask) -> dict[str, Any]:
     owned = list(task.case.user["coupons"]) or list(COUPONS)
     odd = ["", None, 0, -1, 3, 2.5, "XL", "nothing", True, [], ["M"], "0" * 8]
     fit: dict[str, Callable[[], Any]] = {
-        "query": lambda: " ".join(rng.sample(rng.choice(products)["name"].split() + ["Green", "moss", "in"], 2)),
+        "query": lambda: " ".join(rng.sample([*rng.choice(products)["name"].split(), "Green", "moss", "in"], 2)),
         "limit": lambda: rng.choice([1, 3, 20, 0, -1, None]),
         "product_ids": lambda: rng.choice([None, [], some(rng, ids, 30), [*some(rng, ids), "ffffffff"]]),
         "brand_names": lambda: some(rng, [product["brand"].upper() for product in products]),
@@ -73,7 +73,9 @@ def arguments(rng: Random, name: str, task: ShoppingTask) -> dict[str, Any]:
         "sort_by": lambda: rng.choice(["price", "NAME", "rating.average_score", "sales_volume", "no.such"]),
         "order": lambda: rng.choice(["asc", "desc", "ASC", "up"]),
         "product_id": lambda: rng.choice([*task.case.truth.products, *ids[:5], "ffffffff"]),
-        "destination_address": lambda: rng.choice([*PROVINCE, "Zhejiang Province", "Zhejiang Hangzhou", "Inner Mongolia"]),
+        "destination_address": lambda: rng.choice(
+            [*PROVINCE, "Zhejiang Province", "Zhejiang Hangzhou", "Inner Mongolia"]
+        ),
         "provider": lambda: "sf_express",
         "user_id": lambda: rng.choice([task.case.user["user_id"], "user_0", ""]),
         "quantity": lambda: rng.choice([1, 1, 2, 0, -1, 0.5, 1.9, "2", 400]),
@@ -129,7 +131,9 @@ def test_an_empty_answer_scores_the_same(ask: Ask, tmp_path: Path) -> None:
     assert ours.truth.products == frozenset()
 
 
-@pytest.mark.parametrize("address", ["", "x", "北京", "zhejianghangzhou", "Hubei City", "Tibet", "Macau", "innermongolia"])
+@pytest.mark.parametrize(
+    "address", ["", "x", "北京", "zhejianghangzhou", "Hubei City", "Tibet", "Macau", "innermongolia"]
+)
 def test_provinces_are_read_the_same(address: str, ask: Ask, tmp_path: Path) -> None:
     folder = str(put(tmp_path / "case_1", files(1, 1)[0]))
     world = tasks()[0].start()
