@@ -80,28 +80,32 @@ def extract(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
 
 def unpack(archive: Path, folder: Path, limits: Limits) -> None:
     """Raises Unsafe, or what the libraries raise."""
-    seen: set[str] = set()
-    files: set[str] = set()
+    taken = Taken()
     left = limits.bytes
     with archive.open("rb") as handle:
         members = zip_members(handle) if archive.suffix == ".zip" else tar_members(handle, folder, limits)
-        for member in members:
-            path = safe(member.name, limits)
-            if path is None:
-                continue
-            # Some disks do not tell A from a.
-            key = str(path).lower()
-            if (
-                key in files
-                or (key in seen and not member.folder)
-                or files & {str(p) for p in PurePosixPath(key).parents}
-            ):
-                raise Unsafe(f"{member.name!r} is there twice")
-            seen.add(key)
-            files |= set() if member.folder else {key}
-            if len(seen) > limits.files:
+        for number, member in enumerate(members):
+            if number >= limits.files:
                 raise Unsafe(f"more than {limits.files} members")
-            left -= write(member, folder / path, left)
+            if path := safe(member.name, limits):
+                taken.add(path, member)
+                left -= write(member, folder / path, left)
+
+
+class Taken:
+    """The names so far, in small letters: some disks do not tell A from a."""
+
+    def __init__(self) -> None:
+        self.files, self.folders = set[str](), set[str]()
+
+    def add(self, path: PurePosixPath, member: Member) -> None:
+        """Raises Unsafe for a file that is there, or that is a folder elsewhere in the archive."""
+        own = str(path).lower()
+        around = {str(parent).lower() for parent in path.parents} | ({own} if member.folder else set())
+        if own in self.files or (not member.folder and own in self.folders) or around & self.files:
+            raise Unsafe(f"{member.name!r} is there twice")
+        self.folders |= around
+        self.files |= set() if member.folder else {own}
 
 
 def safe(name: str, limits: Limits) -> PurePosixPath | None:
