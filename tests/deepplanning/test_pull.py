@@ -137,7 +137,7 @@ def test_queries_that_cannot_be_had(data: Path, monkeypatch: pytest.MonkeyPatch)
         raise OSError("no network")
 
     monkeypatch.setattr("urllib.request.urlopen", refused)
-    with pytest.raises(DataError, match="cannot fetch https://.*no network.*; put it there by hand"):
+    with pytest.raises(DataError, match=r"cannot fetch https://.*no network.*; put it there by hand"):
         list(pull.pull(str(data)))
 
 
@@ -213,6 +213,6 @@ def test_a_case_that_is_not_one(name: str, text: str, says: str, data: Path) -> 
 
 
 def test_absent_data_say_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no database_level1 in .*; fetch it by `tipx data pull deepplanning`, or name"):
+    with pytest.raises(DataError, match=r"no database_level1 in .*; fetch it by `tipx data pull deepplanning`, or name"):
         load(str(tmp_path))
     assert set(BY_SLICE) == {"travel_en", "travel_zh", "shopping_l1", "shopping_l2", "shopping_l3"}
