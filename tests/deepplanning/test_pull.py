@@ -213,6 +213,6 @@ def test_a_case_that_is_not_one(name: str, text: str, says: str, data: Path) -> 
 
 
 def test_absent_data_say_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no database_level1 in .*; fetch it by `tipx data pull deepplanning`, or name"):
+    with pytest.raises(DataError, match=r"no database_level1 in .*; fetch it by `tipx data pull deepplanning`"):
         load(str(tmp_path))
     assert set(BY_SLICE) == {"travel_en", "travel_zh", "shopping_l1", "shopping_l2", "shopping_l3"}
