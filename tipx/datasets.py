@@ -12,6 +12,8 @@ from huggingface_hub import constants
 from tipx import config
 from tipx.data.file import FilePrompts
 from tipx.data.table import Place, Table
+from tipx.deepplanning import official
+from tipx.deepplanning.pull import pull as pull_folders
 from tipx.errors import ConfigError, DataError
 from tipx.evals.problems import Problems
 from tipx.files import digest
@@ -43,8 +45,12 @@ def known(words: Sequence[str], config_dir: Path | None) -> list[Known]:
     """Those named, or all; words with = are overrides. Raises ConfigError for a name that is none."""
     overrides, names = [w for w in words if "=" in w], {w for w in words if "=" not in w}
     eval_ones = [o for o in overrides if not o.startswith("data.")]
+    if names == {official.NAME}:
+        # Composed for its complaints alone: to compose every benchmark takes seconds.
+        config.build(config.load(eval_ones, "eval", config_dir))
+        return []
     found = [*benchmarks(eval_ones, config_dir), *training_sets(overrides, config_dir)]
-    there = {one.name for one in found}
+    there = {one.name for one in found} | {official.NAME}
     if unknown := sorted(names - there):
         raise ConfigError(
             f"{unknown[0]!r} is no benchmark or training set that is read; there are {', '.join(sorted(there))}"
@@ -73,6 +79,9 @@ def training_sets(overrides: Sequence[str], config_dir: Path | None) -> Iterator
 def check(words: Sequence[str], config_dir: Path | None) -> tuple[pd.DataFrame, list[str]]:
     """(one row a place where one may be, what is wrong with those that are there)."""
     found = [row for one in known(words, config_dir) for row in rows(one)]
+    if official.NAME in words or all("=" in word for word in words):
+        # No table, but folders of its own.
+        found += [row | {"hub": reachable(official.REPO)} for row in official.rows(eval_path(words))]
     return pd.DataFrame(found).drop(columns="wrong"), [row["wrong"] for row in found if row["wrong"]]
 
 
@@ -113,6 +122,12 @@ def reachable(repo: str) -> str:
     return "reachable"
 
 
+def eval_path(words: Sequence[str]) -> str | None:
+    """What the override of that name gives; the last one counts."""
+    given = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("eval.path=")]
+    return given[-1] if given and given[-1] != "null" else None
+
+
 def pull(words: Sequence[str], config_dir: Path | None) -> Iterator[tuple[str, tuple[Path, ...]]]:
     """Fetch what is named, and say where it lies; raises ConfigError for no name, DataError when it cannot be had."""
     if not words:
@@ -121,3 +136,5 @@ def pull(words: Sequence[str], config_dir: Path | None) -> Iterator[tuple[str, t
         table = one.place.find()
         one.count(table)
         yield one.name, table.files
+    if official.NAME in words:
+        yield from ((name, (folder,)) for name, folder in pull_folders(eval_path(words)))

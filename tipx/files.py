@@ -15,6 +15,13 @@ from tipx.errors import RunFailed
 MANIFEST = "manifest.json"
 
 
+def cache_dir() -> Path:
+    """Where what can be had again is kept: $TIPX_CACHE, else `tipx` in $XDG_CACHE_HOME, else in ~/.cache."""
+    if own := os.environ.get("TIPX_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tipx"
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns the disk's refusal of `path` into one line."""

@@ -5,7 +5,6 @@ weights packed; a model so loaded cannot be saved again. So it is loaded once, i
 """
 
 import hashlib
-import os
 import struct
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,20 +16,13 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from tipx.errors import ModelError
-from tipx.files import MANIFEST, write_folder
+from tipx.files import MANIFEST, cache_dir, write_folder
 
 SUFFIX = ".gguf"
 LAYOUT = 1
 """Counted up when what is written changes, so that older folders are not taken for it."""
 # What reading a file that is cut short, or is something else, ends in.
 UNREADABLE = (OSError, ValueError, KeyError, IndexError, struct.error)
-
-
-def cache_dir() -> Path:
-    """Where converted models are kept: $TIPX_CACHE, else `tipx` in $XDG_CACHE_HOME, else in ~/.cache."""
-    if own := os.environ.get("TIPX_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tipx"
 
 
 def converted(file: Path, dtype: str, key: str) -> Path:
