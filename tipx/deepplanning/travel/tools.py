@@ -2,7 +2,8 @@
 
 Kept from the official tools, because it decides what a model learns: hotels and sights are those of the task whatever
 city and date are asked for; names and coordinates must match to the letter; routes of numbers are ordered as text, so
-that 10 comes before 2; an empty cell is "nan" in text and NaN in JSON; a route's cost is for one car.
+that 10 comes before 2; an empty cell is "nan" in text and NaN in JSON; a route's cost is for one car. Not kept: where
+no flight matches, the official tool raises an exception of its own making; ours says that there is none.
 """
 
 import json
