@@ -18,7 +18,8 @@ def row(table: str, **cells: str) -> Row:
 
 def train(route: str, part: str, number: str, **more: str) -> Row:
     cells = {"origin_city": "Ada", "destination_city": "Bly", "dep_date": "2027-01-01", "duration": "90"}
-    cells |= {"route_index": route, "segment_index": part, "train_no": number, "price": "10.5", "seat_class": "First"}
+    cells |= {"route_index": route, "segment_index": part, "train_no": number}
+    cells |= {"price": "10.5", "seat_class": "First"}
     return row("trains", **(cells | more))
 
 
@@ -37,8 +38,9 @@ HOTELS = (
     row("hotels", name="Court", hotel_star="4", brand="Lark", price="300.0", score="NA"),
 )
 SIGHTS = (
-    row("attractions", attraction_id="A1", attraction_name="Lamp", city="Bly", latitude="1.000000", longitude="2.000000",
-        description="Bright", rating="4.5", opening_time="09:00", closing_time="17:00", min_visit_hours="1",
+    row("attractions", attraction_id="A1", attraction_name="Lamp", city="Bly", description="Bright",
+        latitude="1.000000", longitude="2.000000", rating="4.5", opening_time="09:00", closing_time="17:00",
+        min_visit_hours="1",
         max_visit_hours="2.5", ticket_price="30", attraction_type="Art"),
     row("attractions", attraction_name="Park", description="Green", opening_time="Open 24 Hours",
         closing_time="Open 24 Hours", attraction_type="Nature"),
@@ -46,7 +48,7 @@ SIGHTS = (
 RESTAURANTS = (
     row("restaurants", restaurant_id="R1", restaurant_name="Ladle", price_per_person="50.0", tags="Quiet;Terrace",
         query_latitude="1.000000", query_longitude="2.000000", rating="4.1"),
-    row("restaurants", restaurant_id="R2", restaurant_name="Ladle", query_latitude="3.000000", query_longitude="2.000000"),
+    row("restaurants", restaurant_id="R2", restaurant_name="Ladle", query_latitude="3.0", query_longitude="2.0"),
 )  # fmt: skip
 PLACES = (row("locations", poi_name="Lamp", latitude="1.000000", longitude="2.000000"),)
 ROUTES = (

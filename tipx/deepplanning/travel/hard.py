@@ -16,8 +16,10 @@ Answer = Mapping[str, Any]
 
 def met(plan: Plan, trip: Trip) -> dict[str, bool]:
     """Each hard constraint of the trip by its name, and whether the plan meets it; unknown kinds are left out."""
-    kinds = {name: next((kind for kind in KINDS if name.startswith(kind)), None) for name in trip.hard}
-    return {name: KINDS[kind](trip.hard[name], plan, trip) for name, kind in kinds.items() if kind}
+    kinds = {
+        name: "budget_constraint" if name == "budget_constraint" else f"{name.split('_')[0]}_" for name in trip.hard
+    }
+    return {name: KINDS[kind](trip.hard[name], plan, trip) for name, kind in kinds.items() if kind in KINDS}
 
 
 def flight(answer: Answer, plan: Plan, trip: Trip) -> bool:

@@ -2,7 +2,7 @@
 
 The official pipeline lets a large model convert the plan to JSON, and that model forgives slips of format. Rules do
 not, so a result says `PLAN_PARSE`, and how many lines could not be read. All is linear in the text: an answer of ten
-megabytes is read in a second or two.
+megabytes is read in seconds.
 """
 
 import re

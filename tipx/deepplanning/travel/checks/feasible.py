@@ -29,20 +29,24 @@ def reasonable_transfer_time(plan: Plan, trip: Trip, db: Database) -> bool:
 
     A pair that the tables do not know passes: a place that nobody has heard of costs nothing here.
     """
-    return all(fits(pair, day, db) for day in plan.days for pair in pairs(day))
+    return all(fits(pair, buffers, db) for day in plan.days for buffers in [spans(day)] for pair in pairs(day))
+
+
+def spans(day: Day) -> list[Span]:
+    """The buffers of a day."""
+    return [span for span in (buffer.span for buffer in day.of("buffer")) if span]
 
 
 def pairs(day: Day) -> list[tuple[Activity, Activity]]:
-    anchors = [a for a in day.activities if a.kind in ANCHORS and a.span]
-    return list(pairwise(anchors))
+    return list(pairwise(a for a in day.activities if a.kind in ANCHORS and a.span))
 
 
-def fits(pair: tuple[Activity, Activity], day: Day, db: Database) -> bool:
+def fits(pair: tuple[Activity, Activity], buffers: list[Span], db: Database) -> bool:
     before, after = pair
-    gap = free_minutes(before.span or (0, 0), after.span or (0, 0), day)
     origin = (before.destination if before.kind == INTERCITY else before.name) or before.kind
     destination = (after.origin if after.kind == INTERCITY else after.name) or after.kind
-    road = None if gap is None or origin == destination else road_minutes(origin, destination, db)
+    road = None if origin == destination else road_minutes(origin, destination, db)
+    gap = free_minutes(before.span or (0, 0), after.span or (0, 0), buffers) if road is not None else None
     if gap is None or road is None:
         return True
     least = min(max(0.0, road - 5), road // 10 * 10)
@@ -50,7 +54,7 @@ def fits(pair: tuple[Activity, Activity], day: Day, db: Database) -> bool:
     return least <= gap <= most
 
 
-def free_minutes(before: Span, after: Span, day: Day) -> int | None:
+def free_minutes(before: Span, after: Span, buffers: list[Span]) -> int | None:
     """Minutes between two slots without the buffers there; None if they overlap, which is another check's business."""
     end, start = before[1], after[0]
     if end > start:
@@ -59,8 +63,8 @@ def free_minutes(before: Span, after: Span, day: Day) -> int | None:
         start += DAY  # the second is on the next day
         if start < end:
             return None
-    buffers = [after_midnight(buffer.span, end) for buffer in day.of("buffer") if buffer.span]
-    return start - end - sum(last - first for first, last in buffers if first >= end and last <= start)
+    late = [after_midnight(span, end) for span in buffers]
+    return start - end - sum(last - first for first, last in late if first >= end and last <= start)
 
 
 def after_midnight(span: Span, end: int) -> Span:
