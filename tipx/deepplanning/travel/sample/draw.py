@@ -16,3 +16,8 @@ def several(rng: Random, options: Sequence[T], count: int) -> list[T]:
     """So many different ones, in random order."""
     left = list(options)
     return [left.pop(between(rng, 0, len(left) - 1)) for _ in range(count)]
+
+
+def different(rng: Random, low: int, high: int, count: int) -> list[int]:
+    """So many different whole numbers, both ends included."""
+    return several(rng, range(low, high + 1), count)

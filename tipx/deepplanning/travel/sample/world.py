@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Literal
 
 from tipx.deepplanning.travel.database import Database
-from tipx.deepplanning.travel.sample.draw import between, several
+from tipx.deepplanning.travel.sample.draw import between, different, several
 
 Mode = Literal["train", "flight"]
 Names = Mapping[str, Any]
@@ -85,10 +85,6 @@ def point(rng: Random, reach: int, around: Mapping[str, str] | None = None) -> d
     latitude, longitude = (float(around["latitude"]), float(around["longitude"])) if around else CENTRE
     north, east = (reach * (2 * rng.random() - 1) / DEGREE_M for _ in range(2))
     return {"latitude": f"{latitude + north:.6f}", "longitude": f"{longitude + east / cos(radians(CENTRE[0])):.6f}"}
-
-
-def different(rng: Random, low: int, high: int, count: int) -> list[int]:
-    return several(rng, range(low, high + 1), count)
 
 
 def hotel_table(rng: Random, names: Names) -> Table:
