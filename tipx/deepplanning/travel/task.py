@@ -1,0 +1,43 @@
+"""One request for a journey, as an agent is given it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tipx.agents.task import Message
+from tipx.deepplanning.travel.database import Database
+from tipx.deepplanning.travel.environment import TravelEnvironment
+from tipx.deepplanning.travel.prompts import Language, Texts, words
+from tipx.deepplanning.travel.scoring import HEADLINE
+from tipx.deepplanning.travel.trip import Trip
+
+Turn = str | list[tuple[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TravelTask:
+    """A task of `tipx.agents.task`; the tables are read when it starts, so that 240 tasks need no memory."""
+
+    id: str
+    slice: str
+    query: str
+    trip: Trip
+    language: Language
+    texts: Texts
+    database: Callable[[], Database]
+    script: tuple[Turn, ...] | None = None
+    headline: str = HEADLINE
+
+    @property
+    def messages(self) -> list[Message]:
+        return [{"role": "system", "content": self.texts.system}, {"role": "user", "content": self.query}]
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        return self.texts.tools
+
+    def start(self) -> TravelEnvironment:
+        return TravelEnvironment(self.database(), self.trip, words(self.language))
+
+    def gold(self) -> list[Turn] | None:
+        return None if self.script is None else list(self.script)
