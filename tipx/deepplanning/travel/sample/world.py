@@ -70,7 +70,7 @@ def build(rng: Random, names: Names, mode: Mode, out: date, people: int) -> Worl
     hotels = hotel_table(rng, names)
     sights = sight_table(rng, names, city)
     restaurants = [row for number, sight in enumerate(sights) for row in near(rng, names, sight, number)]
-    rename(restaurants, several(rng, names["restaurants"], len(restaurants)))
+    give_names(restaurants, several(rng, names["restaurants"], len(restaurants)))
     stops = [{"poi_name": names[stop].format(city=city), **point(rng, 9_000)} for stop in STOPS.values()]
     places = locations(hotels, sights, restaurants, stops)
     legs = [Leg(home, city, out, outbound=True), Leg(city, home, back, outbound=False)]
@@ -159,7 +159,7 @@ def near(rng: Random, names: Names, sight: Mapping[str, str], number: int) -> Ta
     ]
 
 
-def rename(restaurants: Table, names: Sequence[str]) -> None:
+def give_names(restaurants: Table, names: Sequence[str]) -> None:
     for row, name in zip(restaurants, names, strict=True):
         row["restaurant_name"] = name
 
