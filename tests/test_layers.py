@@ -14,7 +14,7 @@ LAYERS = (
     {"spec", "errors", "types", "noise", "answers"},
     {"selectors", "divergences", "grading", "statistics", "paired", "hub", "files", "progress"},
     {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run", "offload"},
-    {"gguf", "pruning", "licences"},
+    {"gguf", "pruning", "licences", "agents"},
     {"places"},
     {"data", "models"},
     {"evals"},

@@ -85,11 +85,17 @@ class Chat:
 
     @property
     def end_tokens(self) -> list[str]:
-        return [str(token) for token in self.tokenizer.convert_ids_to_tokens(list(self.ends))]
+        """Those of the ends that a template can write as one mark."""
+        marks: dict[str, int] = self.tokenizer.get_added_vocab()
+        return [mark for mark, token in marks.items() if token in self.ends]
 
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None) -> str:
         rendered: Any = self.tokenizer.apply_chat_template(
-            list(messages), tools=tools, tokenize=False, add_generation_prompt=True, **self.extra
+            list(messages),
+            tools=list(tools) if tools else None,
+            tokenize=False,
+            add_generation_prompt=True,
+            **self.extra,
         )
         return str(rendered)
 

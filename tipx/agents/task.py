@@ -63,5 +63,5 @@ class Task(Protocol):
         ...
 
     def gold(self) -> list[str | list[tuple[str, dict[str, Any]]]] | None:
-        """A perfect trajectory, turn by turn: calls (name, arguments), or the text of a turn without; None if unknown."""
+        """A perfect trajectory, turn by turn: calls (name, arguments), or the text of one without; None if unknown."""
         ...
