@@ -65,6 +65,8 @@ def mismatch(engine_BT: Float[Tensor, "B T"], stats: TokenStats, valid_BT: Bool[
     `kl` is the mean difference over tokens the engine sampled, an estimate of KL(engine || student).
     """
     gap_N = (engine_BT - stats["student_logprob"])[valid_BT]
+    if not len(gap_N):
+        return {}
     return {
         "rollout/mismatch_kl": float(gap_N.mean()),
         "rollout/mismatch_mean": float(gap_N.abs().mean()),

@@ -8,6 +8,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
 from tests.agents.toy import build_model, build_tokenizer, save
+from tests.selectors.conftest import pytest_configure  # noqa: F401 - no cache, the same examples each time
 from tipx.agents.calls import HermesCalls
 from tipx.agents.chat import Chat
 from tipx.agents.loop import AgentRollouts

@@ -90,12 +90,9 @@ class Chat:
         return [mark for mark, token in marks.items() if token in self.ends]
 
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None) -> str:
+        known: Any = list(tools) if tools else None
         rendered: Any = self.tokenizer.apply_chat_template(
-            list(messages),
-            tools=list(tools) if tools else None,
-            tokenize=False,
-            add_generation_prompt=True,
-            **self.extra,
+            list(messages), tools=known, tokenize=False, add_generation_prompt=True, **self.extra
         )
         return str(rendered)
 

@@ -16,7 +16,8 @@ class Episode:
     """A task in its own world.
 
     `ids` is everything after the prompt, `mask` says which of it the model sampled, end-of-turn tokens included.
-    `messages` is the same for people, and for servers that take text; `sampled` counts tokens where there are no ids.
+    `messages` is the same for people, and for servers that take text; `sampled` counts the model's tokens, also
+    where there are no ids; `known` is the whole text's length as a server said it last.
     `stop` is None while it goes on.
     """
 
@@ -27,6 +28,7 @@ class Episode:
     ids: list[int] = field(default_factory=list)
     mask: list[bool] = field(default_factory=list)
     sampled: int = 0
+    known: int = 0
     states: list[Float[Tensor, "n D"]] = field(default_factory=list)
     logprobs: list[Float[Tensor, " n"]] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)

@@ -162,14 +162,14 @@ def collected(episodes: Sequence[Episode], device: torch.device) -> Rollout:
         made.response_BT,
         made.valid_BT,
         made.stop_reasons,
-        numbers=tuple({"score": e.score} | e.scores | e.counts for e in episodes),
+        numbers=tuple(e.counts | e.scores | {"score": e.score} for e in episodes),
         **extra,
     )
 
 
 def check_tasks(prompts: Sequence[Prompt], how: object, key: str) -> None:
     """Raises ConfigError where an agent is to answer questions, or something else is to do tasks."""
-    agent = isinstance(how, AgentRollouts)
+    agent = isinstance(how, Rules)
     for prompt in prompts:
         if agent and prompt.task is None:
             raise ConfigError(f"{key}: an agent does tasks, and {prompt.id!r} is a question; set {key}=hf")
