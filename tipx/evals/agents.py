@@ -1,5 +1,6 @@
 """Agents on a benchmark's tasks: what their trajectories scored, how they ended, and what they took."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -36,13 +37,14 @@ class Aggregated(Protocol):
 
 
 def settings(agents: Agents) -> dict[str, Any]:
-    """All that decides a trajectory, besides the model."""
+    """All that decides a trajectory, besides the model, in plain containers."""
     found = {f.name: getattr(agents, f.name) for f in fields(agents) if f.name not in PACE}
     found["engine"] = type(agents).__name__
     if isinstance(agents, AgentRollouts):
         backend = {key: value for key, value in asdict(agents.backend).items() if key in TURN}
         found |= {"turn": backend | {"engine": type(agents.backend).__name__}, "calls": type(agents.calls).__name__}
-    return found
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
 
 
 def greedy(agents: Agents) -> Agents:
