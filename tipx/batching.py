@@ -49,7 +49,7 @@ def micro_batches(rollout: Rollout, wanted_BT: Bool[Tensor, "B T"], size: int) -
     prompts = [len(prompt) for prompt in rollout.prompt_ids]
     # Through the place that predicts the last wanted token, which is not an input itself.
     lengths = [p + end - 1 if end else 0 for p, end in zip(prompts, ends, strict=True)]
-    room = size * max(p + max(n - 1, 0) for p, n in zip(prompts, rollout.lengths, strict=True))
+    room = size * max(p + max(n - 1, 0) for p, n in zip(prompts, rollout.spans, strict=True))
     rows: list[int] = []
     for row in sorted((b for b in range(len(rollout)) if lengths[b]), key=lambda b: -lengths[b]):
         if rows and (len(rows) + 1) * lengths[rows[0]] > room:

@@ -13,8 +13,6 @@ loss has one token count a step; no tensor of (tokens x vocabulary) is made; pro
 counted, never cut.
 """
 
-from functools import partial
-
 import torch
 
 from tipx import metrics
@@ -63,10 +61,9 @@ def one_step(session: Session, step: int) -> Row:
 
     with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
         chosen = batch_indices(len(session.prompts), step, exp.loop.prompts, exp.seed)
-        prompts = [session.prompts[chosen[row // exp.loop.rollouts]] for row in rows]
+        numbers = [chosen[row // exp.loop.rollouts] for row in rows]
         states = exp.loop.score_from == "rollout" and bool(needs(session, step) - TEACHER_ONLY)
-        sample = partial(exp.rollout, session.pair.student, session.pair.tokenizer)
-        rollout = sample(prompts, rows, noise.of("rollout"), states=states)
+        rollout = session.sample(numbers, rows, noise.of("rollout"), states=states)
     with meter.phase("score"):
         scored, own_stats = trainer.score(rollout, needs(session, step))
         stats = TokenStats(**{name: world.gather_BT(values_BT) for name, values_BT in own_stats.present().items()})
@@ -85,6 +82,8 @@ def one_step(session: Session, step: int) -> Row:
     if rollout.logprobs_N is not None and stats.student_logprob is not None:
         row = metrics.mismatch(world.gather_BT(scatter(rollout.logprobs_N, rollout.valid_BT)), stats, valid_BT)
     ends = world.gather_list(list(zip(rollout.lengths, rollout.stop_reasons, strict=True)))
+    if rollout.numbers:
+        row |= metrics.agents(world.gather_list(rollout.numbers), ends)
     return (
         row
         | metrics.update(update)

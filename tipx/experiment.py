@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tipx.agents.loop import AgentRollouts
 from tipx.contamination import Guard
 from tipx.data import PromptSource
 from tipx.divergences import TokenDivergence
@@ -73,7 +74,7 @@ class Experiment:
     quadrants: Quadrants
     divergence: TokenDivergence
     data: PromptSource
-    rollout: Rollouts
+    rollout: Rollouts | AgentRollouts
     vocab: Vocab
     optim: AdamW
     loop: Loop

@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ import torch
 import transformers
 
 from tipx import config, preflight
+from tipx.agents.server import ServedAgents
 from tipx.distill import distill
 from tipx.errors import ConfigError, ModelError
 from tipx.evals import Benchmark
 from tipx.evals.job import EvalJob
-from tipx.evals.runner import Subject, answers, evaluate, folder_name
+from tipx.evals.runner import Elsewhere, Subject, answers, evaluate, folder_name
 from tipx.evals.suite import parts
 from tipx.experiment import Experiment
 from tipx.loggers import Silence
@@ -106,7 +107,8 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
         step, folder = run.checkpoint(str(job.checkpoint))
         place, base, dtype = str(folder), run.eval_dir(step), made["model"]["student"]["dtype"]
     else:
-        place, dtype = known_model(target, runs_dir), "float32"
+        elsewhere = isinstance(job.eval.sampling, ServedAgents)  # the target is the name of a result
+        place, dtype = target if elsewhere else known_model(target, runs_dir), "float32"
         if job.checkpoint != "last":
             raise ConfigError(f"checkpoint={job.checkpoint}: {target!r} is a model, which has none; leave it out")
         base = runs_dir / "eval" / model_name(target)
@@ -138,11 +140,20 @@ def measure(job: EvalJob, place: str, dtype: str, outs: Mapping[Benchmark, Path]
     if all((out / "result.json").exists() for out in outs.values()):
         return [json.loads((out / "result.json").read_text()) for out in outs.values()]
     quiet_libraries()
+    if isinstance(job.eval.sampling, ServedAgents):
+        return evaluated(job, lambda _: Elsewhere(job.template), outs)
     source = ModelSource(path=place, revision=None, dtype=dtype, attn=None, keep_layers=None)  # type: ignore[arg-type]
     tokenizer = source.load_tokenizer("student")
+    return evaluated(job, lambda device: Subject(source.load("student", device), tokenizer, job.template), outs)
+
+
+def evaluated(
+    job: EvalJob, subject_on: Callable[[torch.device], Subject | Elsewhere], outs: Mapping[Benchmark, Path]
+) -> list[Row]:
+    """The results, each benchmark's in its folder."""
     total = {one: answers(one, job.eval) for one in outs}
     with job.hardware.start("no").together() as world:
-        subject = Subject(source.load("student", world.device), tokenizer, job.template)
+        subject = subject_on(world.device)
         with Screen(sum(total.values())) if world.is_main else Quiet() as screen:
             return [
                 evaluate(subject, one, job.eval, job.seed, out, world, screen.phase(one.name, total[one]))

@@ -1,15 +1,15 @@
 """What a step did: the numbers of one line of metrics.jsonl."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tipx.selectors.quadrant import Quadrants
-from tipx.types import Rollout, TokenStats
+from tipx.types import Rollout, StopReason, TokenStats
 
 MONITORED = frozenset({"student_entropy", "reverse_kl", "loss"})
 
@@ -65,6 +65,8 @@ def mismatch(engine_BT: Float[Tensor, "B T"], stats: TokenStats, valid_BT: Bool[
     `kl` is the mean difference over tokens the engine sampled, an estimate of KL(engine || student).
     """
     gap_N = (engine_BT - stats["student_logprob"])[valid_BT]
+    if not len(gap_N):
+        return {}
     return {
         "rollout/mismatch_kl": float(gap_N.mean()),
         "rollout/mismatch_mean": float(gap_N.abs().mean()),
@@ -73,13 +75,21 @@ def mismatch(engine_BT: Float[Tensor, "B T"], stats: TokenStats, valid_BT: Bool[
 
 
 def lengths(rollouts: Sequence[tuple[int, str]]) -> dict[str, float]:
-    """Response lengths in tokens and the share cut by the limit, from (length, stop reason) of every sequence."""
+    """Sampled tokens and the share ended by a limit, from (their number, stop reason) of every sequence."""
     sizes = [length for length, _ in rollouts]
     return {
         "rollout/mean_length": sum(sizes) / len(sizes),
         "rollout/max_length": max(sizes),
-        "rollout/clipped_ratio": sum(reason == "length" for _, reason in rollouts) / len(rollouts),
+        "rollout/clipped_ratio": sum(reason != "eos" for _, reason in rollouts) / len(rollouts),
     }
+
+
+def agents(numbers: Sequence[Mapping[str, float]], ends: Sequence[tuple[int, str]]) -> dict[str, float]:
+    """Means of the trajectories' scores and counts, shares of how they ended, and how many hold no sampled token."""
+    known = {name: [one[name] for one in numbers if name in one] for one in numbers for name in one}
+    row = {f"agent/{name}": sum(values) / len(values) for name, values in known.items()}
+    shares = {f"agent/ended_{r}": sum(reason == r for _, reason in ends) / len(ends) for r in get_args(StopReason)}
+    return row | shares | {"agent/empty": sum(length == 0 for length, _ in ends)}
 
 
 def samples(
@@ -89,11 +99,15 @@ def samples(
     decode: Callable[[list[int]], Any],
     count: int,
 ) -> list[dict[str, object]]:
-    """The first `count` rollouts with text, statistics and what was selected, to be read by people and programs."""
+    """The first `count` rollouts with text, statistics and what was selected, to be read by people and programs.
+
+    Where tools and users spoke between the student's turns, `sampled` says which tokens are its own (1).
+    """
     rows: list[dict[str, object]] = []
     for b in range(min(count, len(rollout))):
-        n = rollout.lengths[b]
+        n = rollout.spans[b]
         tokens: list[int] = rollout.response_BT[b, :n].tolist()
+        between = {} if n == rollout.lengths[b] else {"sampled": rollout.valid_BT[b, :n].long().tolist()}
         rows.append(
             {
                 "prompt": decode(list(rollout.prompt_ids[b])),
@@ -103,6 +117,7 @@ def samples(
                 "stop": rollout.stop_reasons[b],
                 "weights": rounded(weights_BT[b, :n]),
                 "stats": {name: rounded(values_BT[b, :n]) for name, values_BT in stats.present().items()},
+                **between,
             }
         )
     return rows

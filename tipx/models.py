@@ -1,6 +1,6 @@
 """Teacher and student: where they come from, and whether they fit together."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +19,13 @@ from transformers import (
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from tipx.agents.chat import Chat
 from tipx.errors import ModelError
 from tipx.offload import Awake, park
 from tipx.places import loading, located
 from tipx.pruning import Layers, keep_layers
 from tipx.spec import spec
+from tipx.types import Prompt
 from tipx.vocab import Head
 
 PROBE = "The answer is \\boxed{42}. tom has 14 pens . then 14 + 8 = 22 . a : <|im_end|> é 数"
@@ -122,10 +124,24 @@ class Template:
                 "model.template.chat=true: the tokenizer has no chat template; take an Instruct model, or type "
                 "template@model.template=plain"
             )
-        extra: dict[str, Any] = {} if self.thinking is None else {"enable_thinking": self.thinking}
         message = [{"role": "user", "content": text}]
-        rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, **extra)
+        rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, **self.extra)
         return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+
+    def prompt(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+        """A question's token ids, or those that an agent's task begins with: always through the chat template."""
+        if prompt.task is None:
+            return self.encode(tokenizer, prompt.text)
+        return self.chat_of(tokenizer, ()).start(prompt.task.messages, prompt.task.tools)
+
+    def chat_of(self, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> Chat:
+        """The chat template for conversations whose turns end with one of `ends`."""
+        return Chat(tokenizer, tuple(ends), self.extra)
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """Variables of the chat template."""
+        return {} if self.thinking is None else {"enable_thinking": self.thinking}
 
 
 @spec

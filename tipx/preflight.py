@@ -10,6 +10,8 @@ from typing import Literal
 
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
+from tipx.agents.loop import AgentRollouts, check_tasks
+from tipx.agents.task import Task
 from tipx.contamination import Found, spelling
 from tipx.errors import DataError, ModelError
 from tipx.experiment import Experiment
@@ -50,6 +52,14 @@ class Facts:
     prompts: list[list[int]]
 
     @property
+    def tasks(self) -> list[Task]:
+        """Of an agent: those of `prompts`, in order; else none."""
+        if not isinstance(self.exp.rollout, AgentRollouts):
+            return []
+        encode, limit = self.exp.model.template.prompt, self.exp.loop.max_prompt_tokens
+        return [q.task for q in self.questions if 0 < len(encode(self.student.tokenizer, q)) <= limit]
+
+    @property
     def sides(self) -> dict[str, Side]:
         return {"student": self.student, "teacher": self.teacher}
 
@@ -80,6 +90,9 @@ def gather(exp: Experiment, guard: Found | None = None) -> Facts:
             f"data: all {len(questions)} prompts are problems of a benchmark; choose another data set "
             "(`tipx list data`), or guard.enabled=false"
         )
+    check_tasks(clean, exp.rollout, "rollout")
+    if clean and clean[0].task is not None:
+        exp.model.template.chat_of(student.tokenizer, tuple(student.endings)).check(clean[0].task.tools)
     return Facts(exp, student, teacher, found, clean, fitting(exp, student.tokenizer, clean))
 
 
@@ -94,7 +107,7 @@ def fitting(exp: Experiment, tokenizer: PreTrainedTokenizerBase, questions: Sequ
     Too long ones are left out: cutting a prompt would silently distil out of context.
     """
     limit = exp.loop.max_prompt_tokens
-    prompts = [exp.model.template.encode(tokenizer, question.text) for question in questions]
+    prompts = [exp.model.template.prompt(tokenizer, question) for question in questions]
     fit = [ids for ids in prompts if 0 < len(ids) <= limit]
     if not fit:
         raise DataError(

@@ -1,7 +1,7 @@
 """Around the loop: everything live that it uses, made ready, and brought to an end."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 from transformers import PreTrainedTokenizerBase
 
 from tipx import preflight
+from tipx.agents.loop import AgentRollouts
+from tipx.agents.task import Task
 from tipx.contamination import Found
 from tipx.errors import ConfigError
 from tipx.evals.heldout import Encoded, encode
@@ -16,8 +18,11 @@ from tipx.experiment import Experiment
 from tipx.loggers import Sink
 from tipx.meter import Meter
 from tipx.models import LoadedPair
+from tipx.noise import Noise
+from tipx.rollout.hf import eos_ids
 from tipx.run import Row, Run
 from tipx.trainer import Trainer
+from tipx.types import Rollout
 from tipx.world import World
 
 
@@ -45,6 +50,7 @@ class Session:
     pair: LoadedPair = field(init=False)
     trainer: Trainer = field(init=False)
     prompts: list[list[int]] = field(init=False)
+    tasks: list[Task] = field(init=False)
     texts: list[Encoded] = field(default_factory=list)
 
     def open(self) -> int:
@@ -83,8 +89,25 @@ class Session:
         if self.world.is_main:
             self.run.save_preflight([finding.row() for finding in findings])
             self.run.note("guard", facts.guard.record())
-        self.prompts = facts.prompts
+        self.prompts, self.tasks = facts.prompts, facts.tasks
         return facts.student.tokenizer
+
+    def sample(self, chosen: Sequence[int], rows: Sequence[int], noise: Noise, *, states: bool) -> Rollout:
+        """The current student's responses to the prompts of these numbers, or an agent's trajectories.
+
+        `rows` are the responses' indices in the whole step, `states` asks for the student's hidden states.
+        """
+        prompts, how, student, tokenizer = (
+            [self.prompts[i] for i in chosen],
+            self.exp.rollout,
+            self.pair.student,
+            self.pair.tokenizer,
+        )
+        if not isinstance(how, AgentRollouts):
+            return how(student, tokenizer, prompts, rows, noise, states=states)
+        chat = self.exp.model.template.chat_of(tokenizer, eos_ids(student, tokenizer))
+        asked = [(self.tasks[i], prompt) for i, prompt in zip(chosen, prompts, strict=True)]
+        return how.rollout(student, chat, asked, rows, noise, states=states)
 
     def record(self, step: int, row: Row) -> None:
         """One line of metrics with times and memory, to the run, the logger and the display."""

@@ -36,6 +36,15 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return 1.0 - comb(n - correct, k) / comb(n, k)
 
 
+def best_at_k(values: Sequence[float], k: int) -> float:
+    """Expected best of k draws without replacement from a task's values; of 0s and 1s this is `pass_at_k`."""
+    n = len(values)
+    if not 1 <= k <= n:
+        raise ValueError(f"need 1 <= k <= {n} values, got k={k}")
+    # The i-th smallest, counted from 0, is the best of the C(i, k - 1) draws that hold it and k - 1 smaller ones.
+    return sum(value * comb(i, k - 1) for i, value in enumerate(sorted(values))) / comb(n, k)
+
+
 def powers_of_two(n: int) -> list[int]:
     """1, 2, 4, ... up to n, and n itself: the k at which pass@k is reported."""
     ks = [2**i for i in range(n.bit_length()) if 2**i <= n]

@@ -1,5 +1,6 @@
 """Run directories as tables; reads files, needs neither torch nor hydra."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,22 +126,34 @@ def result_table(result: dict[str, Any]) -> Table:
         return cell(result[name]) + (f" ± {error:.3f}" if error is not None else "")
 
     table.add_row(f"mean@{result['n']}", with_error("mean"))
-    for k, value in result["pass_at"].items():
-        if k != "1":
-            table.add_row(f"pass@{k}", cell(value))
-    for k, value in result.get("maj_at", {}).items():
-        if int(k) > 2:
-            table.add_row(f"maj@{k}", cell(value))
+    for best, first in (("pass", 2), ("best", 2), ("maj", 3)):
+        for k, value in result.get(f"{best}_at", {}).items():
+            if int(k) >= first:
+                table.add_row(f"{best}@{k}", cell(value))
     if "greedy" in result:
         table.add_row("greedy", with_error("greedy"))
+    for name, value in agent_rows(result):
+        table.add_row(name, value)
     for name, count in result["outcomes"].items():
         table.add_row(f"sampled: {name}", str(count))
     table.add_row("mean length, tokens", f"{result['mean_length']:.1f}")
     for which in ("correct", "wrong"):
         if (length := result.get(f"mean_length_{which}")) is not None:
             table.add_row(f"mean length, {which}", f"{length:.1f}")
-    table.add_row("cut by the length limit", f"{result['clipped_ratio']:.1%}")
+    limit = "ended by a limit" if "metrics" in result else "cut by the length limit"
+    table.add_row(limit, f"{result['clipped_ratio']:.1%}")
     return table
+
+
+def agent_rows(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What only an agent's result has: each score, the benchmark's own numbers, and what a trajectory took."""
+    for name, found in result.get("metrics", {}).items():
+        yield name, cell(found["mean"]) + ("" if found["se"] is None else f" ± {found['se']:.3f}")
+    for name, value in result.get("aggregate", {}).items():
+        yield name, cell(value)
+    for name in ("turns", "calls", "malformed"):
+        if f"mean_{name}" in result:
+            yield f"mean {name}", f"{result[f'mean_{name}']:.2f}"
 
 
 def comparison_table(found: dict[str, Any]) -> Table:

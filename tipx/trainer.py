@@ -64,7 +64,7 @@ class Trainer:
 
         The teacher runs over everything first, and is not needed again.
         """
-        batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch))
+        batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch)) or [idle(rollout)]
         order_N = torch.cat([batch.index_N for batch in batches]).argsort()
         teacher = Hidden(self._teacher_states(batches, len(order_N)), lm_head(self.pair.teacher, self.pair.rows))
         with self.world.accelerator.autocast():

@@ -5,33 +5,41 @@ D hidden size. All logs are natural; entropies and divergences are in nats.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-StopReason = Literal["eos", "length"]
+StopReason = Literal["eos", "length", "tokens", "context", "turns"]
+"""Why a sequence ended: by itself, or at the limit of one response. An agent's trajectory also at its limit of sampled
+tokens, of the whole text, or of turns."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question, before any template, and its gold answer if it has one."""
+    """One question, before any template, and its gold answer if it has one.
+
+    `task` is an `agents.task.Task` where an agent is asked; `text` is then its question, for people and comparisons.
+    """
 
     id: str
     text: str
     answer: str | None = None
+    task: Any = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Rollout:
     """Responses sampled by the current student.
 
-    `valid_BT` marks tokens the student sampled, its end-of-sequence token included. `stop_reasons[b]` is "length" when
-    the response was cut, so it holds no end-of-sequence token. `states_ND`, if recorded, are the student's last hidden
-    states that predicted the N valid tokens, in row-major order; `logprobs_N` are the sampling engine's own
-    log-probabilities of them, nats, if it is not the trainer's model.
+    `valid_BT` marks tokens the student sampled, its end-of-sequence tokens included. They are the first ones of a row;
+    in an agent's trajectory what tools and users say stands between them. `stop_reasons[b]` is "length" when the
+    response was cut, so it does not end with an end-of-sequence token. `states_ND`, if recorded, are the student's last
+    hidden states that predicted the N valid tokens, in row-major order; `logprobs_N` are the sampling engine's own
+    log-probabilities of them, nats, if it is not the trainer's model. `numbers` holds an agent's scores and counts, one
+    mapping a trajectory.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -40,13 +48,21 @@ class Rollout:
     stop_reasons: tuple[StopReason, ...]
     states_ND: Float[Tensor, "N D"] | None = None
     logprobs_N: Float[Tensor, " N"] | None = None
+    numbers: tuple[Mapping[str, float], ...] = ()
 
     def __len__(self) -> int:
         return len(self.prompt_ids)
 
     @property
     def lengths(self) -> list[int]:
+        """Tokens the student sampled in each row."""
         return [int(n) for n in self.valid_BT.sum(-1)]
+
+    @property
+    def spans(self) -> list[int]:
+        """Places of each row through its last sampled token: the lengths, unless something stands between."""
+        steps_T = torch.arange(1, self.valid_BT.shape[1] + 1, device=self.valid_BT.device)
+        return (steps_T * self.valid_BT).amax(1).tolist() if self.valid_BT.shape[1] else [0] * len(self)
 
 
 @dataclass(frozen=True)

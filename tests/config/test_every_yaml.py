@@ -27,6 +27,8 @@ REQUIRED = {
 }
 # Where in the tree a group is, if not under its own name.
 PLACES = {"template": "model.template"}
+# What else must be chosen for a group to have a place.
+NEEDS = {"rollout/calls": ["rollout=agent"]}
 EVAL_GROUPS = ("benchmark", "eval", "hardware", "template")
 
 
@@ -38,7 +40,7 @@ def read(file: str) -> dict[str, Any]:
 def overrides(file: str) -> list[str]:
     group, option = file.rsplit("/", 1)
     place = f"@{PLACES[group]}" if group in PLACES else ""
-    return [f"{group}{place}={option}", *REQUIRED.get(file, [])]
+    return [*NEEDS.get(group, []), f"{group}{place}={option}", *REQUIRED.get(file, [])]
 
 
 def located(target: str) -> Any:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from tipx.config.explain import explain, explain_values
-from tipx.config.trees import Tree, leaves
+from tipx.config.trees import Tree, at, leaves
 from tipx.errors import ConfigError, TipxError
 from tipx.identity import PLACE
 from tipx.shipped import shipped
@@ -116,8 +116,18 @@ def rebuild(tree: Tree) -> Any:
 
 
 def inherit(cfg: DictConfig, values: Tree, overrides: Sequence[str]) -> None:
-    """Set `values` in `cfg`, except the keys that `overrides` set themselves."""
+    """Set `values` in `cfg`, except the keys that `overrides` set themselves.
+
+    Where an object's class is another one, nothing stays of what `cfg` has there but what `overrides` set.
+    """
     given = {override.lstrip("+~").split("=")[0].split("@")[-1] for override in overrides}
+    for kind in [key for key in leaves(values) if key.endswith("._target_")]:
+        key = kind.removesuffix("._target_")
+        if OmegaConf.select(cfg, kind) != at(values, kind) and not any(f"{key}.".startswith(f"{g}.") for g in given):
+            asked = {g: OmegaConf.select(cfg, g) for g in given if g.startswith(f"{key}.")}
+            OmegaConf.update(cfg, key, at(values, key), merge=False, force_add=True)
+            for name, own in asked.items():
+                OmegaConf.update(cfg, name, own, force_add=True)
     for key in leaves(values):
         if not any(key == g or key.startswith(f"{g}.") for g in given):
             value: Any = values

@@ -2,6 +2,8 @@
 
 from typing import Protocol, runtime_checkable
 
+from tipx.agents.loop import AgentRollouts
+from tipx.agents.server import ServedAgents
 from tipx.rollout.hf import HFRollouts
 from tipx.rollout.vllm import VLLMRollouts
 from tipx.spec import Count, spec
@@ -36,4 +38,4 @@ class Evaluation:
     n: Count
     greedy: bool
     limit: Count | None
-    sampling: HFRollouts | VLLMRollouts
+    sampling: HFRollouts | VLLMRollouts | AgentRollouts | ServedAgents

@@ -10,8 +10,10 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tipx.agents.loop import AgentRollouts, check_tasks
+from tipx.agents.server import ServedAgents
 from tipx.errors import DataError
-from tipx.evals import Benchmark, Evaluation
+from tipx.evals import Benchmark, Evaluation, agents
 from tipx.evals.summary import Sample, summarise
 from tipx.files import write_json, write_text
 from tipx.grading import Answer, Grader, grader
@@ -19,10 +21,13 @@ from tipx.models import Template
 from tipx.noise import Noise
 from tipx.rollout import Rollouts
 from tipx.rollout.hf import HFRollouts
+from tipx.rollout.vllm import VLLMRollouts
 from tipx.types import Prompt
 from tipx.world import World
 
 Tick = Callable[[int], None]
+Agents = AgentRollouts | ServedAgents
+Sampling = HFRollouts | VLLMRollouts | Agents
 
 SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")
 """What shapes an answer; how many are made at once does not."""
@@ -35,17 +40,35 @@ def folder_name(benchmark: Benchmark, how: Evaluation, seed: int, template: Temp
     """
     settings = asdict(how)
     del settings["path"]
+    if isinstance(how.sampling, Agents):
+        settings["sampling"] = agents.settings(how.sampling)
+        return hashed(benchmark, how, settings, seed, template)
     settings["sampling"] = {key: settings["sampling"][key] for key in SAMPLING}
     if not isinstance(how.sampling, HFRollouts):
         settings["engine"] = type(how.sampling).__name__
+    return hashed(benchmark, how, settings, seed, template)
+
+
+def hashed(benchmark: Benchmark, how: Evaluation, settings: dict[str, Any], seed: int, template: Template) -> str:
     text = json.dumps([fingerprint(benchmark.load(how.path)), settings, seed, asdict(template)], sort_keys=True)
     return f"{benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def fingerprint(problems: Sequence[Prompt]) -> str:
-    """sha256 of problems: ids, texts and gold answers, in order."""
-    text = json.dumps([[p.id, p.text, p.answer] for p in problems])
+    """sha256 of problems: ids, texts and gold answers, or an agent's messages and tools, in order."""
+    text = json.dumps([[p.id, p.text, p.task.messages if p.task else p.answer, *tools(p)] for p in problems])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def tools(problem: Prompt) -> list[Any]:
+    return [] if problem.task is None else [problem.task.tools]
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """The model under test is behind a server."""
+
+    template: Template
 
 
 @dataclass(frozen=True)
@@ -58,7 +81,7 @@ class Subject:
 
 
 def evaluate(
-    subject: Subject,
+    subject: Subject | Elsewhere,
     benchmark: Benchmark,
     how: Evaluation,
     seed: int,
@@ -78,10 +101,12 @@ def evaluate(
     problems = everything[: how.limit]
     if not problems:
         raise DataError(f"benchmark={benchmark.name}: holds no problems; expected at least one")
+    check_tasks(problems, how.sampling, "eval.sampling")
     start = time.perf_counter()
     samples = run_all(subject, problems, how, seed, world, tick)
     seconds = time.perf_counter() - start
-    result = summarise(samples, how) | {
+    acted = isinstance(how.sampling, Agents)
+    result = (agents.summarise(samples, how, benchmark) if acted else summarise(samples, how)) | {
         "benchmark": benchmark.name,
         "problems": len(problems),
         "problems_sha256": fingerprint(problems),
@@ -89,10 +114,7 @@ def evaluate(
         "partial": len(problems) < len(everything),
         "n": how.n,
         "seed": seed,
-        "temperature": how.sampling.temperature,
-        "top_p": how.sampling.top_p,
-        "top_k": how.sampling.top_k,
-        "max_new_tokens": how.sampling.max_new_tokens,
+        **sampled(how),
         "seconds": seconds,
         "tokens_per_s": sum(s["length"] for s in samples) / seconds,
         "template": asdict(subject.template),
@@ -106,13 +128,25 @@ def evaluate(
     return result
 
 
+def sampled(how: Evaluation) -> dict[str, Any]:
+    """How answers were sampled."""
+    if isinstance(how.sampling, Agents):
+        return {"max_new_tokens": how.sampling.max_new_tokens, "agent": agents.settings(how.sampling)}
+    return {name: getattr(how.sampling, name) for name in SAMPLING}
+
+
 def answers(benchmark: Benchmark, how: Evaluation) -> int:
     """How many answers an evaluation makes."""
     return len(benchmark.load(how.path)[: how.limit]) * (how.n + how.greedy)
 
 
 def run_all(
-    subject: Subject, problems: Sequence[Prompt], how: Evaluation, seed: int, world: World, tick: Tick | None
+    subject: Subject | Elsewhere,
+    problems: Sequence[Prompt],
+    how: Evaluation,
+    seed: int,
+    world: World,
+    tick: Tick | None,
 ) -> list[Sample]:
     """Every answer, graded, in the order (mode, problem, sample)."""
     jobs = [("sample", p, i) for p in range(len(problems)) for i in range(how.n)]
@@ -123,23 +157,49 @@ def run_all(
     with grader() as judge:
         for mode in ("sample", "greedy"):
             rows = [j for j in mine if jobs[j][0] == mode]
-            rollouts = how.sampling if mode == "sample" else replace(how.sampling, temperature=0, top_p=1, top_k=0)
+            rollouts = how.sampling if mode == "sample" else greedy(how.sampling)
             for start in range(0, len(rows), rollouts.batch_size):
                 batch = rows[start : start + rollouts.batch_size]
-                graded = answer(subject, [problems[jobs[j][1]] for j in batch], rollouts, batch, seed, judge)
+                some, noise = [problems[jobs[j][1]] for j in batch], Noise(seed, stream="eval")
+                graded = attempt(subject, some, rollouts, batch, noise, judge)
                 out += [(j, {"mode": mode, "sample": jobs[j][2]} | a) for j, a in zip(batch, graded, strict=True)]
                 if tick is not None:
                     tick(len(batch))
     return [sample for _, sample in sorted(world.gather_list(out), key=lambda item: item[0])]
 
 
-def answer(
-    subject: Subject, problems: Sequence[Prompt], rollouts: Rollouts, rows: Sequence[int], seed: int, judge: Grader
+def greedy(sampling: Sampling) -> Sampling:
+    """The same without chance."""
+    if isinstance(sampling, Agents):
+        return agents.greedy(sampling)
+    return replace(sampling, temperature=0, top_p=1, top_k=0)
+
+
+def attempt(
+    subject: Subject | Elsewhere,
+    problems: Sequence[Prompt],
+    how: Sampling,
+    rows: Sequence[int],
+    noise: Noise,
+    judge: Grader,
 ) -> list[Sample]:
-    """One graded answer for each problem; draws are keyed by `rows`."""
+    """One answer or trajectory for each problem, graded; draws are keyed by `rows`."""
+    if isinstance(how, ServedAgents):
+        return agents.served(how, problems, rows, noise)
+    if isinstance(subject, Elsewhere):
+        raise TypeError(f"{type(how).__name__} needs a model, and there is none on this machine")
+    if isinstance(how, AgentRollouts):
+        return agents.act(how, subject.model, subject.tokenizer, subject.template, problems, rows, noise)
+    return answer(subject, problems, how, rows, noise, judge)
+
+
+def answer(
+    subject: Subject, problems: Sequence[Prompt], rollouts: Rollouts, rows: Sequence[int], noise: Noise, judge: Grader
+) -> list[Sample]:
+    """One graded answer for each problem."""
     decode = subject.tokenizer.decode
     prompts = [subject.template.encode(subject.tokenizer, p.text) for p in problems]
-    rollout = rollouts(subject.model, subject.tokenizer, prompts, rows, Noise(seed, stream="eval"))
+    rollout = rollouts(subject.model, subject.tokenizer, prompts, rows, noise)
     lengths, stops = rollout.lengths, rollout.stop_reasons
     texts = [str(decode(rollout.response_BT[b, :n], skip_special_tokens=True)) for b, n in enumerate(lengths)]
     grades = judge.grade_all(

@@ -37,9 +37,11 @@ class Rollouts(Protocol):
         noise: Noise,
         *,
         states: bool = False,
+        limits: Sequence[int] | None = None,
     ) -> Rollout:
         """One response for each prompt. `rows` are the prompts' indices in the whole step: draws are keyed by them.
 
-        `states`: record the student's hidden states.
+        `states`: record the student's hidden states. `limits`: the longest response of each prompt, at least 1, where
+        that is less than `max_new_tokens`.
         """
         ...

@@ -40,10 +40,14 @@ def from_lists(
     responses: Sequence[Sequence[int]],
     reasons: Sequence[StopReason],
     device: torch.device,
+    masks: Sequence[Sequence[bool]] | None = None,
 ) -> Rollout:
-    """Right-pads exact responses."""
+    """Right-pads exact responses. `masks` say which of their tokens the student sampled; without them, all."""
     width = max((len(r) for r in responses), default=0)
     ids_BT = torch.tensor([list(r) + [0] * (width - len(r)) for r in responses], dtype=torch.long, device=device)
     lengths_B1 = torch.tensor([[len(r)] for r in responses], device=device)
     valid_BT = torch.arange(width, device=device)[None] < lengths_B1
+    if masks is not None:
+        own = [[*mask, *[False] * (width - len(mask))] for mask in masks]
+        valid_BT = torch.tensor(own, dtype=torch.bool, device=device).reshape(valid_BT.shape)
     return Rollout(tuple(tuple(p) for p in prompts), ids_BT.reshape(len(responses), width), valid_BT, tuple(reasons))

@@ -75,18 +75,20 @@ class HFRollouts:
         noise: Noise,
         *,
         states: bool = False,
+        limits: Sequence[int] | None = None,
     ) -> Rollout:
+        most = [min(n, self.max_new_tokens) for n in limits or [self.max_new_tokens] * len(prompts)]
         # Alike lengths together: left padding then costs least. The draws are keyed by row, so order changes nothing.
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         responses: list[list[int]] = [[] for _ in prompts]
         recorded = Recorder(model, len(prompts)) if states else None
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
-            draws_RT = noise.rows([rows[i] for i in batch], self.max_new_tokens)
+            draws_RT = noise.rows([rows[i] for i in batch], max(most[i] for i in batch))
             with nullcontext() if recorded is None else recorded.of(batch):
                 new = self.generate(model, tokenizer, [prompts[i] for i in batch], draws_RT)
             for i, ids in zip(batch, new, strict=True):
-                responses[i] = ids
+                responses[i] = ids[: most[i]]
         rollout = collect(prompts, responses, eos_ids(model, tokenizer), model.device)
         return rollout if recorded is None else replace(rollout, states_ND=recorded.states(rollout.lengths))
 
@@ -98,12 +100,12 @@ class HFRollouts:
         prompts: Sequence[Sequence[int]],
         draws_RT: Float[Tensor, "R T"],
     ) -> list[list[int]]:
-        """New token ids of each prompt, padding after the end of sequence still on."""
+        """New token ids of each prompt, one for each draw at most; padding after the end of sequence still on."""
         eos = eos_ids(model, tokenizer)
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos[0]
         ids_RL, mask_RL = left_pad(prompts, pad, model.device)
         settings = GenerationConfig(
-            max_new_tokens=self.max_new_tokens,
+            max_new_tokens=draws_RT.shape[1],
             do_sample=False,
             eos_token_id=list(eos),
             pad_token_id=pad,

@@ -35,7 +35,10 @@ class ScriptedRollouts:
         noise: Noise,
         *,
         states: bool = False,
+        limits: Sequence[int] | None = None,
     ) -> Rollout:
+        most = [min(n, self.max_new_tokens) for n in limits or [self.max_new_tokens] * len(prompts)]
         texts = [self.responses[row % len(self.responses)] for row in rows]
         ids = [tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for text in texts]
-        return collect(prompts, [i[: self.max_new_tokens] for i in ids], eos_ids(model, tokenizer), model.device)
+        cut = [i[:n] for i, n in zip(ids, most, strict=True)]
+        return collect(prompts, cut, eos_ids(model, tokenizer), model.device)

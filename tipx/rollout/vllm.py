@@ -7,8 +7,9 @@ Written against vLLM 0.33; `tests/rollout/test_vllm.py` compares the calls with 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -36,7 +37,9 @@ Answer = tuple[list[int], list[float]]
 
 @runtime_checkable
 class Engine(Protocol):
-    """What both ways of running vLLM can do."""
+    """What both ways of running vLLM can do. `held`: it is awake, with the weights it is to have."""
+
+    held: bool
 
     def sync(self, model: PreTrainedModel) -> None:
         """Take over the model's weights, and forget what was cached under others."""
@@ -95,22 +98,52 @@ class VLLMRollouts:
         noise: Noise,
         *,
         states: bool = False,
+        limits: Sequence[int] | None = None,
     ) -> Rollout:
-        eos, live = eos_ids(model, tokenizer), engine(self.machine, model.name_or_path)
+        with self.awake(model) as live:
+            return self.sample(live, model, tokenizer, prompts, rows, noise, limits)
+
+    @contextmanager
+    def awake(self, model: PreTrainedModel) -> Iterator[Engine]:
+        """The engine with the model's weights. Inside another `awake` it has them, and stays awake: for many turns."""
+        live = engine(self.machine, model.name_or_path)
+        if live.held:
+            yield live
+            return
         live.sync(model)
+        live.held = True
+        try:
+            yield live
+        finally:
+            live.held = False
+        live.rest()
+
+    def sample(
+        self,
+        live: Engine,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        noise: Noise,
+        limits: Sequence[int] | None,
+    ) -> Rollout:
+        """Responses, `batch_size` prompts handed over at once."""
+        eos, most = eos_ids(model, tokenizer), limits or [self.max_new_tokens] * len(prompts)
         answers: list[Answer] = []
         for start in range(0, len(prompts), self.batch_size):
             some = slice(start, start + self.batch_size)
             # One seed a row, so that a response does not depend on what it is batched with.
             draws_R = noise.rows(rows[some], 1)[:, 0]
-            params = [self.params(eos, int(draw * SEEDS)) for draw in draws_R.tolist()]
+            params = [
+                self.params(eos, int(draw * SEEDS), n) for draw, n in zip(draws_R.tolist(), most[some], strict=True)
+            ]
             answers += live.generate(prompts[some], params)
-        live.rest()
         rollout = collect(prompts, [ids for ids, _ in answers], eos, model.device)
         logprobs = [p for (_, own), n in zip(answers, rollout.lengths, strict=True) for p in own[:n]]
         return replace(rollout, logprobs_N=torch.tensor(logprobs, device=model.device))
 
-    def params(self, eos: Sequence[int], seed: int) -> dict[str, Any]:
+    def params(self, eos: Sequence[int], seed: int, limit: int) -> dict[str, Any]:
         """Everything that shapes sampling, also what a server's defaults would fill from the model's own file."""
         return {
             "temperature": self.temperature,
@@ -120,7 +153,7 @@ class VLLMRollouts:
             "repetition_penalty": 1.0,
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
-            "max_tokens": self.max_new_tokens,
+            "max_tokens": min(limit, self.max_new_tokens),
             "stop_token_ids": list(eos),
             "seed": seed,
             "logprobs": 0,  # of the sampled token alone
@@ -151,7 +184,7 @@ class Colocated:
         # Under a launcher of many processes each has an engine of its own; vLLM would otherwise start workers for it.
         launched = {"distributed_executor_backend": "external_launcher"} if torch.distributed.is_initialized() else {}
         self.make: Any = SamplingParams
-        self.how, self.synced = how, (0, -1)
+        self.how, self.synced, self.held = how, (0, -1), False
         self.llm: Any = LLM(
             model=path,
             load_format="dummy",  # the first `sync` brings the weights
@@ -198,7 +231,7 @@ class Server:
     """A `vllm serve` elsewhere."""
 
     def __init__(self, how: VLLMRollouts, path: str) -> None:
-        self.how, self.synced = how, (0, -1)
+        self.how, self.synced, self.held = how, (0, -1), False
         self.client = httpx.Client(base_url=how.server, timeout=how.timeout_s)
         self.name = self.call("GET", "/v1/models")["data"][0]["id"]
 

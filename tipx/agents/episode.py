@@ -1,0 +1,82 @@
+"""One trajectory as it grows: what was said, what it was in token ids, and how it ended."""
+
+from dataclasses import dataclass, field
+
+from jaxtyping import Float
+from torch import Tensor
+
+from tipx.agents.task import Environment, Message, Task
+from tipx.types import StopReason
+
+COUNTS = ("turns", "calls", "malformed", "refused", "shortened")
+
+
+@dataclass
+class Episode:
+    """A task in its own world.
+
+    `ids` is everything after the prompt, `mask` says which of it the model sampled, end-of-turn tokens included.
+    `messages` is the same for people, and for servers that take text; `sampled` counts the model's tokens, also
+    where there are no ids; `known` is the whole text's length as a server said it last.
+    `stop` is None while it goes on.
+    """
+
+    task: Task
+    row: int
+    prompt: list[int] = field(default_factory=list)
+    world: Environment = field(init=False)
+    ids: list[int] = field(default_factory=list)
+    mask: list[bool] = field(default_factory=list)
+    sampled: int = 0
+    known: int = 0
+    states: list[Float[Tensor, "n D"]] = field(default_factory=list)
+    logprobs: list[Float[Tensor, " n"]] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    stop: StopReason | None = None
+    text: str = ""
+    turns: int = 0
+    calls: int = 0
+    malformed: int = 0
+    refused: int = 0
+    shortened: int = 0
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.world = self.task.start()
+        self.messages = [dict(message) for message in self.task.messages]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the whole text."""
+        return len(self.prompt) + len(self.ids)
+
+    def extend(self, ids: list[int], *, sampled: bool) -> None:
+        """Tokens that come next."""
+        self.ids += ids
+        self.mask += [sampled] * len(ids)
+        self.sampled += len(ids) * sampled
+
+    def forget(self, count: int) -> None:
+        """Takes the last tokens away."""
+        del self.ids[-count:], self.mask[-count:]
+
+    def say(self, text: str) -> None:
+        """A turn of the model."""
+        self.text, self.turns = text, self.turns + 1
+        self.messages.append({"role": "assistant", "content": text})
+
+    def end(self, reason: StopReason) -> None:
+        """No more turns; a trajectory that a limit ended is scored as it is."""
+        self.stop = reason
+        scores = self.world.score(self.text, complete=reason == "eos")
+        self.scores = {name: float(value) for name, value in scores.items()}
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """What is reported besides the scores."""
+        return {name: getattr(self, name) for name in COUNTS}
+
+    @property
+    def score(self) -> float:
+        """The score that counts."""
+        return self.scores[self.task.headline]

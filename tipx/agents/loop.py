@@ -1,0 +1,177 @@
+"""Multi-turn rollouts in token ids: every live episode of a batch says its next turn together with the others.
+
+What a turn is depends on its own episode, its row and its number alone, so not on what it is batched with. Each turn
+reads the whole text again: transformers keeps no cache between two calls, vLLM does.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from tipx.agents.calls import CallFormat
+from tipx.agents.chat import Chat
+from tipx.agents.episode import Episode
+from tipx.agents.rules import Rules
+from tipx.agents.script import Script
+from tipx.agents.task import Task
+from tipx.errors import ConfigError
+from tipx.noise import Noise
+from tipx.rollout.collect import from_lists
+from tipx.rollout.hf import HFRollouts
+from tipx.rollout.vllm import VLLMRollouts
+from tipx.spec import spec
+from tipx.types import Prompt, Rollout, StopReason
+
+
+@spec
+class AgentRollouts(Rules):
+    """Turns by `backend`, whose `max_new_tokens` is that of one turn; calls are read as `calls` says."""
+
+    backend: HFRollouts | VLLMRollouts | Script
+    calls: CallFormat
+
+    @property
+    def batch_size(self) -> int:
+        return self.backend.batch_size
+
+    @property
+    def records_states(self) -> bool:
+        return self.backend.records_states
+
+    @property
+    def gives_logprobs(self) -> bool:
+        return self.backend.gives_logprobs
+
+    def rollout(
+        self,
+        model: PreTrainedModel,
+        chat: Chat,
+        asked: Sequence[tuple[Task, Sequence[int]]],
+        rows: Sequence[int],
+        noise: Noise,
+        *,
+        states: bool = False,
+    ) -> Rollout:
+        """A trajectory for each task and its prompt; see `play`."""
+        return collected(self.play(model, chat, asked, rows, noise, states=states), model.device)
+
+    def play(
+        self,
+        model: PreTrainedModel,
+        chat: Chat,
+        asked: Sequence[tuple[Task, Sequence[int]]],
+        rows: Sequence[int],
+        noise: Noise,
+        *,
+        states: bool = False,
+    ) -> list[Episode]:
+        """An episode for each task and its prompt, to its end. Draws are keyed by `rows` and the number of the turn."""
+        episodes = [Episode(task, row, list(ids)) for (task, ids), row in zip(asked, rows, strict=True)]
+        context = self.longest(model)
+        for episode in episodes:
+            self.end_without_room(episode, context)
+        with self.awake(model):
+            for turn in range(self.max_turns):
+                live = [episode for episode in episodes if episode.stop is None]
+                if not live:
+                    break
+                limits = [self.room(episode, context) for episode in live]
+                draws = noise.of(f"turn {turn}")
+                said = self.say(model, chat, live, [most for most, _ in limits], draws, states=states)
+                for episode, ids, (_, reason) in zip(live, said, limits, strict=True):
+                    self.hear(chat, episode, ids, context, reason)
+        return episodes
+
+    def awake(self, model: PreTrainedModel) -> AbstractContextManager[object]:
+        return self.backend.awake(model) if isinstance(self.backend, VLLMRollouts) else nullcontext()
+
+    def longest(self, model: PreTrainedModel) -> int | None:
+        """Tokens of text that the model and these rules allow; None if neither says."""
+        known = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        return min((n for n in (self.context, known) if n is not None), default=None)
+
+    def room(self, episode: Episode, context: int | None) -> tuple[int, StopReason]:
+        """Tokens that the next turn may have, and the limit that says so."""
+        limits: list[tuple[int, StopReason]] = [
+            (self.backend.max_new_tokens, "length"),
+            (self.max_new_tokens - episode.sampled, "tokens"),
+        ]
+        if context is not None:
+            limits.append((context - episode.length, "context"))
+        return min(limits, key=lambda limit: limit[0])
+
+    def end_without_room(self, episode: Episode, context: int | None) -> None:
+        room, reason = self.room(episode, context)
+        if room < 1:
+            episode.end(reason)
+
+    def say(
+        self,
+        model: PreTrainedModel,
+        chat: Chat,
+        live: Sequence[Episode],
+        limits: Sequence[int],
+        noise: Noise,
+        *,
+        states: bool,
+    ) -> list[list[int]]:
+        """The next turn of every live episode, in token ids."""
+        if isinstance(self.backend, Script):
+            return [self.backend.ids(e, self.calls, chat, most) for e, most in zip(live, limits, strict=True)]
+        texts, rows = [[*e.prompt, *e.ids] for e in live], [e.row for e in live]
+        made = self.backend(model, chat.tokenizer, texts, rows, noise, states=states, limits=limits)
+        for kept, found in (("states", made.states_ND), ("logprobs", made.logprobs_N)):
+            if found is not None:
+                for episode, own in zip(live, found.split(made.lengths), strict=True):
+                    getattr(episode, kept).append(own)
+        return [made.response_BT[b, :n].tolist() for b, n in enumerate(made.lengths)]
+
+    def hear(self, chat: Chat, episode: Episode, ids: list[int], context: int | None, limit: StopReason) -> None:
+        """A turn, and what it leads to: tool results, a user's message, or the end. `limit` is what may have cut it."""
+        episode.extend(ids, sampled=True)
+        episode.say(chat.said(ids))
+        if ids[-1] not in chat.ends:
+            episode.end(limit)
+            return
+        answers = self.answer(episode, self.calls.read(episode.text, episode.task.tools))
+        episode.messages += answers
+        if not answers or episode.turns == self.max_turns:
+            episode.end("turns" if answers else "eos")
+            return
+        between = chat.between(answers)
+        episode.extend(between, sampled=False)
+        self.end_without_room(episode, context)
+        if episode.stop is not None:
+            # No turn follows: it would only be read, and predict nothing.
+            episode.forget(len(between))
+
+
+def collected(episodes: Sequence[Episode], device: torch.device) -> Rollout:
+    """Ended episodes as one rollout. One without a sampled token has an empty row, which nothing is trained on."""
+    prompts, ids = [e.prompt for e in episodes], [e.ids for e in episodes]
+    reasons = [e.stop or "turns" for e in episodes]
+    made = from_lists(prompts, ids, reasons, device, [e.mask for e in episodes])
+    states, logprobs = ([t for e in episodes for t in getattr(e, name)] for name in ("states", "logprobs"))
+    extra: dict[str, Any] = {"states_ND": torch.cat(states)} if states else {}
+    extra |= {"logprobs_N": torch.cat(logprobs)} if logprobs else {}
+    return Rollout(
+        made.prompt_ids,
+        made.response_BT,
+        made.valid_BT,
+        made.stop_reasons,
+        numbers=tuple(e.counts | e.scores | {"score": e.score} for e in episodes),
+        **extra,
+    )
+
+
+def check_tasks(prompts: Sequence[Prompt], how: object, key: str) -> None:
+    """Raises ConfigError where an agent is to answer questions, or something else is to do tasks."""
+    agent = isinstance(how, Rules)
+    for prompt in prompts:
+        if agent and prompt.task is None:
+            raise ConfigError(f"{key}: an agent does tasks, and {prompt.id!r} is a question; set {key}=hf")
+        if not agent and prompt.task is not None:
+            raise ConfigError(f"{key}: {prompt.id!r} is a task with tools, which needs turns; set {key}=agent")
