@@ -12,7 +12,7 @@ import tipx
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
     {"spec", "errors", "types", "noise", "answers"},
-    {"selectors", "divergences", "grading", "statistics", "paired", "hub", "files", "progress"},
+    {"selectors", "divergences", "grading", "statistics", "paired", "hub", "files", "progress", "snapshot"},
     {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run", "offload"},
     {"gguf", "pruning", "licences"},
     {"places"},
@@ -22,10 +22,11 @@ LAYERS = (
     {"experiment"},
     {"trainer", "preflight"},
     {"session"},
+    {"samples"},
     {"distill"},
     {"config"},
     {"tables", "plots", "showing", "comparison", "datasets", "card"},
-    {"memory"},
+    {"memory", "inspect"},
     {"jobs"},
     {"export"},
     {"cli"},
@@ -47,6 +48,7 @@ WRITERS = {
     "gguf.py": "converted models, in the user's cache",
     "trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "rollout/vllm.py": "weights for a server, in a temporary folder",
+    "inspect/save.py": "pages, tables and pictures, in the file it is given",
     "meter.py": "/proc/self/clear_refs, to reset the memory peak",
 }
 # Who may catch anything at all, and why; it must raise again what it does not know.
