@@ -8,7 +8,21 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tipx.cli import compare, data, evaluate, export, listing, memory, preflight, runs, show, tiny, train
+from tipx.cli import (
+    compare,
+    data,
+    evaluate,
+    export,
+    inspect,
+    listing,
+    memory,
+    preflight,
+    runs,
+    show,
+    tiny,
+    tokens,
+    train,
+)
 from tipx.errors import TipxError
 
 app = typer.Typer(
@@ -22,6 +36,8 @@ app.command("train")(train.train)
 app.command("preflight")(preflight.preflight)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("inspect")(inspect.inspect)
+app.command("tokens")(tokens.tokens)
 app.command("export")(export.export)
 app.command("runs")(runs.runs)
 app.command("show")(show.show)

@@ -14,6 +14,7 @@ from tipx.config.compose import (
 )
 from tipx.config.grid import expand
 from tipx.config.origins import origins
+from tipx.config.rules import rules
 from tipx.config.trees import Tree
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "origins",
     "rebuild",
     "resolved",
+    "rules",
 ]
