@@ -21,14 +21,15 @@ function describe(i) {
   box.replaceChildren(head);
   if (text.includes('\ufffd')) head.append(make('span', '', 'part of a character that other tokens complete'));
   if (!q) { box.append(make('p', 'hint', 'The student did not sample it (the result of a tool, say): it is read, never trained on.')); return; }
-  box.append(numbers(SHOWN.map(([name, label]) => [label, number(C[name][i]), name, C[name][i]])));
-  const count = length - shares(H.rollouts[state.rollout]).reduce((n, part) => n - part.count, length);
+  const values = SHOWN.map(([name, label]) => [label, number(C[name][i]), name, C[name][i]]);
+  const count = shares(H.rollouts[state.rollout]).reduce((sum, part) => sum + part.count, 0);
   const rows = H.rules.flatMap((name, rule) => {
     const label = H.rules.length > 1 ? name : '';
     const [weight, rank] = [C[`weight${rule}`][i], C[`rank${rule}`][i]];
     return [[`${label} weight`, `${weight}${weight > 0 ? ' kept' : ''}`, `weight${rule}`, weight], [`${label} rank`, `${rank} of ${count}`, `rank${rule}`, rank]];
   });
-  box.append(numbers(rows), make('div', 'tops', null, leaders('student', i), leaders('teacher', i)));
+  const tops = make('div', 'tops', null, leaders('student', i), leaders('teacher', i));
+  box.append(make('div', 'parts', null, numbers([...values, ...rows]), tops));
 }
 
 function numbers(rows) {
@@ -48,7 +49,7 @@ function leaders(role, i) {
   for (let k = i * size; k < (i + 1) * size; k++) {
     const probability = C[`${role}_top_prob`][k];
     const bar = make('i');
-    bar.style.width = percent(probability).replace(' ', '');
+    bar.style.width = percent(probability);
     const row = make('li', C[`${role}_top_token`][k] === C.token[i] ? 'own' : '', null, bar,
       make('span', '', visible(H.texts[C[`${role}_top`][k]])), make('span', '', probability < 0.0005 ? number(probability) : percent(probability)));
     row.dataset.value = probability;

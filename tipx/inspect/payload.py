@@ -81,7 +81,6 @@ class Texts:
 def rollouts(rows: Sequence[Row], lengths: Sequence[int]) -> list[dict[str, Any]]:
     """What is known of each but its tokens; the grade is None where the prompt has no answer."""
     starts = np.cumsum([0, *lengths]).tolist()
-    grades = graded(rows)
     return [
         {
             "start": starts[i],
@@ -89,9 +88,9 @@ def rollouts(rows: Sequence[Row], lengths: Sequence[int]) -> list[dict[str, Any]
             "prompt": row["prompt"],
             "answer": row.get("answer"),
             "stop": row["stop"],
-            "grade": None if grades[i] is None else asdict(grades[i]),
+            "grade": grade and asdict(grade),
         }
-        for i, row in enumerate(rows)
+        for i, (row, grade) in enumerate(zip(rows, graded(rows), strict=True))
     ]
 
 

@@ -85,7 +85,7 @@ def overlap(rules: Sequence[Rule]) -> list[list[float]]:
 def only(rules: Sequence[Rule], snapshot: Snapshot, most: int = 12) -> list[Mapping[str, Any]]:
     """For each rule, what it alone keeps in the step: how many tokens, and which are the most frequent."""
     times_N = np.sum([rule.kept_N for rule in rules], axis=0)
-    out = []
+    out: list[Mapping[str, Any]] = []
     for rule in rules:
         alone_N = rule.kept_N & (times_N == 1)
         ids, counts = np.unique(snapshot.tokens_N[alone_N], return_counts=True)

@@ -81,8 +81,12 @@ function drawScatter() {
   g.strokeStyle = colour('--ink');
   g.setLineDash([4, 4]);
   const [x, y] = [place(cut.divergence, 'x'), place(cut.entropy, 'y')];
-  g.strokeRect(x, PAD.top, 0.01, plot.height - PAD.top - PAD.bottom);
-  g.strokeRect(PAD.left, y, plot.width - PAD.left - PAD.right, 0.01);
+  g.beginPath();
+  g.moveTo(x, PAD.top);
+  g.lineTo(x, plot.height - PAD.bottom);
+  g.moveTo(PAD.left, y);
+  g.lineTo(plot.width - PAD.right, y);
+  g.stroke();
   if (plot.box) {
     g.fillStyle = colour('--ink');
     g.globalAlpha = 0.07;

@@ -1,9 +1,9 @@
 // The list of rollouts, the legend that filters, and how rules overlap.
 const LEGEND = [
-  [2, 'Unsure, agreeing', 'many ways to go on; the teacher likes them too'],
-  [1, 'Unsure, wrong', 'the student hesitates, the teacher knows better'],
-  [4, 'Solved', 'sure, and the teacher agrees: little to learn'],
-  [3, 'Sure, wrong', 'confident, and the teacher disagrees'],
+  [2, 'unsure, agreeing', 'many ways to go on; the teacher likes them too'],
+  [1, 'unsure, wrong', 'the student hesitates, the teacher knows better'],
+  [4, 'solved', 'sure, and the teacher agrees: little to learn'],
+  [3, 'sure, wrong', 'confident, and the teacher disagrees'],
 ];
 const MARKS = { correct: '✓ correct', wrong: '✗ wrong', no_answer: '✗ no answer', truncated: '✗ cut off', grader_error: '? not graded' };
 

@@ -18,7 +18,7 @@ function number(x) {
   return x.toFixed(size < 10 ? 4 : 3);
 }
 
-const percent = (x) => `${(100 * x).toFixed(1)} %`;
+const percent = (x) => `${(100 * x).toFixed(1)}%`;
 
 // An element with a class, text, and children.
 function make(tag, name = '', text = null, ...children) {

@@ -29,18 +29,16 @@ def rollout_text(step: Step, number: int) -> Group:
         body.append(visible(piece).replace("↵", "↵\n"), style=STYLES[quadrant] + underline)
     kept = int((weights > 0).sum())
     head = Text(f"{title}\n{said}; {kept} of {len(weights)} tokens kept\n", style="bold")
-    return Group(
-        head, Text(visible(row["prompt"]).replace("↵", "\n") + "\n", style="dim"), body, Text(), legend(quadrants)
-    )
+    prompt = Text(visible(row["prompt"]).replace("↵", "\n") + "\n", style="dim")
+    return Group(head, prompt, body, Text(), legend(quadrants.tolist()))
 
 
-def legend(quadrants: object) -> Table:
+def legend(quadrants: list[int]) -> Table:
     """What the colours mean, and how many tokens have each."""
-    counts = list(quadrants)  # type: ignore[call-overload]
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for q, name in NAMES.items():
-        table.add_row(Text(f" Q{q} ", style=STYLES[q]), name, f"{counts.count(q)} tokens")
+        table.add_row(Text(f" Q{q} ", style=STYLES[q]), name, f"{quadrants.count(q)} tokens")
     table.add_row(Text("kept", style="underline"), "the rule trained on it", "")
-    if counts.count(0):
-        table.add_row(Text(" not sampled ", style=STYLES[0]), "what a tool said", f"{counts.count(0)} tokens")
+    if quadrants.count(0):
+        table.add_row(Text(" not sampled ", style=STYLES[0]), "what a tool said", f"{quadrants.count(0)} tokens")
     return table

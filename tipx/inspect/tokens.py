@@ -12,8 +12,8 @@ from tipx.inspect.shown import visible
 from tipx.run import Run
 
 LONGEST = 3
-"""Tokens of an n-gram: ids of vocabularies up to two million, three of them, fit one 64-bit number."""
-BASE = 1 << 21
+"""Tokens of an n-gram: three ids of a vocabulary of up to a million fit one 64-bit number."""
+BASE = 1 << 20
 SUMS = ["count", "entropy", "divergence", "kept"]
 
 
@@ -23,7 +23,8 @@ def counts(run: Run, ngrams: int) -> pd.DataFrame:
     An n-gram is where its last token is: that one's quadrant, entropy, divergence, and whether it was kept. What comes
     before may be a tool's, but not the prompt's.
     """
-    parts, pieces = [], {}
+    parts: list[pd.DataFrame] = []
+    pieces: dict[int, str] = {}
     for number in run.sampled():
         step = open_step(run, number)
         pieces |= step.snapshot.pieces
@@ -48,7 +49,7 @@ def grouped(step: Step, ngrams: int) -> Iterator[tuple[int, pd.DataFrame]]:
 
 def keys(tokens_N: NDArray[np.uint32], at: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     """One number for the n tokens that end at each place; n is part of it."""
-    out = np.ones(len(at), np.int64) * 0
+    out = np.ones(len(at), np.int64)
     for back in range(n - 1, -1, -1):
         out = out * BASE + tokens_N[at - back].astype(np.int64)
     return out
@@ -83,19 +84,18 @@ def top(frame: pd.DataFrame, most: int) -> pd.DataFrame:
 def markdown(frame: pd.DataFrame) -> str:
     """A table for a document; tokens as code, so that nothing in them means anything."""
     names = list(frame.columns)
+
+    def cell(name: str, value: object) -> str:
+        if name == "tokens":
+            return code(str(value))
+        return f"{value:.3f}" if isinstance(value, float) else str(value)
+
     lines = [names, ["---"] * len(names)]
-    for row in frame.itertuples(index=False):
-        cells = zip(names, row, strict=True)
-        lines.append(
-            [code(v) if name == "tokens" else f"{v:.3f}" if isinstance(v, float) else str(v) for name, v in cells]
-        )
+    lines += [[cell(*pair) for pair in zip(names, row, strict=True)] for row in frame.itertuples(index=False)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def code(text: str) -> str:
     """In more backticks than it holds."""
-    fence = "`" * (
-        max((len(run) for run in text.replace("`", " ` ").split(" ") if "`" in run), default=0) + text.count("`") + 1
-    )
-    pad = " " if "`" in text else ""
+    fence, pad = "`" * (text.count("`") + 1), " " if "`" in text else ""
     return f"{fence}{pad}{text}{pad}{fence}".replace("|", "\\|")
