@@ -2,8 +2,14 @@
 let H = null;
 const C = {};
 
+function decode(binary) {
+  const bytes = new Uint8Array(binary.length);
+  for (let k = 0; k < bytes.length; k++) bytes[k] = binary.charCodeAt(k);
+  return bytes;
+}
+
 async function column({ type, data }) {
-  const packed = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  const packed = Uint8Array.fromBase64 ? Uint8Array.fromBase64(data) : decode(atob(data));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'));
   const kind = { Uint8Array, Uint32Array, Float32Array }[type];
   return new kind(await new Response(stream).arrayBuffer());

@@ -1,7 +1,7 @@
 // What is known of one token.
 const QUADRANTS = ['not the student’s', 'Q1 unsure, wrong', 'Q2 unsure, agreeing', 'Q3 sure, wrong', 'Q4 solved'];
 const SHOWN = [
-  ['student_entropy', 'entropy'], ['reverse_kl', 'divergence (reverse KL)'], ['teacher_entropy', 'teacher’s entropy'],
+  ['student_entropy', 'entropy'], ['reverse_kl', 'divergence'], ['teacher_entropy', 'teacher’s entropy'],
   ['forward_kl', 'forward KL'], ['student_logprob', 'log P student'], ['jsd', 'JSD'],
   ['teacher_logprob', 'log P teacher'], ['loss', 'loss'],
 ];
@@ -50,10 +50,11 @@ function leaders(role, i) {
     const probability = C[`${role}_top_prob`][k];
     const bar = make('i');
     bar.style.width = percent(probability);
-    const row = make('li', C[`${role}_top_token`][k] === C.token[i] ? 'own' : '', null, bar,
-      make('span', '', visible(H.texts[C[`${role}_top`][k]])), make('span', '', probability < 0.0005 ? number(probability) : percent(probability)));
+    const place = C[`${role}_top`][k];
+    const row = make('li', C.led[place] === C.token[i] ? 'own' : '', null, bar,
+      make('span', '', visible(H.texts[C.led_piece[place]])), make('span', '', probability < 0.0005 ? number(probability) : percent(probability)));
     row.dataset.value = probability;
-    row.dataset.token = C[`${role}_top_token`][k];
+    row.dataset.token = C.led[place];
     list.append(row);
   }
   return make('div', role, null, make('h4', '', `${role}’s likeliest`), list);

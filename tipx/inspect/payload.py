@@ -38,9 +38,11 @@ def header_and_columns(step: Step, rules: Sequence[Rule]) -> tuple[dict[str, Any
     for i, rule in enumerate(rules):
         columns |= {f"weight{i}": rule.weights_N[shown], f"rank{i}": rule.ranks_N[shown]}
     for role in ROLES:
-        pieces = [one.pieces.get(int(token), "") for token in one.top_ids[role].ravel()]
-        columns |= {f"{role}_top": texts.of(pieces), f"{role}_top_token": one.top_ids[role].ravel()}
-        columns |= {f"{role}_top_prob": one.top_probs[role].ravel()}
+        columns |= {f"{role}_top": one.top_ids[role].ravel(), f"{role}_top_prob": one.top_probs[role].ravel()}
+    # Those that lead are told by id alone: a table from ids to texts.
+    led = np.unique(np.concatenate([columns[f"{role}_top"] for role in ROLES]))
+    columns |= {"led": led, "led_piece": texts.of([one.pieces.get(token, "") for token in led.tolist()])}
+    columns |= {f"{role}_top": np.searchsorted(led, columns[f"{role}_top"]).astype(np.uint32) for role in ROLES}
     columns |= {f"quantiles_{axis}": table(one, axis) for axis in AXES}
     quadrant_N = thresholds.quadrants(one)
     header = {
@@ -106,5 +108,5 @@ def graded(rows: Sequence[Row]) -> list[Grade | None]:
 def packed(values: NDArray[Any]) -> dict[str, str]:
     """A column for the browser: its kind of typed array, and zlib in base64."""
     little = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"))
-    text = base64.b64encode(zlib.compress(little.tobytes(), 6)).decode()
+    text = base64.b64encode(zlib.compress(little.tobytes(), 1)).decode()
     return {"type": TYPES[values.dtype.name], "data": text}

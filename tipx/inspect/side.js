@@ -46,8 +46,8 @@ function paintBars() {
 function buildLegend() {
   const axis = (text, name = '') => make('div', `axis ${name}`, text);
   const cells = LEGEND.map(([q, title, means]) => {
-    const head = make('b', '', null, make('span', '', `Q${q} ${title}`), make('span', 'number'));
-    const button = make('button', `l${q}`, null, head, make('span', '', means));
+    const head = make('b', '', null, make('span', '', `Q${q}`), make('span', 'number'));
+    const button = make('button', `l${q}`, null, head, make('b', '', title), make('span', '', means));
     button.id = `q${q}`;
     button.title = `Only Q${q} (${q})`;
     button.addEventListener('click', () => toggle(q));
