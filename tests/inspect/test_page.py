@@ -13,6 +13,7 @@ from tipx.inspect.job import make_page
 from tipx.inspect.quadrants import Thresholds
 from tipx.inspect.read import Step, open_step
 from tipx.inspect.rules import own_rule
+from tipx.inspect.shown import visible
 from tipx.run import Run
 from tipx.snapshot import ROLES, Snapshot
 
@@ -237,6 +238,7 @@ def test_hostile_text_is_text(pages: dict[str, Path], open_page: Open) -> None:
     shown = dict(zip(every, texts[: len(every)], strict=True))
     for piece in (*HOSTILE[:9], "\\u003c"):
         assert shown[piece] == piece
+    assert all(shown[piece] == visible(piece).replace("↵", "↵\n") for piece in every)
     assert shown["\x00\x1b[31m\x07"] == "␀␛[31m␇"
     assert shown["\u202eright to left\u202c"] == "⟨U+202E⟩right to left⟨U+202C⟩"
     assert [shown[piece] for piece in ("\u200b", "\r\n", "\t", "")] == ["⟨U+200B⟩", "␍↵\n", "⇥", "∅"]

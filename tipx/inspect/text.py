@@ -16,7 +16,9 @@ STYLES = {1: "white on #0072b2", 2: "white on #00795a", 3: "white on #b84f00", 4
 def rollout_text(step: Step, number: int) -> Group:
     """The rollout of that number, from 1, with a legend; raises ConfigError if there is none."""
     if not 1 <= number <= len(step.rows):
-        raise ConfigError(f"rollout={number}: step {step.snapshot.step} has {len(step.rows)} saved; give 1 to that")
+        raise ConfigError(
+            f"rollout={number}: step {step.snapshot.step} has {len(step.rows)} saved; give 1 to {len(step.rows)}"
+        )
     row, part = step.rows[number - 1], step.snapshot.slice(number - 1)
     quadrants, weights = step.thresholds.quadrants(step.snapshot)[part], step.snapshot.weights_N[part]
     (grade,) = graded([row])
