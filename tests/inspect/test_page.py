@@ -72,6 +72,8 @@ def test_hover_shows_the_stored_statistics(pages: dict[str, Path], open_page: Op
             )
             assert [int(token) for token, _ in tops] == one.top_ids[role][i].tolist()
             assert [np.float32(p) for _, p in tops] == one.top_probs[role][i].tolist()
+            own = page.locator(f"#details .{role} li.own").count()
+            assert own == (one.top_ids[role][i] == one.tokens_N[i]).sum()
 
 
 def open_step_of(path: Path) -> Step:
