@@ -1,13 +1,15 @@
 // Entropy against divergence, on logarithmic axes: unsure is up and wrong is right, as in the legend.
-const LEAST = 1e-4;
+const LEAST = 1e-4; // no axis begins below; what is less lies on its edge
 const PAD = { left: 38, right: 8, top: 8, bottom: 30 };
 const AXIS = { x: 'reverse_kl', y: 'student_entropy' };
-const plot = { width: 0, height: 0, ratio: 1, high: {}, box: null, behind: null };
+const TABLE = { x: 'quantiles_divergence', y: 'quantiles_entropy' };
+const plot = { width: 0, height: 0, ratio: 1, low: {}, high: {}, box: null, behind: null };
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function place(value, axis) {
-  const part = Math.log(Math.max(value, LEAST) / LEAST) / Math.log(plot.high[axis] / LEAST);
+  const low = plot.low[axis];
+  const part = Math.log(Math.max(value, low) / low) / Math.log(plot.high[axis] / low);
   const bounded = Math.min(Math.max(Number.isNaN(part) ? 0 : part, 0), 1);
   if (axis === 'x') return PAD.left + bounded * (plot.width - PAD.left - PAD.right);
   return plot.height - PAD.bottom - bounded * (plot.height - PAD.top - PAD.bottom);
@@ -24,6 +26,8 @@ function measure() {
     let most = 1;
     for (const value of C[name]) if (value > most && value < Infinity) most = value;
     plot.high[axis] = most * 1.15;
+    // The power of ten below all but the lowest half per cent of the step.
+    plot.low[axis] = Math.max(LEAST, 10 ** Math.floor(Math.log10(Math.min(C[TABLE[axis]][5], 0.5)))) || LEAST;
   }
   plot.behind = everything();
 }
@@ -44,9 +48,13 @@ function everything() {
   g.font = '10.5px system-ui, sans-serif';
   for (let power = -4; power <= 1; power++) {
     const value = 10 ** power;
-    const label = power === -4 ? '≤ 10⁻⁴' : String(value);
-    if (value < plot.high.x) { g.textAlign = power === -4 ? 'left' : 'center'; g.fillText(label, place(value, 'x'), plot.height - PAD.bottom + 13); }
-    if (value < plot.high.y && power > -4) { g.textAlign = 'right'; g.fillText(label, PAD.left - 5, place(value, 'y') + 3); }
+    const name = power === -4 ? '10⁻⁴' : String(value);
+    const label = (axis) => (value < plot.low[axis] * 1.01 ? `≤ ${name}` : name);
+    const fits = (axis) => value > plot.low[axis] * 0.99 && value < plot.high[axis];
+    g.textAlign = value < plot.low.x * 1.01 ? 'left' : 'center';
+    if (fits('x')) g.fillText(label('x'), place(value, 'x'), plot.height - PAD.bottom + 13);
+    g.textAlign = 'right';
+    if (fits('y')) g.fillText(name, PAD.left - 5, place(value, 'y') + 3);
   }
   g.textAlign = 'right';
   g.fillText('divergence, nats →', plot.width - PAD.right, plot.height - 3);
