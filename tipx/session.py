@@ -1,7 +1,7 @@
 """Around the loop: everything live that it uses, made ready, and brought to an end."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tipx import preflight
 from tipx.contamination import Found
+from tipx.data import batch_indices
 from tipx.errors import ConfigError
 from tipx.evals.heldout import Encoded, encode
 from tipx.experiment import Experiment
@@ -18,6 +19,7 @@ from tipx.meter import Meter
 from tipx.models import LoadedPair
 from tipx.run import Row, Run
 from tipx.trainer import Trainer
+from tipx.types import Prompt
 from tipx.world import World
 
 
@@ -45,6 +47,7 @@ class Session:
     pair: LoadedPair = field(init=False)
     trainer: Trainer = field(init=False)
     prompts: list[list[int]] = field(init=False)
+    questions: list[Prompt] = field(init=False)
     texts: list[Encoded] = field(default_factory=list)
 
     def open(self) -> int:
@@ -83,8 +86,14 @@ class Session:
         if self.world.is_main:
             self.run.save_preflight([finding.row() for finding in findings])
             self.run.note("guard", facts.guard.record())
-        self.prompts = facts.prompts
+        self.prompts, self.questions = facts.prompts, [asked.question for asked in facts.fit]
         return facts.student.tokenizer
+
+    def chosen(self, step: int, rows: Iterable[int]) -> list[int]:
+        """Which prompt each of these rows of a step answers, as an index of `prompts` and `questions`."""
+        loop = self.exp.loop
+        order = batch_indices(len(self.prompts), step, loop.prompts, self.exp.seed)
+        return [order[row // loop.rollouts] for row in rows]
 
     def record(self, step: int, row: Row) -> None:
         """One line of metrics with times and memory, to the run, the logger and the display."""

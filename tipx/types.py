@@ -79,6 +79,12 @@ class TokenStats:
         return {name: value for name, value in found.items() if value is not None}
 
 
+def ends(valid_BT: Bool[Tensor, "B T"]) -> list[int]:
+    """Where each response ends: after its last valid token, whatever is not valid before it."""
+    places_T = torch.arange(1, valid_BT.shape[1] + 1, device=valid_BT.device)
+    return [int(end) for end in (places_T * valid_BT).amax(1)] if valid_BT.shape[1] else [0] * len(valid_BT)
+
+
 STATISTICS = frozenset(f.name for f in fields(TokenStats))
 
 
