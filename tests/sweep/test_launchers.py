@@ -99,7 +99,7 @@ def kill(process: Any, *, tree: bool) -> None:
     process.communicate()
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_killed_at_any_moment_it_ends_as_if_it_never_was(
     kills: int, overrides: Callable[..., list[str]], start: Start, tmp_path: Path
 ) -> None:
