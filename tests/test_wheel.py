@@ -58,7 +58,7 @@ def test_it_holds_the_code_every_yaml_and_the_pair(wheel: Path) -> None:
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     code = {f"tipx/{p.relative_to(PROJECT / 'tipx').as_posix()}" for p in (PROJECT / "tipx").rglob("*.py")}
     yaml = {f"tipx/conf/{p.relative_to(PROJECT / 'conf').as_posix()}" for p in (PROJECT / "conf").rglob("*.yaml")}
-    yaml |= {f"tipx/reports/{p.name}" for p in (PROJECT / "reports").glob("*.yaml")}
+    yaml |= {f"tipx/{d}/{p.name}" for d in ("sweeps", "reports") for p in (PROJECT / d).glob("*.yaml")}
     pair = {
         f"tipx/tiny/pair/{role}/{file}"
         for role in ("teacher", "student")
