@@ -22,7 +22,7 @@ from jaxtyping import install_import_hook
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 # Shapes and dtypes in signatures are checked while the tests run, in the modules where tensors flow.
-SHAPED = "selectors divergences vocab batching rollout metrics noise trainer types"
+SHAPED = "selectors divergences vocab batching rollout metrics noise trainer types samples"
 install_import_hook(
     [f"tipx.{name}" for name in SHAPED.split()],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",

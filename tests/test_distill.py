@@ -100,7 +100,7 @@ def test_the_student_runs_once_less_when_scores_come_from_the_rollout(
     monkeypatch.setattr(MicroBatch, "hidden", counted)
     for place in ("forward", "rollout"):
         # Eight sequences of the longest kind at once: one micro-batch for the teacher, the score, and the update.
-        size = ["hardware.micro_batch=8", "loop.steps=1", "selector=full"]
+        size = ["hardware.micro_batch=8", "loop.steps=1", "selector=full", "loop.sample_every=0"]
         train(overrides(*size, f"loop.score_from={place}", "loop.eval_every=0"))
     assert seen == {"forward": 3, "rollout": 2}
 
@@ -138,7 +138,7 @@ def test_accuracy_before_in_between_and_after(overrides: Overrides) -> None:
 def test_samples_are_saved_as_often_as_asked(overrides: Overrides) -> None:
     run = train(overrides("loop.sample_every=2", "loop.sample_count=3"))
     files = sorted((run.path / "rollouts").iterdir())
-    assert [file.name for file in files] == ["000002.jsonl", "000004.jsonl"]
+    assert [file.name for file in files] == ["000002.jsonl", "000002.npz", "000004.jsonl", "000004.npz"]
     first: list[Row] = [json.loads(line) for line in files[0].read_text().splitlines()]
     assert len(first) == 3
     for sample in first:
@@ -176,16 +176,16 @@ def test_prompts_that_are_too_long_are_left_out_never_cut(
 ) -> None:
     fitting, used = preflight.fitting, []
 
-    def spy(*args: Any) -> list[list[int]]:
+    def spy(*args: Any) -> list[preflight.Asked]:
         used.append(fitting(*args))
         return used[-1]
 
     monkeypatch.setattr(preflight, "fitting", spy)
     train(overrides("loop.max_prompt_tokens=25"))
-    (prompts,) = used
-    assert 0 < len(prompts) < 32
-    assert max(len(p) for p in prompts) <= 25
-    said = f"left out {32 - len(prompts)} of 32 prompts, empty or longer than loop.max_prompt_tokens=25"
+    (asked,) = used
+    assert 0 < len(asked) < 32
+    assert max(len(one.ids) for one in asked) <= 25
+    said = f"left out {32 - len(asked)} of 32 prompts, empty or longer than loop.max_prompt_tokens=25"
     assert said in " ".join(capsys.readouterr().err.split())
 
 

@@ -52,11 +52,12 @@ def check(words: list[str]) -> None:
         command = command.commands[rest.pop(0)]
     if hasattr(command, "commands"):  # `tipx`, `tipx --help`
         return
-    overrides = command.make_context("tipx", rest).params.get("overrides") or []
+    params = command.make_context("tipx", rest).params
+    overrides = params.get("overrides") or []
     if words[0] == "train" or (words[0] == "show" and not names_a_run(overrides)):
         build(load(overrides, "train"))
     elif words[0] == "sweep":
-        plan(command.make_context("tipx", rest).params["words"])
+        plan(params["words"])
     elif words[0] == "eval":
         build(load(overrides, "eval"))
 

@@ -11,8 +11,20 @@ import tipx
 
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
-    {"spec", "errors", "types", "noise", "answers", "shipped", "launching", "identity", "paper"},
-    {"selectors", "divergences", "grading", "statistics", "paired", "clustered", "hub", "files", "progress"},
+    {"spec", "errors", "types", "noise", "answers", "shipped", "identity", "paper"},
+    {
+        "selectors",
+        "divergences",
+        "grading",
+        "statistics",
+        "paired",
+        "clustered",
+        "hub",
+        "files",
+        "progress",
+        "snapshot",
+        "launching",
+    },
     {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run", "offload"},
     {"gguf", "pruning", "licences", "agents"},
     {"places"},
@@ -23,10 +35,11 @@ LAYERS = (
     {"experiment"},
     {"trainer", "preflight"},
     {"session"},
+    {"samples"},
     {"distill"},
     {"config"},
     {"tables", "plots", "showing", "comparison", "datasets", "card"},
-    {"memory", "report"},
+    {"memory", "report", "inspect"},
     {"jobs"},
     {"export", "sweep"},
     {"cli"},
@@ -51,8 +64,10 @@ WRITERS = {
     "gguf.py": "converted models, in the user's cache",
     "trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "rollout/vllm.py": "weights for a server, in a temporary folder",
+    "report/formats.py": "nothing: pandas gives CSV as text",
     "sweep/board.py": "the plan of a sweep and its failures",
     "sweep/job.py": "what a point's process says, in a log",
+    "inspect/save.py": "pages, tables and pictures, in the file it is given",
     "meter.py": "/proc/self/clear_refs, to reset the memory peak",
 }
 # Who may catch anything at all, and why; it must raise again what it does not know.

@@ -100,7 +100,7 @@ def test_the_default_is_no_logger(overrides: Overrides, tmp_path: Path) -> None:
 
 def test_wandb_is_offline_unless_asked(overrides: Overrides) -> None:
     assert build(load(overrides("logger=wandb"))).logger == WandbLogger(
-        project="tipx", entity=None, group=None, mode="offline"
+        project="tipx", entity=None, group="solo", mode="offline"
     )
     online = build(load(overrides("logger=wandb", "logger.mode=online", "logger.group=grid"))).logger
     assert (online.mode, online.group) == ("online", "grid")

@@ -11,6 +11,7 @@ The step: A has four tokens, B has two; the rest is padding and holds garbage.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,12 +117,34 @@ def test_samples_show_valid_tokens_with_their_statistics_and_weights() -> None:
         "response": "[5, 6]",
         "tokens": [5, 6],
         "pieces": ["[5]", "[6]"],
+        "valid": [True, True],
         "stop": "eos",
         "weights": [1, 0],
         "stats": {"student_entropy": [0.333333, 0]},
     }
     assert metrics.samples(made, stats, WEIGHTS_BT, str, count=1) == [one]
     assert metrics.samples(made, stats, WEIGHTS_BT, str, count=0) == []
+
+
+def test_samples_hold_what_a_tool_said_between_the_students_tokens() -> None:
+    made = from_lists([[7]], [[1, 2, 3, 4]], ["length"], torch.device("cpu"))
+    made = replace(made, valid_BT=torch.tensor([[True, False, True, False]]))
+    (row,) = metrics.samples(made, TokenStats(), WEIGHTS_BT[:1], str, count=1)
+    assert row["tokens"] == [1, 2, 3]  # what follows the student's last token was never read
+    assert row["valid"] == [True, False, True]
+
+
+def test_a_piece_is_what_a_token_adds_to_the_one_before() -> None:
+    def words(ids: list[int]) -> str:
+        return " ".join("abcdef"[i] for i in ids)
+
+    def half_bytes(ids: list[int]) -> str:
+        data = bytes([[0x41, 0x42, 0xC3, 0xA9][i] for i in ids])
+        return data.decode(errors="replace")
+
+    assert metrics.in_context(words, 0, [1, 2, 1]) == [" b", " c", " b"]
+    assert metrics.in_context(half_bytes, 0, [1, 2, 3, 0]) == ["B", "\ufffd", "\ufffd", "A"]
+    assert metrics.in_context(words, 0, []) == []
 
 
 def test_the_meter_has_time_and_memory_of_each_phase_once() -> None:

@@ -85,11 +85,11 @@ def test_rewinding_forgets_later_lines_samples_and_results(run: Run) -> None:
     for step in range(5):
         run.log({"step": step})
     for step in (2, 4):
-        run.save_samples(step, [{"text": "a"}])
+        run.save_samples(step, [{"text": "a"}], b"abc")
         (run.eval_dir(step) / "arithmetic-abcdef").mkdir(parents=True)
     run.rewind(2)
     assert [row["step"] for row in run.rows()] == [0, 1, 2]
-    assert [p.name for p in (run.path / "rollouts").iterdir()] == ["000002.jsonl"]
+    assert sorted(p.name for p in (run.path / "rollouts").iterdir()) == ["000002.jsonl", "000002.npz"]
     assert [p.name for p in (run.path / "evals").iterdir()] == ["000002"]
     # A run without a checkpoint starts over: step 0, the evaluation before training, goes too.
     run.rewind(-1)
@@ -98,12 +98,15 @@ def test_rewinding_forgets_later_lines_samples_and_results(run: Run) -> None:
 
 
 def test_rewinding_does_not_stumble_over_what_a_kill_left_aside(run: Run) -> None:
-    run.save_samples(2, [{"text": "a"}])
+    run.save_samples(2, [{"text": "a"}], b"abc")
     (run.path / "rollouts" / ".000004.jsonl.tmp").write_text('{"te')
     (run.path / ".metrics.jsonl.tmp").write_text('{"st')
     run.rewind(2)
-    run.save_samples(4, [{"text": "b"}])
-    assert sorted(p.name for p in (run.path / "rollouts").iterdir()) == ["000002.jsonl", "000004.jsonl"]
+    run.save_samples(4, [{"text": "b"}], b"def")
+    there = sorted(p.name for p in (run.path / "rollouts").iterdir())
+    assert there == ["000002.jsonl", "000002.npz", "000004.jsonl", "000004.npz"]
+    assert run.sampled() == [2, 4]
+    assert run.samples(4) == [{"text": "b"}]
 
 
 def test_times_and_memory_do_not_last() -> None:

@@ -87,7 +87,7 @@ def live(exp: Experiment, folder: Path, dtype: torch.dtype = torch.float64) -> S
         for model in (one.pair.student, one.pair.teacher):
             for value in model.to(dtype).parameters():
                 value.mul_(8.0 if value.dim() > 1 else 1.0)
-    one.prompts = fitting(exp, one.pair.tokenizer, exp.data.load())
+    one.prompts = [ids for _, ids in fitting(exp, one.pair.tokenizer, exp.data.load())]
     one.trainer = Trainer(exp, one.pair, one.world)
     return one
 

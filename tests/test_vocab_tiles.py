@@ -208,3 +208,17 @@ def test_auto_fills_the_budget() -> None:
     rows, columns = Vocab(chunk="auto", budget_mib="auto").tiles(1000, 10**5, cpu)
     assert (rows[0].stop, columns[0].stop) == (128, 2730)  # 8 MiB / (4 * 6 * 128)
     assert Vocab(chunk=5, budget_mib=1).tiles(0, 1000, cpu)[0] == []
+
+
+@SIZES
+@pytest.mark.parametrize("k", [1, 5, 20])
+def test_the_likeliest_tokens_are_those_of_the_whole_distribution(
+    rows: int, columns: int, k: int, tiled: Callable[[int, int], Vocab]
+) -> None:
+    for hidden in pair():
+        ids_Nk, probs_Nk = tiled(rows, columns).top(hidden, k)
+        whole = hidden.log_probs().exp().topk(min(k, V))
+        assert ids_Nk.tolist() == whole.indices.tolist()
+        torch.testing.assert_close(probs_Nk, whole.values.float())
+    nothing = tiled(rows, columns).top(pair()[0][:0], k)
+    assert [len(part) for part in nothing] == [0, 0]

@@ -58,7 +58,7 @@ def test_it_holds_the_code_every_yaml_and_the_pair(wheel: Path) -> None:
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     code = {f"tipx/{p.relative_to(PROJECT / 'tipx').as_posix()}" for p in (PROJECT / "tipx").rglob("*.py")}
     yaml = {f"tipx/conf/{p.relative_to(PROJECT / 'conf').as_posix()}" for p in (PROJECT / "conf").rglob("*.yaml")}
-    yaml |= {f"tipx/reports/{p.name}" for p in (PROJECT / "reports").glob("*.yaml")}
+    yaml |= {f"tipx/{d}/{p.name}" for d in ("sweeps", "reports") for p in (PROJECT / d).glob("*.yaml")}
     pair = {
         f"tipx/tiny/pair/{role}/{file}"
         for role in ("teacher", "student")
@@ -70,11 +70,12 @@ def test_it_holds_the_code_every_yaml_and_the_pair(wheel: Path) -> None:
             "tokenizer_config.json",
         )
     }
-    assert (len(code) > 60, len(yaml) > 60) == (True, True)
+    page = {f"tipx/inspect/{p.name}" for end in ("html", "css", "js") for p in (PROJECT / "tipx").rglob(f"*.{end}")}
+    assert (len(code) > 60, len(yaml) > 60, len(page) > 5) == (True, True, True)
     tables = {"tipx/memory/architectures.yaml", "tipx/paper.csv", "tipx/report/page.html.j2"}
-    assert code | yaml | pair | tables <= inside
+    assert code | yaml | pair | tables | page <= inside
     # And nothing else but the pair's card.
-    assert inside - code - yaml - pair - tables <= {"tipx/tiny/pair/README.md", "tipx/py.typed"}
+    assert inside - code - yaml - pair - tables - page <= {"tipx/tiny/pair/README.md", "tipx/py.typed"}
 
 
 def test_it_runs_elsewhere(python: Path, tmp_path: Path) -> None:
@@ -87,4 +88,6 @@ def test_it_runs_elsewhere(python: Path, tmp_path: Path) -> None:
     (summary,) = tmp_path.glob("runs/solo/tiny-soft_or-*/summary.json")
     assert summary.parent.name in out
     assert "finished" in run(tipx, "runs", cwd=tmp_path)
+    run(tipx, "inspect", summary.parent.name, cwd=tmp_path)
+    assert "<script>" in (summary.parent / "inspect" / "000002.html").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]

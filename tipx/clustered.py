@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
 
@@ -55,6 +54,8 @@ def over_seeds(difference_S: Sequence[float]) -> Difference:
 
 def by_t(difference: float, error: float, freedom: float) -> Difference:
     """From a standard error and its degrees of freedom; without any spread only 0 is no find."""
+    from scipy.special import stdtr, stdtrit
+
     if error == 0:
         return Difference(difference, difference, difference, 1.0 if difference == 0 else 0.0)
     p = 2 * float(stdtr(freedom, -abs(difference) / error))

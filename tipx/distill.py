@@ -15,8 +15,7 @@ counted, never cut.
 
 import torch
 
-from tipx import metrics
-from tipx.data import batch_indices
+from tipx import metrics, samples
 from tipx.errors import Interrupted, RunFailed
 from tipx.evals import heldout
 from tipx.evals.runner import Subject, answers, evaluate, folder_name
@@ -60,8 +59,7 @@ def one_step(session: Session, step: int) -> Row:
     noise, rows = Noise(exp.seed, step), world.share(exp.loop.sequences)
 
     with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
-        chosen = batch_indices(len(session.prompts), step, exp.loop.prompts, exp.seed)
-        numbers = [chosen[row // exp.loop.rollouts] for row in rows]
+        numbers = session.chosen(step, rows)
         states = exp.loop.score_from == "rollout" and bool(needs(session, step) - TEACHER_ONLY)
         rollout = session.sample(numbers, rows, noise.of("rollout"), states=states)
     with meter.phase("score"):
@@ -72,12 +70,12 @@ def one_step(session: Session, step: int) -> Row:
         weights_BT = exp.selector(stats, valid_BT, noise.of("select"))
         own_weights_BT = weights_BT[rows.start : rows.stop, : rollout.valid_BT.shape[1]]
         count = weights_BT.sum() if exp.loop.denominator == "kept" else valid_BT.sum()
+    if exp.loop.due(exp.loop.sample_every, step):
+        with meter.phase("sample"):  # before the update: of the weights that sampled
+            samples.keep(session, step, rollout, scored, own_stats, weights_BT)
     with meter.phase("train"):
         update = trainer.update(rollout, scored, own_weights_BT, float(count))
 
-    if world.is_main and exp.loop.due(exp.loop.sample_every, step):
-        decode, few = session.pair.tokenizer.decode, exp.loop.sample_count
-        session.run.save_samples(step, metrics.samples(rollout, own_stats, own_weights_BT, decode, few))
     row: Row = {}
     if rollout.logprobs_N is not None and stats.student_logprob is not None:
         row = metrics.mismatch(world.gather_BT(scatter(rollout.logprobs_N, rollout.valid_BT)), stats, valid_BT)

@@ -33,10 +33,15 @@ def writing(path: Path) -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` in one step; raises RunFailed when the disk does not take it."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """As `write_text`."""
     aside = path.with_name(f".{path.name}.tmp")
     with writing(path):
-        with aside.open("w") as handle:
-            handle.write(text)
+        with aside.open("wb") as handle:
+            handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
         aside.replace(path)

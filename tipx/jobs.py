@@ -48,10 +48,15 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
     with exp.hardware.start(exp.loop.precision).together() as world:
         world.share(exp.loop.sequences)
         if not world.is_main:
+            if world.from_main(run.finished):  # what the main process says, under the lock
+                return run, False
             world.barrier()
             distill(Session(exp, run, world, Quiet(), Silence()))
             return run, True
         with run.lock(), Screen(exp.loop.steps) as screen:
+            # Another process may have finished it between the first look and the lock.
+            if world.from_main(run.finished and not fresh):
+                return run, False
             Run.create(run.path, tree, provenance(world.size, str(world.device)), fresh=fresh)
             run.note("choices", choices)
             run.note("overrides", list(overrides))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, get_args
 
 import torch
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tipx.selectors.quadrant import Quadrants
-from tipx.types import Rollout, StopReason, TokenStats
+from tipx.types import Rollout, StopReason, TokenStats, ends
 
 MONITORED = frozenset({"student_entropy", "reverse_kl", "loss"})
 
@@ -101,26 +102,45 @@ def samples(
 ) -> list[dict[str, object]]:
     """The first `count` rollouts with text, statistics and what was selected, to be read by people and programs.
 
-    Where tools and users spoke between the student's turns, `sampled` says which tokens are its own (1).
+    `valid` is false for tokens that the student did not sample, such as the results of tools.
     """
     rows: list[dict[str, object]] = []
-    for b in range(min(count, len(rollout))):
-        n = rollout.spans[b]
+    for b, n in enumerate(ends(rollout.valid_BT[:count])):
+        prompt = list(rollout.prompt_ids[b])
         tokens: list[int] = rollout.response_BT[b, :n].tolist()
-        between = {} if n == rollout.lengths[b] else {"sampled": rollout.valid_BT[b, :n].long().tolist()}
         rows.append(
             {
-                "prompt": decode(list(rollout.prompt_ids[b])),
+                "prompt": decode(prompt),
                 "response": decode(tokens),
                 "tokens": tokens,
-                "pieces": [decode([token]) for token in tokens],
+                "pieces": in_context(decode, prompt[-1], tokens),
+                "valid": rollout.valid_BT[b, :n].tolist(),
                 "stop": rollout.stop_reasons[b],
                 "weights": rounded(weights_BT[b, :n]),
                 "stats": {name: rounded(values_BT[b, :n]) for name, values_BT in stats.present().items()},
-                **between,
             }
         )
     return rows
+
+
+def in_context(decode: Callable[[list[int]], Any], before: int, tokens: list[int]) -> list[str]:
+    """The text that each token adds to the one before it, so that a word-level tokenizer's blanks are there too.
+
+    A token that is only a part of a character is U+FFFD, as it is by itself.
+    """
+    seen: dict[tuple[int, ...], str] = {}
+
+    def text(*ids: int) -> str:
+        if ids not in seen:
+            seen[ids] = str(decode(list(ids)))
+        return seen[ids]
+
+    out = []
+    for last, token in pairwise([before, *tokens]):
+        both, one = text(last, token), text(last)
+        fits = both.startswith(one) and "\ufffd" not in both
+        out.append(both.removeprefix(one) if fits else text(token))
+    return out
 
 
 def rounded(values_T: Tensor) -> list[float]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap, permutation_test
 
 CONFIDENCE = 0.95
 RESAMPLES = 9_999
@@ -48,6 +47,8 @@ def compare_means(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Pair
 
 def interval(differences: np.ndarray, seed: int) -> tuple[float | None, float | None]:
     """Bootstrap interval of the mean; (None, None) for one value."""
+    from scipy.stats import bootstrap  # slow to import, and a list of runs needs none of it
+
     if len(differences) < 2:
         return None, None
     if np.ptp(differences) == 0:  # nothing varies, and BCa would divide by it
@@ -65,6 +66,8 @@ def interval(differences: np.ndarray, seed: int) -> tuple[float | None, float | 
 
 def sign_flips(differences: np.ndarray, seed: int) -> tuple[float, bool]:
     """(two-sided p-value, whether every way was counted). Problems without a difference change nothing."""
+    from scipy.stats import permutation_test  # slow to import, and a list of runs needs none of it
+
     moved = differences[differences != 0]
     if len(moved) < 2:  # either way of none or one is as far from 0
         return 1.0, True
@@ -83,6 +86,8 @@ def sign_flips(differences: np.ndarray, seed: int) -> tuple[float, bool]:
 
 def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> McNemar:
     """Exact, for one answer of each to each problem."""
+    from scipy.stats import binomtest  # slow to import, and a list of runs needs none of it
+
     only_a = sum(x and not y for x, y in zip(a, b, strict=True))
     only_b = sum(y and not x for x, y in zip(a, b, strict=True))
     differ = only_a + only_b

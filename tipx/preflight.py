@@ -6,7 +6,7 @@ An error stops the run, a warning is shown and kept with it. To add a check, wri
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
@@ -37,11 +37,18 @@ class Side:
         return {int(i): str(self.tokenizer.convert_ids_to_tokens(int(i))) for i in ids}
 
 
+class Asked(NamedTuple):
+    """A question, and the token ids of its prompt."""
+
+    question: Prompt
+    ids: list[int]
+
+
 @dataclass(frozen=True)
 class Facts:
     """What the checks look at.
 
-    `questions` is the training set without what the guard left out, `prompts` the token ids of those that fit.
+    `questions` is the training set without what the guard left out, `fit` those of it that are not too long.
     """
 
     exp: Experiment
@@ -49,15 +56,17 @@ class Facts:
     teacher: Side
     guard: Found
     questions: Sequence[Prompt]
-    prompts: list[list[int]]
+    fit: list[Asked]
+
+    @property
+    def prompts(self) -> list[list[int]]:
+        """Token ids of those that fit."""
+        return [asked.ids for asked in self.fit]
 
     @property
     def tasks(self) -> list[Task]:
         """Of an agent: those of `prompts`, in order; else none."""
-        if not isinstance(self.exp.rollout, AgentRollouts):
-            return []
-        encode, limit = self.exp.model.template.prompt, self.exp.loop.max_prompt_tokens
-        return [q.task for q in self.questions if 0 < len(encode(self.student.tokenizer, q)) <= limit]
+        return [one.question.task for one in self.fit] if isinstance(self.exp.rollout, AgentRollouts) else []
 
     @property
     def sides(self) -> dict[str, Side]:
@@ -101,17 +110,17 @@ def side(source: ModelSource, role: str) -> Side:
     return Side(tokenizer, *source.load_settings(role))
 
 
-def fitting(exp: Experiment, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Prompt]) -> list[list[int]]:
-    """Token ids of every question that fits; raises DataError if none does.
+def fitting(exp: Experiment, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Prompt]) -> list[Asked]:
+    """Every question that fits, with its token ids; raises DataError if none does.
 
     Too long ones are left out: cutting a prompt would silently distil out of context.
     """
     limit = exp.loop.max_prompt_tokens
-    prompts = [exp.model.template.prompt(tokenizer, question) for question in questions]
-    fit = [ids for ids in prompts if 0 < len(ids) <= limit]
+    asked = [Asked(question, exp.model.template.prompt(tokenizer, question)) for question in questions]
+    fit = [one for one in asked if 0 < len(one.ids) <= limit]
     if not fit:
         raise DataError(
-            f"data: none of {len(prompts)} prompts is within loop.max_prompt_tokens={limit}; raise it, or choose "
+            f"data: none of {len(asked)} prompts is within loop.max_prompt_tokens={limit}; raise it, or choose "
             "another data set (`tipx list data`)"
         )
     return fit

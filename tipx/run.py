@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
 from tipx.errors import RunError
-from tipx.files import append_text, damage, sync, write_folder, write_json, write_text, writing
+from tipx.files import append_text, damage, sync, write_bytes, write_folder, write_json, write_text, writing
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -165,10 +165,32 @@ class Run:
         """What was checked before the first step, and what came of it."""
         write_json(self.path / "preflight.json", findings)
 
-    def save_samples(self, step: int, samples: list[Row]) -> None:
-        """A few rollouts of a step with what was selected."""
-        (self.path / "rollouts").mkdir(exist_ok=True)
-        write_text(self.path / "rollouts" / f"{step:06d}.jsonl", "".join(json.dumps(s) + "\n" for s in samples))
+    def save_samples(self, step: int, samples: list[Row], snapshot: bytes) -> None:
+        """A few rollouts of a step with what was selected, and the statistics of the whole step."""
+        lines, arrays = self.sample_files(step)
+        lines.parent.mkdir(exist_ok=True)
+        write_bytes(arrays, snapshot)
+        write_text(lines, "".join(json.dumps(s) + "\n" for s in samples))
+
+    def sample_files(self, step: int) -> tuple[Path, Path]:
+        """Where `save_samples` puts the two."""
+        folder = self.path / "rollouts"
+        return folder / f"{step:06d}.jsonl", folder / f"{step:06d}.npz"
+
+    def sampled(self) -> list[int]:
+        """Steps of which rollouts were saved, in order."""
+        return sorted(int(path.stem) for path in (self.path / "rollouts").glob("[0-9]*.jsonl"))
+
+    def samples(self, step: int) -> list[Row]:
+        """The rollouts saved at a step."""
+        return [json.loads(line) for line in self.sample_files(step)[0].read_text().splitlines()]
+
+    def save_page(self, step: int, html: str) -> Path:
+        """A page that shows a step; returns where it is."""
+        path = self.path / "inspect" / f"{step:06d}.html"
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, html)
+        return path
 
     def eval_dir(self, step: int) -> Path:
         return self.path / "evals" / f"{step:06d}"

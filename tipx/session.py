@@ -1,7 +1,7 @@
 """Around the loop: everything live that it uses, made ready, and brought to an end."""
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -12,6 +12,7 @@ from tipx import preflight
 from tipx.agents.loop import AgentRollouts
 from tipx.agents.task import Task
 from tipx.contamination import Found
+from tipx.data import batch_indices
 from tipx.errors import ConfigError
 from tipx.evals.heldout import Encoded, encode
 from tipx.experiment import Experiment
@@ -22,7 +23,7 @@ from tipx.noise import Noise
 from tipx.rollout.hf import eos_ids
 from tipx.run import Row, Run
 from tipx.trainer import Trainer
-from tipx.types import Rollout
+from tipx.types import Prompt, Rollout
 from tipx.world import World
 
 
@@ -51,6 +52,7 @@ class Session:
     trainer: Trainer = field(init=False)
     prompts: list[list[int]] = field(init=False)
     tasks: list[Task] = field(init=False)
+    questions: list[Prompt] = field(init=False)
     texts: list[Encoded] = field(default_factory=list)
 
     def open(self) -> int:
@@ -89,7 +91,8 @@ class Session:
         if self.world.is_main:
             self.run.save_preflight([finding.row() for finding in findings])
             self.run.note("guard", facts.guard.record())
-        self.prompts, self.tasks = facts.prompts, facts.tasks
+        self.prompts, self.questions = facts.prompts, [asked.question for asked in facts.fit]
+        self.tasks = facts.tasks
         return facts.student.tokenizer
 
     def sample(self, chosen: Sequence[int], rows: Sequence[int], noise: Noise, *, states: bool) -> Rollout:
@@ -108,6 +111,12 @@ class Session:
         chat = self.exp.model.template.chat_of(tokenizer, eos_ids(student, tokenizer))
         asked = [(self.tasks[i], prompt) for i, prompt in zip(chosen, prompts, strict=True)]
         return how.rollout(student, chat, asked, rows, noise, states=states)
+
+    def chosen(self, step: int, rows: Iterable[int]) -> list[int]:
+        """Which prompt each of these rows of a step answers, as an index of `prompts` and `questions`."""
+        loop = self.exp.loop
+        order = batch_indices(len(self.prompts), step, loop.prompts, self.exp.seed)
+        return [order[row // loop.rollouts] for row in rows]
 
     def record(self, step: int, row: Row) -> None:
         """One line of metrics with times and memory, to the run, the logger and the display."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -44,6 +44,16 @@ class Scored:
 
     teacher: Hidden
     known: Known | None
+
+
+@dataclass(frozen=True)
+class Leading:
+    """The k likeliest tokens of both models at M places, in row-major order, with their probabilities; on the CPU."""
+
+    student_ids_Mk: Int[Tensor, "M k"]
+    student_probs_Mk: Float[Tensor, "M k"]
+    teacher_ids_Mk: Int[Tensor, "M k"]
+    teacher_probs_Mk: Float[Tensor, "M k"]
 
 
 class Trainer:
@@ -106,6 +116,34 @@ class Trainer:
             student, index_N = Hidden(batch.hidden(body(self.pair.student)), head), batch.index_N
             parts.append(stats(student, teacher[index_N], tokens_N[index_N], needs, divergence))
         return Scores.joined(parts)[order_N]
+
+    @torch.no_grad()
+    def rescore(self, rollout: Rollout, teacher: Hidden, needs: frozenset[str]) -> TokenStats:
+        """Statistics that a step does without, of this process's rows (B, T); between `score` and `update`.
+
+        In a pass of its own, so that what these two compute stays as it is, bit for bit.
+        """
+        batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch))
+        order_N = torch.cat([batch.index_N for batch in batches]).argsort()
+        with self.world.accelerator.autocast():
+            values = self._scores(rollout, batches, order_N, teacher, needs).values
+        return TokenStats(**{name: scatter(v_N.float(), rollout.valid_BT) for name, v_N in values.items()})
+
+    @torch.no_grad()
+    def leading(self, rollout: Rollout, teacher: Hidden, wanted_BT: Bool[Tensor, "B T"], k: int) -> "Leading":
+        """The k tokens that each model finds likeliest at the wanted places, which must be valid."""
+        head, parts, order = lm_head(self.pair.student, self.pair.rows), [], []
+        with self.world.accelerator.autocast():
+            for batch in micro_batches(rollout, wanted_BT, self.exp.hardware.micro_batch):
+                student = Hidden(batch.hidden(body(self.pair.student)), head)
+                tops = [self.exp.vocab.top(one, k) for one in (student, teacher[batch.index_N])]
+                parts.append([tensor.cpu() for top in tops for tensor in top])
+                order.append(batch.index_N.cpu())
+        if not parts:
+            empty = torch.zeros(0, k, dtype=torch.long), torch.zeros(0, k)
+            return Leading(*empty, *empty)
+        order_M = torch.cat(order).argsort()
+        return Leading(*(torch.cat(same)[order_M] for same in zip(*parts, strict=True)))
 
     def update(self, rollout: Rollout, scored: Scored, weights_BT: Float[Tensor, "B T"], count: float) -> Update:
         """One optimizer step on this process's rows. `count` normalises: one number for the step, all ranks."""

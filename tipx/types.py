@@ -61,8 +61,7 @@ class Rollout:
     @property
     def spans(self) -> list[int]:
         """Places of each row through its last sampled token: the lengths, unless something stands between."""
-        steps_T = torch.arange(1, self.valid_BT.shape[1] + 1, device=self.valid_BT.device)
-        return (steps_T * self.valid_BT).amax(1).tolist() if self.valid_BT.shape[1] else [0] * len(self)
+        return ends(self.valid_BT)
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,12 @@ class TokenStats:
         """The computed statistics by name."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in found.items() if value is not None}
+
+
+def ends(valid_BT: Bool[Tensor, "B T"]) -> list[int]:
+    """Where each response ends: after its last valid token, whatever is not valid before it."""
+    places_T = torch.arange(1, valid_BT.shape[1] + 1, device=valid_BT.device)
+    return [int(end) for end in (places_T * valid_BT).amax(1)] if valid_BT.shape[1] else [0] * len(valid_BT)
 
 
 STATISTICS = frozenset(f.name for f in fields(TokenStats))

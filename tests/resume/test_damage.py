@@ -69,11 +69,16 @@ def test_metrics_cut_in_the_middle_of_a_line_are_written_again(whole: Run, ask: 
     same(run, whole)
 
 
-# Resumed after step 3 a line of metrics is some 1.2 kB and step 6, the next to be saved, is the seventh line.
+# Resumed after step 3 a line of metrics is some 1.2 kB, step 5 is sampled, and step 6 is the next to be saved.
 @pytest.mark.parametrize(
     ("limit", "file"),
-    [(6_000, "metrics.jsonl"), (12_000, "checkpoints/000006"), (30_000, "checkpoints/000006")],
-    ids=["a line", "weights", "optimizer"],
+    [
+        (4_500, "metrics.jsonl"),
+        (6_000, "rollouts/000005.npz"),
+        (12_000, "checkpoints/000006"),
+        (30_000, "checkpoints/000006"),
+    ],
+    ids=["a line", "statistics", "weights", "optimizer"],
 )
 def test_a_full_disk_ends_the_run_in_one_line_and_room_lets_it_go_on(
     limit: int, file: str, here: list[str], whole: Run, runner: Runner, ask: Ask, tmp_path: Path

@@ -99,7 +99,7 @@ def kill(process: Any, *, tree: bool) -> None:
     process.communicate()
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_killed_at_any_moment_it_ends_as_if_it_never_was(
     kills: int, overrides: Callable[..., list[str]], start: Start, tmp_path: Path
 ) -> None:
@@ -133,9 +133,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(
     few = overrides("loop.steps=60", "loop.save_every=0", "loop.sample_every=0")
     command = ["selector=full,prefix", "group=g", *few]
     process = start(*command)
-    until = time.monotonic() + WITHIN_S
-    while not any(len(run.rows()) > 2 for run in all_runs(tmp_path / "runs")) and time.monotonic() < until:
-        time.sleep(0.1)
+    wait_for_rows(tmp_path)
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 130, out + err
@@ -150,6 +148,29 @@ def test_ctrl_c_saves_and_the_same_command_continues(
     assert again.returncode == 0, out + err
     assert len(run.provenance()["starts"]) == 2
     assert [row["step"] for row in run.rows()] == list(range(1, 61))
+
+
+def test_a_preempted_job_saves_is_queued_again_and_resumes(
+    overrides: Callable[..., list[str]], start: Start, tmp_path: Path
+) -> None:
+    few = overrides("loop.steps=60", "loop.save_every=0", "loop.sample_every=0")
+    process = start("selector=full", "group=g", "hydra/launcher=submitit_local", *few)
+    wait_for_rows(tmp_path)
+    # What Slurm sends a job that must leave; submitit's local executor stands in for the queue.
+    (job,) = [p for p in psutil.Process(process.pid).children(recursive=True) if "submitit.core._submit" in p.cmdline()]
+    job.send_signal(signal.SIGUSR2)
+    out, err = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 0, out + err
+    (run,) = all_runs(tmp_path / "runs")
+    assert len(run.provenance()["starts"]) == 2
+    assert [row["step"] for row in run.rows()] == list(range(1, 61))
+
+
+def wait_for_rows(folder: Path) -> None:
+    """Until some run has done a few steps."""
+    until = time.monotonic() + WITHIN_S
+    while not any(len(run.rows()) > 2 for run in all_runs(folder / "runs")) and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 def test_a_point_may_have_several_processes(few: list[str], start: Start, tmp_path: Path) -> None:

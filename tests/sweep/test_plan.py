@@ -4,19 +4,24 @@ import pytest
 
 from tipx.errors import ConfigError
 from tipx.sweep.plan import plan
-from tipx.sweep.question import names
+from tipx.sweep.question import names, read
 
 
 @pytest.mark.parametrize("name", names(None))
-def test_every_sweep_composes_for_the_papers_pairs_and_for_the_embedded_one(name: str) -> None:
+def test_every_sweep_composes_for_one_of_the_papers_pairs_and_for_the_embedded_one(name: str) -> None:
     tiny = plan([name, "+experiment=tiny", "seed=0"]).points
     assert {point.choices["model"] for point in tiny} == {"tiny"}
-    papers = plan([name, "seed=0"]).points
-    pairs = {point.choices["model"] for point in papers}
-    assert "tiny" not in pairs
-    assert len(papers) == len(tiny) * len(pairs)
-    one = plan([name, "model=qwen3", "seed=0"]).points
-    assert {point.choices["model"] for point in one} == {"qwen3"}
+    qwen3 = plan([name, "model=qwen3", "seed=0"]).points
+    assert {point.choices["model"] for point in qwen3} == {"qwen3"}
+    assert len(qwen3) == len(tiny)
+
+
+def test_by_itself_a_sweep_has_the_papers_pairs() -> None:
+    found = {name: read(name, None)[0].combinations([]) for name in names(None)}
+    pairs = {name: {w for words in runs for w in words if w.startswith("experiment=")} for name, runs in found.items()}
+    assert pairs["table5_main"] == {"experiment=qwen3", "experiment=llama", "experiment=qwen2_5"}
+    assert pairs["controls"] == {"experiment=qwen3"}
+    assert not any("experiment=tiny" in some for some in pairs.values())
 
 
 def test_a_point_has_the_directory_that_train_would_give_it(few: list[str]) -> None:

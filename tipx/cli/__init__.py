@@ -8,7 +8,23 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tipx.cli import compare, data, evaluate, export, listing, memory, preflight, report, runs, show, sweep, tiny, train
+from tipx.cli import (
+    compare,
+    data,
+    evaluate,
+    export,
+    inspect,
+    listing,
+    memory,
+    preflight,
+    report,
+    runs,
+    show,
+    sweep,
+    tiny,
+    tokens,
+    train,
+)
 from tipx.errors import TipxError
 
 app = typer.Typer(
@@ -23,6 +39,8 @@ app.command("preflight")(preflight.preflight)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
+app.command("inspect")(inspect.inspect)
+app.command("tokens")(tokens.tokens)
 app.command("export")(export.export)
 app.command("runs")(runs.runs)
 app.command("report")(report.report)

@@ -1,6 +1,8 @@
 """What `tipx sweep` prints."""
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -22,7 +24,8 @@ def finish(plan: Plan, states: Sequence[State]) -> None:
     """How the sweep ended; raises RunFailed if a point is not done."""
     console, board = Console(soft_wrap=True, highlight=False, markup=False), plan.board
     Console().print(points_table(states, f"sweep {board.name}: {board.description}"))
-    console.print(f"folder   {board.folder}\nreport   tipx report {board.folder.name}")
+    place = "" if board.folder.parent == Path("runs") else f" --runs-dir {shlex.quote(str(board.folder.parent))}"
+    console.print(f"folder   {board.folder}\nreport   tipx report {board.folder.name}{place}")
     for state in states:
         if state.error:
             console.print(f"failed   {state.point.label}: {state.error} ({board.log(state.point)})")

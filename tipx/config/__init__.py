@@ -15,6 +15,7 @@ from tipx.config.compose import (
 from tipx.config.grid import expand, key_of
 from tipx.config.launch import launch
 from tipx.config.origins import origins
+from tipx.config.rules import rules
 from tipx.config.trees import Tree
 from tipx.identity import identity
 
@@ -35,4 +36,5 @@ __all__ = [
     "origins",
     "rebuild",
     "resolved",
+    "rules",
 ]

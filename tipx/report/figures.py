@@ -15,7 +15,7 @@ from tipx.report.table import Cell, Column, Table, Values
 
 PANELS = 4
 """In one line."""
-UPRIGHT = 10
+UPRIGHT = 7
 """Bars of a group that can still be told apart."""
 ERRORS = {"elinewidth": 1, "capsize": 2, "ecolor": "#333333"}
 

@@ -96,7 +96,8 @@ def load(name: str, own: Path | None) -> Report | None:
 
 def explained(error: ValidationError) -> str:
     """The first thing that is wrong, by its key."""
-    first = error.errors()[0]
+    # A misspelt key is also a missing one: the first says more.
+    first = min(error.errors(), key=lambda one: one["type"] == "missing")
     key = ".".join(str(part) for part in first["loc"]) or "the file"
     if first["type"] == "unexpected_keyword_argument":
         names = list(Report.__dataclass_fields__) if len(first["loc"]) == 1 else ["kind", "value"]

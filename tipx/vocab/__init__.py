@@ -15,6 +15,7 @@ from tipx.spec import Auto, Count, spec
 from tipx.vocab.buffers import Buffers
 from tipx.vocab.heads import Head, Hidden
 from tipx.vocab.loss import Job, Known, TiledLoss, learn
+from tipx.vocab.support import Leaders
 from tipx.vocab.sweep import Side, sweep_one
 
 __all__ = ["Head", "Hidden", "Known", "Scores", "Vocab"]
@@ -86,6 +87,21 @@ class Vocab:
         if not parts:
             return Scores({name: torch.zeros(0, device=tokens_N.device) for name in needs}, None)
         return Scores.joined(parts)
+
+    @torch.no_grad()
+    def top(self, hidden: Hidden, k: int) -> tuple[Int[Tensor, "N k"], Float[Tensor, "N k"]]:
+        """Ids and probabilities (over V) of the k likeliest tokens, the likeliest first."""
+        rows, columns = self.tiles(len(hidden), hidden.head.size, hidden.states_ND.device)
+        buffers, k = Buffers(), min(k, hidden.head.size)
+        ids = [torch.zeros(0, k, dtype=torch.long, device=hidden.states_ND.device)]
+        probs = [torch.zeros(0, k, device=hidden.states_ND.device)]
+        for part in rows:
+            leaders = Leaders(k, "student")
+            lse_N = sweep_one(hidden[part], columns, buffers, leaders).lse_N
+            if leaders.ids_Nk is not None and leaders.own_Nk is not None:
+                ids.append(leaders.ids_Nk)
+                probs.append((leaders.own_Nk - lse_N[:, None]).exp().float())
+        return torch.cat(ids), torch.cat(probs)
 
     def loss(
         self,

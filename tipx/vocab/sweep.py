@@ -65,11 +65,13 @@ class Side:
         return rise_N, torch.exp(x_NC, out=out_NC)
 
 
-def sweep_one(hidden: Hidden, columns: Iterable[slice], buffers: Buffers) -> Side:
-    """The sums of one model."""
+def sweep_one(hidden: Hidden, columns: Iterable[slice], buffers: Buffers, leaders: Leaders | None = None) -> Side:
+    """The sums of one model; fills `leaders`, which sees this model as both, on the way."""
     side: Side | None = None
     for part in columns:
         x_NC = hidden.tile(part, buffers, "student")
+        if leaders is not None:
+            leaders.see(x_NC, x_NC, part.start)
         side = side or Side.empty(x_NC[:, 0])
         _, e_NC = side.rise(x_NC, buffers.tile("p", x_NC))
         side.z_N = side.z_N + e_NC.sum(-1)

@@ -1,0 +1,69 @@
+"""A real browser, found on this machine, and pages opened from the disk in it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.inspect.worlds import HOSTILE, PLAIN, make_run
+from tipx.inspect.job import make_page
+from tipx.inspect.read import open_step
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """TIPX_BROWSER, or a Chromium on the path, or the one that `playwright install chromium` fetched."""
+    found = os.environ.get("TIPX_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
+    with sync_playwright() as playwright:
+        if found is None and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("no browser: install Chromium, or `playwright install chromium`, or set TIPX_BROWSER=PATH")
+        # A browser keeps fonts and settings in the user's home, if it is not told another place.
+        home = {"HOME": str(tmp_path_factory.mktemp("home"))}
+        env: dict[str, Any] = {key: value for key, value in os.environ.items() if not key.startswith("XDG_")} | home
+        root = ["--no-sandbox"] if os.geteuid() == 0 else []
+        one = playwright.chromium.launch(executable_path=found, args=root, env=env)
+        yield one
+        one.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Open]:
+    """Opens a file; fails at the end if the page complained, or asked for anything but itself."""
+    wrong: list[str] = []
+    pages: list[Page] = []
+
+    def visit(path: Path, **options: Any) -> Page:
+        page = browser.new_page(viewport={"width": 1400, "height": 860}, **options)
+        pages.append(page)
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else wrong.append(asked.url))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready]", timeout=60_000)
+        return page
+
+    yield visit
+    for page in pages:
+        page.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Pages of made runs: plain, hostile, with a tool's tokens, and a comparison."""
+    out = {}
+    kinds: dict[str, dict[str, Any]] = {"plain": {}, "tools": {"tools": True}, "hostile": {"pieces": HOSTILE + PLAIN}}
+    for name, how in kinds.items():
+        run = make_run(tmp_path_factory.mktemp(name), **how)
+        out[name] = make_page(open_step(run, None), [], None, None)
+    words = ["selector=soft_or,q3_only,entropy_top", "ratio=0.2"]
+    run = make_run(tmp_path_factory.mktemp("compare"))
+    out["compare"] = make_page(open_step(run, None), words, None, None)
+    return out

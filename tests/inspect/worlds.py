@@ -1,0 +1,105 @@
+"""Runs to look at, made without training: random statistics, weights by the run's own rule."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tipx.config import load, rebuild, resolved
+from tipx.inspect.rules import replay
+from tipx.run import Run
+from tipx.snapshot import LEADERS, ROLES, Snapshot
+from tipx.types import STATISTICS
+
+U32, F32 = np.uint32, np.float32
+
+# What a model may write that a page or a terminal must not obey.
+HOSTILE = (
+    "<script>window.hacked = 1</script>",
+    "</script><img src=x onerror='window.hacked = 1'>",
+    "<!--",
+    "]]>",
+    "\"'&amp;&lt;",
+    "{{DATA}}${window.hacked = 1}`",
+    "😀",
+    "𐍈",
+    "\ufffd",
+    "\x00\x1b[31m\x07",
+    "\u202eright to left\u202c",
+    "\u200b",
+    "\r\n",
+    "\t",
+    "\\u003c",
+    "",
+)
+PLAIN = (" the", " of", " 4", "2", " =", ".", " so", " then", "\n", " answer")
+
+
+def make_run(
+    folder: Path,
+    pieces: Sequence[str] = PLAIN,
+    lengths: Sequence[int] = (12, 30, 7, 25),
+    shown: int | None = None,
+    steps: Sequence[int] = (10, 20),
+    tools: bool = False,
+) -> Run:
+    """A run with sampled steps under `folder`; with `tools` each response's tokens 3 to 5 are not the student's.
+
+    Answers alternate: right, wrong, and a prompt without one.
+    """
+    shown = len(lengths) if shown is None else shown
+    words = ["selector=q3_only", "ratio=0.2", "seed=3", "loop.sample_every=10"]
+    run = Run.create(folder / "runs" / "solo" / "made-0badcafe", resolved(load(words)), {"argv": ["tipx", "train"]})
+    run.log({"step": 0})
+    for step in steps:
+        one = snapshot(step, pieces, lengths, shown, tools)
+        rows = [row(one, pieces, b) for b in range(shown)]
+        run.save_samples(step, rows, one.to_bytes())
+    return run
+
+
+def snapshot(step: int, pieces: Sequence[str], lengths: Sequence[int], shown: int, tools: bool) -> Snapshot:
+    rng, n = np.random.default_rng(step), sum(lengths)
+    place_N = np.concatenate([np.arange(length) for length in lengths])
+    valid_N = ~((place_N >= 2) & (place_N < 5)) if tools else np.ones(n, bool)
+    stats = {name: (rng.gamma(0.3, 1.0, n) * valid_N).astype(F32) for name in sorted(STATISTICS)}
+    stats |= {f"{role}_logprob": -stats[f"{role}_logprob"] for role in ROLES}
+    m = sum(lengths[:shown])
+    made: dict[str, Any] = {
+        "seed": 3,
+        "step": step,
+        "lengths_B": np.array(lengths),
+        "prompt_lengths_B": np.ones(len(lengths), int),
+        "tokens_N": np.arange(n, dtype=U32) % len(pieces),
+        "prompts_P": np.zeros(len(lengths), U32),
+        "valid_N": valid_N,
+        "weights_N": np.zeros(n, F32),
+        "stats": stats,
+        "top_ids": {role: rng.integers(0, len(pieces), (m, LEADERS)).astype(U32) for role in ROLES},
+        "top_probs": {role: -np.sort(-rng.dirichlet([0.2] * LEADERS, m)).astype(F32) for role in ROLES},
+        "pieces": dict(enumerate(pieces)),
+    }
+    selector = rebuild({"selector": resolved(load(["selector=q3_only", "ratio=0.2"]))["selector"]})["selector"]
+    weights_N, _ = replay(Snapshot(**made), selector)
+    return Snapshot(**made | {"weights_N": weights_N})
+
+
+def row(one: Snapshot, pieces: Sequence[str], b: int) -> dict[str, Any]:
+    tokens = one.tokens_N[one.slice(b)].tolist()
+    said = ["\\boxed{4}", "\\boxed{5}", ""][b % 3]
+    made = {
+        "prompt": f"question {b} {pieces[b % len(pieces)]}",
+        "response": said,
+        "tokens": tokens,
+        "pieces": [pieces[token] for token in tokens],
+        "valid": one.valid_N[one.slice(b)].tolist(),
+        "stop": "eos",
+        "weights": one.weights_N[one.slice(b)].tolist(),
+        "stats": {},
+        "id": str(b),
+        "answer": ["4", "4", None][b % 3],
+    }
+    loaded: dict[str, Any] = json.loads(json.dumps(made))
+    return loaded

@@ -1,0 +1,37 @@
+"""tipx inspect"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tipx.cli.options import ConfigDir, RunsDir
+
+RUN = Annotated[str, typer.Argument(metavar="RUN", help="A run: path, name or hash")]
+
+
+def inspect(
+    run: RUN,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[step=N] [rollout=N] [RULES]")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Rules to try: selector=soft_or,q3 ratio=0.2")] = False,
+    text: Annotated[bool, typer.Option("--text", help="One rollout in the terminal")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where the page goes [RUN/inspect/STEP.html]")] = None,
+    config_dir: ConfigDir = None,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """See a step's tokens: a page of its rollouts, coloured by entropy and divergence, with what the rule kept."""
+    from rich.console import Console
+
+    from tipx.inspect.read import Asked, open_step, the_run
+
+    asked = Asked.of(words or [], rules=compare)
+    step = open_step(the_run(run, runs_dir), asked.step)
+    if text:
+        from tipx.inspect.text import rollout_text
+
+        Console().print(rollout_text(step, asked.rollout), soft_wrap=False)
+        return
+    from tipx.inspect.job import make_page
+
+    path = make_page(step, asked.overrides, config_dir, out)
+    Console().print(f"page     {path}", soft_wrap=True, highlight=False, markup=False)

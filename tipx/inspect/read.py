@@ -1,0 +1,81 @@
+"""A sampled step of a run, and which one was asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tipx.errors import ConfigError, RunError
+from tipx.inspect.quadrants import Thresholds
+from tipx.run import Row, Run, find_run
+from tipx.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Step:
+    """Everything kept of one step: its tokens' statistics, and the rollouts to be read, the first of the step."""
+
+    run: Run
+    config: dict[str, Any]
+    snapshot: Snapshot
+    rows: list[Row]
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Between low and high, as the run's log has them."""
+        found = self.config["quadrants"]
+        quantiles = found["entropy_quantile"], found["divergence_quantile"]
+        return Thresholds.of(self.snapshot, *quantiles)
+
+
+def the_run(target: str, runs_dir: Path) -> Run:
+    """Raises RunError when there is none."""
+    run = find_run(target, runs_dir)
+    if run is None:
+        raise RunError(f"{target!r} is no run under {runs_dir}; `tipx runs` lists the runs")
+    if not run.sampled():
+        raise RunError(f"{run.path} has no sampled step; train with loop.sample_every=50 (0 is never)")
+    return run
+
+
+def open_step(run: Run, number: int | None) -> Step:
+    """The step of that number, or the last sampled one; raises RunError if it was not sampled."""
+    steps = run.sampled()
+    if number is not None and number not in steps:
+        raise RunError(f"step={number}: {run.path} sampled steps {', '.join(map(str, steps))}; give one of them")
+    step = steps[-1] if number is None else number
+    file = run.sample_files(step)[1]
+    if not file.exists():
+        raise RunError(
+            f"{run.path}: step {step} lacks {file.name}: an older tipx saved it, without the statistics that "
+            "inspecting takes; train the run again with --fresh"
+        )
+    return Step(run, run.config(), Snapshot.read(file), run.samples(step))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The words of a command: `step=50 rollout=3`, and the rest, which are overrides."""
+
+    step: int | None
+    rollout: int
+    overrides: list[str]
+
+    @classmethod
+    def of(cls, words: Sequence[str], *, rules: bool) -> "Asked":
+        """Raises ConfigError for a word that is neither; with `rules` any other word is an override."""
+        numbers: dict[str, int] = {}
+        overrides: list[str] = []
+        for word in words:
+            key, _, value = word.partition("=")
+            if key in ("step", "rollout"):
+                if not value.isdigit():
+                    raise ConfigError(f"{word}: expected a whole number, e.g. {key}=1")
+                numbers[key] = int(value)
+            elif rules:
+                overrides.append(word)
+            else:
+                raise ConfigError(f"{word}: expected step=N or rollout=N; rules to try go with --compare")
+        if rules and not overrides:
+            raise ConfigError("--compare: expected rules, e.g. --compare selector=soft_or,q3_only ratio=0.2")
+        return cls(numbers.get("step"), numbers.get("rollout", 1), overrides)
