@@ -47,14 +47,14 @@ class Solving(Stop):
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "teacher": Recipe(hidden=128, layers=3, batch=32, steps=1200, decay=0.5, bounds=(0.95, 1.0)),
+    "teacher": Recipe(hidden=96, layers=3, batch=32, steps=900, decay=0.5, bounds=(0.95, 1.0)),
     "student": Recipe(
-        hidden=96,
+        hidden=64,
         layers=3,
         batch=32,
         steps=1600,
         decay=0.95,
-        stop=Solving(accuracy=0.35, every=20, problems=128),
+        stop=Solving(accuracy=0.35, every=25, problems=128),
         bounds=(0.25, 0.5),
     ),
 }
