@@ -51,9 +51,7 @@ def test_only_what_the_assistant_says_is_learned(chat: Chat) -> None:
         assert all(label in (IGNORE, token) for label, token in zip(labels, ids, strict=True))
         text = chat.text(ids)
         # What stands between the opening of a turn and the end of it, three times.
-        said = [
-            part.partition("<|im_end|>")[0].split() for part in text.split("<|im_start|> assistant")[1:]
-        ]
+        said = [part.partition("<|im_end|>")[0].split() for part in text.split("<|im_start|> assistant")[1:]]
         learned = chat.text([label for label in labels if label != IGNORE]).split("<|im_end|>")
         assert [part.split() for part in learned[:-1]] == said
         assert len(said) == 3
@@ -70,9 +68,7 @@ def test_padding_is_in_no_loss(chat: Chat) -> None:
 def test_the_embedded_agents_are_small_and_complete() -> None:
     files = {str(path.relative_to(AGENTS)) for path in AGENTS.rglob("*") if path.is_file()}
     names = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-    assert files == {"README.md"} | {
-        f"{role}/{name}" for role in RECIPES for name in (*names, "chat_template.jinja")
-    }
+    assert files == {"README.md"} | {f"{role}/{name}" for role in RECIPES for name in (*names, "chat_template.jinja")}
     assert sum((AGENTS / file).stat().st_size for file in files) <= 2_500_000
 
 

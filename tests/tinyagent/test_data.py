@@ -1,9 +1,12 @@
 """The errands as a training set and as a benchmark."""
 
+from dataclasses import replace
+
 import pytest
 
 from tipx.config import build, load
 from tipx.errors import DataError
+from tipx.tinyagent.build import AGENT, TURN
 from tipx.tinyagent.data import Errands, HeldOutErrands
 
 
@@ -28,3 +31,6 @@ def test_the_experiment_trains_and_evaluates_by_the_same_limits() -> None:
         assert getattr(ours, name) == getattr(theirs, name)
     assert ours.backend.max_new_tokens == theirs.backend.max_new_tokens
     assert ours.backend.temperature == theirs.backend.temperature == 1.0
+    # What the card's numbers were measured by.
+    assert replace(theirs, backend=TURN) == AGENT
+    assert theirs.backend == TURN

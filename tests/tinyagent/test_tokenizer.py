@@ -38,7 +38,7 @@ def test_calls_can_be_read_from_what_is_decoded(chat: Chat) -> None:
             assert HermesCalls().read(chat.text(chat.encode(turn)), OFFERED) == [call]
 
 
-def test_errors_are_known_words(chat: Chat, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_errors_are_known_words(chat: Chat) -> None:
     world = ErrandTask(held_out(1)[0]).start()
     for name, arguments in (("x", {}), ("search_products", {}), ("add_product_to_cart", {"product_id": "cup"})):
         answer = world.call(name, arguments)

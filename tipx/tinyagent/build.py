@@ -7,7 +7,7 @@ Axes in names: B sequences, T positions.
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -30,8 +30,18 @@ from tipx.tinyagent.family import Errand, held_out, training, validation, worked
 from tipx.tinyagent.tokenizer import build_tokenizer
 from tipx.tinyagent.world import ErrandTask
 
-LIMITS = {"max_turns": 6, "max_new_tokens": 120, "context": None, "max_parallel_calls": None, "malformed": "tell"}
-TURN = {"top_p": 1.0, "top_k": 0, "max_new_tokens": 40, "batch_size": 256}
+# As in conf/model/tiny_agent.yaml.
+TURN = HFRollouts(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=40, batch_size=256)
+AGENT = AgentRollouts(
+    max_turns=6,
+    max_new_tokens=120,
+    context=None,
+    max_parallel_calls=None,
+    tool_response_max_chars=None,
+    malformed="tell",
+    backend=TURN,
+    calls=HermesCalls(),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +101,22 @@ def make(folder: Path, recipe: Recipe, seed: int, log: Log, benchmark_size: int)
         model = new_model(recipe, tokenizer)
         drawn = batches(tokenizer, own, recipe.batch)
         steps = fine_tune(model, tokenizer, recipe, drawn, lambda line: log(f"{name}: {line}"))
-        model.to(torch.bfloat16).float()
+        round_weights(model)
         greedy, sampled = (measure(model, tokenizer, held_out(benchmark_size), sample=how) for how in (False, True))
     log(f"{name}: done after {steps} steps; held out: greedy {greedy}, sampled {sampled}")
     low, high = recipe.bounds
     if not low <= sampled.mean <= high:
         raise RunFailed(f"{name}: expected a sampled score in {low}..{high}, got {sampled}; build with another --seed")
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return Built(str(recipe), model.num_parameters(), steps, greedy, sampled)
+
+
+@torch.no_grad()
+def round_weights(model: PreTrainedModel) -> None:
+    """To what bfloat16 can hold; they stay float32, as do the angles of positions, which are no weights."""
+    for weight in model.parameters():
+        weight.copy_(weight.bfloat16())
 
 
 def batches(tokenizer: PreTrainedTokenizerBase, seed: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -137,8 +154,7 @@ def measure(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, errands: Sequence[Errand], *, sample: bool
 ) -> Score:
     """The case score of one trajectory an errand: greedy, or sampled at temperature 1."""
-    backend = HFRollouts(temperature=float(sample), **TURN)
-    agent = AgentRollouts(backend=backend, calls=HermesCalls(), tool_response_max_chars=None, **LIMITS)
+    agent = replace(AGENT, backend=replace(TURN, temperature=float(sample)))
     chat = Chat(tokenizer, (int(tokenizer.eos_token_id),))
     tasks = [ErrandTask(errand) for errand in errands]
     prompts = [(task, chat.start(task.messages, task.tools)) for task in tasks]

@@ -10,8 +10,8 @@ import re
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from tipx.tinyagent.family import CLOSINGS, COLORS, CONNECTORS, ITEMS, NAMES, OPENINGS
 from tipx.tiny.tokenizer import MAX_LENGTH, PAD, UNK
+from tipx.tinyagent.family import CLOSINGS, COLORS, CONNECTORS, ITEMS, NAMES, OPENINGS
 
 START, END = "<|im_start|>", "<|im_end|>"
 TAGS = ("<tools>", "</tools>", "<tool_call>", "</tool_call>")
