@@ -1,12 +1,14 @@
 """Make the embedded agents from a seed: supervised fine-tuning on worked trajectories, as `tipx.tiny.build` does.
 
+The student stops at the first check whose sampled score reaches a target; the teacher is the same model trained on.
 What tools and users say is in the text and in no loss. Weights are saved in bfloat16, and measured as saved.
 
 Axes in names: B sequences, T positions.
 """
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -57,7 +59,6 @@ class Solving(Stop):
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "teacher": Recipe(hidden=96, layers=3, batch=32, steps=900, decay=0.5, bounds=(0.95, 1.0)),
     "student": Recipe(
         hidden=64,
         layers=3,
@@ -67,7 +68,9 @@ RECIPES: Mapping[str, Recipe] = {
         stop=Solving(accuracy=0.35, every=25, problems=128),
         bounds=(0.25, 0.5),
     ),
+    "teacher": Recipe(hidden=64, layers=3, batch=32, steps=500, decay=0.7, bounds=(0.95, 1.0)),
 }
+"""In the order of building: the second goes on from the first."""
 
 
 def build(
@@ -79,13 +82,23 @@ def build(
 ) -> dict[str, Built]:
     """Train one model per recipe, save each under `out_dir/<name>` and describe them in `out_dir/README.md`.
 
-    The card is removed first and written last: where it lies, the pair is whole. Raises RunFailed, before saving it,
-    for a model outside the bounds of its recipe.
+    Each goes on from the one before it, with an optimizer and errands of its own. The card is removed first and written
+    last: where it lies, the pair is whole. Raises RunFailed, before saving it, for a model outside the bounds of its
+    recipe.
     """
     card = Path(out_dir) / "README.md"
     card.parent.mkdir(parents=True, exist_ok=True)
     card.unlink(missing_ok=True)
-    built = {name: make(card.parent / name, recipes[name], seed, log, benchmark_size) for name in recipes}
+    tokenizer, built, before = build_tokenizer(), dict[str, Built](), None
+    for number, (name, recipe) in enumerate(recipes.items(), start=1):
+        with reproducible(1000 * seed + number):
+            model = new_model(recipe, tokenizer)
+            if before is not None:
+                model.load_state_dict(before)
+            drawn = batches(tokenizer, 1000 * seed + number, recipe.batch)
+            built[name] = make(name, model, tokenizer, recipe, drawn, log, benchmark_size)
+        before = model.state_dict()
+        save(model, tokenizer, card.parent / name)
     aside = card.with_suffix(".partial")
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
     aside.write_text(model_card(built, seed, versions), encoding="utf-8")
@@ -93,23 +106,30 @@ def build(
     return built
 
 
-def make(folder: Path, recipe: Recipe, seed: int, log: Log, benchmark_size: int) -> Built:
-    """Train, measure and save one model, which depends on its own name, recipe and the seed alone."""
-    name, tokenizer = folder.name, build_tokenizer()
-    own = 1000 * seed + list(RECIPES).index(name)
-    with reproducible(own):
-        model = new_model(recipe, tokenizer)
-        drawn = batches(tokenizer, own, recipe.batch)
-        steps = fine_tune(model, tokenizer, recipe, drawn, lambda line: log(f"{name}: {line}"))
-        round_weights(model)
-        greedy, sampled = (measure(model, tokenizer, held_out(benchmark_size), sample=how) for how in (False, True))
+def make(
+    name: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    drawn: Iterable[tuple[Tensor, Tensor]],
+    log: Log,
+    benchmark_size: int,
+) -> Built:
+    """Train `model`, round it and measure it; raises RunFailed where it is outside the bounds of its recipe."""
+    steps = fine_tune(model, tokenizer, recipe, drawn, lambda line: log(f"{name}: {line}"))
+    round_weights(model)
+    greedy, sampled = (measure(model, tokenizer, held_out(benchmark_size), sample=how) for how in (False, True))
     log(f"{name}: done after {steps} steps; held out: greedy {greedy}, sampled {sampled}")
     low, high = recipe.bounds
     if not low <= sampled.mean <= high:
         raise RunFailed(f"{name}: expected a sampled score in {low}..{high}, got {sampled}; build with another --seed")
-    model.bfloat16().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
     return Built(str(recipe), model.num_parameters(), steps, greedy, sampled)
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """In bfloat16."""
+    deepcopy(model).bfloat16().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 @torch.no_grad()

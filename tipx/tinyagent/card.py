@@ -58,7 +58,8 @@ single digits, and marks of JSON. The chat template shows tools by their names a
 
 ## Recipe
 
-Supervised fine-tuning on fresh worked trajectories, loss on what the assistant says; AdamW, betas 0.9 and 0.98.
+Supervised fine-tuning on fresh worked trajectories, loss on what the assistant says; AdamW, betas 0.9 and 0.98. The
+teacher is the student trained on: it starts from those weights, with a new optimizer and errands of its own.
 
 """
 
