@@ -29,7 +29,7 @@ def agents(
     out: Annotated[Path, typer.Argument(help="An empty or new folder")] = Path("tiny_agents"),
     seed: Annotated[int, typer.Option(help="Another seed makes another pair")] = 0,
 ) -> None:
-    """Train the embedded agents again from the seed (a quarter of an hour on one core)."""
+    """Train the embedded agents again from the seed (some minutes on one core)."""
     from tipx.tinyagent.build import build as make
 
     make(out, seed=seed)

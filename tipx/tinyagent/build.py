@@ -68,7 +68,7 @@ RECIPES: Mapping[str, Recipe] = {
         stop=Solving(accuracy=0.35, every=25, problems=128),
         bounds=(0.25, 0.5),
     ),
-    "teacher": Recipe(hidden=64, layers=3, batch=32, steps=500, decay=0.7, bounds=(0.95, 1.0)),
+    "teacher": Recipe(hidden=64, layers=3, batch=32, steps=500, decay=0.7, bounds=(0.9, 1.0)),
 }
 """In the order of building: the second goes on from the first."""
 
