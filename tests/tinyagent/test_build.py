@@ -91,6 +91,6 @@ def test_the_embedded_teacher_runs_errands_and_the_student_now_and_then_does() -
     for name in RECIPES:
         model = AutoModelForCausalLM.from_pretrained(AGENTS / name, dtype="float32")
         with reproducible(0):
-            scores[name] = measure(model, AutoTokenizer.from_pretrained(AGENTS / name), held_out(64), sample=True).mean
-    assert scores["teacher"] >= 0.9
-    assert 0.15 <= scores["student"] <= 0.65
+            scores[name] = measure(model, AutoTokenizer.from_pretrained(AGENTS / name), held_out(), sample=True).mean
+    assert scores["teacher"] >= 0.88
+    assert 0.28 <= scores["student"] <= 0.48
