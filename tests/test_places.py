@@ -173,3 +173,13 @@ def test_a_half_downloaded_model(pair_dir: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_is_no_hub_id(path: str) -> None:
     assert is_local(path)
     assert not is_local("org/name")
+
+
+# --- what comes with the package -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["teacher", "student", "agent/teacher", "agent/student"])
+def test_the_embedded_models_are_there(name: str) -> None:
+    folder = Path(located(f"embedded:{name}", "float32", KEY))
+    assert (folder / "config.json").is_file()
+    assert folder.parent.parent.name == ("tinyagent" if name.startswith("agent") else "tiny")

@@ -20,7 +20,8 @@ def licence(path: str) -> str:
     """Of a model path: its card's, beside it or in the hub's cache, or its package's; UNKNOWN if none says."""
     scheme, _, name = path.partition(":")
     if scheme == "embedded":
-        return of_card(Path(__file__).parent / "tiny" / "pair" / "README.md")
+        folder = "tinyagent" if name.startswith("agent/") else "tiny"
+        return of_card(Path(__file__).parent / folder / "pair" / "README.md")
     if scheme == "package":
         return of_package(name)
     local = Path(path).expanduser()

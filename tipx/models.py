@@ -36,7 +36,7 @@ class ModelSource:
     """One model, and which of its layers are kept, e.g. [0-13, 20-29]; null keeps all.
 
     `path` is a hub id, a folder, a GGUF file, `package:NAME` for the model that an installed Python package brings, or
-    `embedded:teacher` / `embedded:student` for the pair in this one.
+    `embedded:teacher` / `embedded:student` for the pair in this one (`embedded:agent/...` for the one that uses tools).
     """
 
     path: str

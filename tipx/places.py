@@ -22,6 +22,7 @@ from tipx.hub import find_hub
 EMBEDDED = "embedded:"
 PACKAGE = "package:"
 PAIR = Path(__file__).parent / "tiny" / "pair"
+AGENTS = Path(__file__).parent / "tinyagent" / "pair"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -33,7 +34,7 @@ def is_local(path: str) -> bool:
 def located(path: str, dtype: str, key: str) -> str:
     """What transformers is given: a folder, or a hub id. A GGUF file is converted first; raises ModelError."""
     if path.startswith(EMBEDDED):
-        return str(PAIR / path.removeprefix(EMBEDDED))
+        return str(embedded(path.removeprefix(EMBEDDED)))
     if path.startswith(PACKAGE):
         path = str(in_package(path, key))
     if not path.endswith(SUFFIX) or Path(path).is_dir():
@@ -42,6 +43,12 @@ def located(path: str, dtype: str, key: str) -> str:
     if not file.is_file():
         raise ModelError(f"{key}: no such file: {path!r}; give a GGUF file, or a folder that holds a model")
     return str(converted(file, dtype, key))
+
+
+def embedded(name: str) -> Path:
+    """The folder of `teacher`, `student`, `agent/teacher` or `agent/student`."""
+    role = name.removeprefix("agent/")
+    return PAIR / name if role == name else AGENTS / role
 
 
 def in_package(path: str, key: str) -> Path:

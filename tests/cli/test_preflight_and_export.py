@@ -147,7 +147,7 @@ def test_the_licence_of_a_folder(card: str | None, expected: str, tmp_path: Path
 
 
 def test_the_licence_of_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert licence("embedded:teacher") == "apache-2.0"
+    assert licence("embedded:teacher") == licence("embedded:agent/teacher") == "apache-2.0"
     assert licence("package:pytest") == "mit"
     assert licence("package:no_such") == licence("/no/such") == licence("org/none") == UNKNOWN
     (tmp_path / "README.md").write_text("---\nlicense: gemma\n---\n")

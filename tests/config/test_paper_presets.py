@@ -25,8 +25,8 @@ def without_selection(tree: Tree) -> Tree:
 
 
 def test_every_pair_of_the_paper_and_the_embedded_one_is_a_preset() -> None:
-    assert set(options("experiment")) == {*PAPER, "tiny"}
-    assert set(options("model")) == {*PAPER, "tiny", "base", "smollm2"}
+    assert set(options("experiment")) == {*PAPER, "tiny", "tiny_agent"}
+    assert set(options("model")) == {*PAPER, "tiny", "tiny_agent", "base", "smollm2"}
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -49,7 +49,7 @@ def test_preset_has_the_papers_values(name: str) -> None:
     assert exp.model.template.thinking is (True if "agent" in name else None)
 
 
-@pytest.mark.parametrize("name", [*PAPER, "tiny"])
+@pytest.mark.parametrize("name", [*PAPER, "tiny", "tiny_agent"])
 def test_model_brings_all_of_its_recipe_and_experiment_adds_only_what_is_selected(name: str) -> None:
     pair, preset = resolved(load([f"model={name}"])), resolved(load([f"experiment={name}"]))
     assert without_selection(pair) == without_selection(preset)

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The embedded pair.", no_args_is_help=True)
+app = typer.Typer(help="The embedded pairs.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """The embedded pair: a teacher and a student small enough for a laptop."""
+    """The embedded pairs: a teacher and a student small enough for a laptop, and two that use tools."""
 
 
 @app.command()
@@ -20,5 +20,16 @@ def build(
 ) -> None:
     """Train the embedded teacher and student again from the seed (a quarter of an hour on one core)."""
     from tipx.tiny.build import build as make
+
+    make(out, seed=seed)
+
+
+@app.command()
+def agents(
+    out: Annotated[Path, typer.Argument(help="An empty or new folder")] = Path("tiny_agents"),
+    seed: Annotated[int, typer.Option(help="Another seed makes another pair")] = 0,
+) -> None:
+    """Train the embedded agents again from the seed (some minutes on one core)."""
+    from tipx.tinyagent.build import build as make
 
     make(out, seed=seed)

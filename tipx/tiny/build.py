@@ -9,7 +9,7 @@ gives the same bytes on the same machine, and the caller's random state is left 
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +123,9 @@ def _make(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Built]:
     tokenizer, problems = build_tokenizer(), held_out(benchmark_size)
     model = new_model(recipe, tokenizer)
-    steps = fine_tune(model, tokenizer, recipe, seed, lambda line: log(f"{name}: {line}"))
+    drawn = training(seed, recipe.batch * recipe.steps)
+    batches = (encode(tokenizer, drawn[at : at + recipe.batch]) for at in range(0, len(drawn), recipe.batch))
+    steps = fine_tune(model, tokenizer, recipe, batches, lambda line: log(f"{name}: {line}"))
     greedy = measure(model, tokenizer, problems, sample=False)
     sampled = measure(model, tokenizer, problems, sample=True)
     log(f"{name}: done after {steps} steps; held out: greedy {greedy}, sampled {sampled}")
@@ -154,17 +156,21 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Qwen3ForCau
     return model
 
 
-def fine_tune(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, seed: int, log: Log) -> int:
-    """Train ``model`` in place on problems drawn by ``seed``; return the number of steps made.
+def fine_tune(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    log: Log,
+) -> int:
+    """Train ``model`` in place on ids_BT and labels_BT, one batch a step; return the number of steps made.
 
     Raises RunFailed when the schedule ends before the accuracy that ``recipe.stop`` asks for.
     """
-    problems = training(seed, recipe.batch * recipe.steps)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, betas=(0.9, 0.98))
     began = time.perf_counter()
-    for step in range(1, recipe.steps + 1):
-        batch = problems[(step - 1) * recipe.batch : step * recipe.batch]
-        loss = _train_step(model, optimizer, *encode(tokenizer, batch), lr=recipe.lr_at(step - 1), clip=recipe.clip)
+    for step, (ids_BT, labels_BT) in zip(range(1, recipe.steps + 1), batches, strict=False):
+        loss = _train_step(model, optimizer, ids_BT, labels_BT, lr=recipe.lr_at(step - 1), clip=recipe.clip)
         if step % 100 == 0:
             log(f"step {step}/{recipe.steps}, loss {loss:.4f} nats, {time.perf_counter() - began:.0f} s")
         if recipe.stop is not None and recipe.stop.reached(model, tokenizer, step, log):
