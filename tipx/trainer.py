@@ -123,7 +123,7 @@ class Trainer:
 
         In a pass of its own, so that what these two compute stays as it is, bit for bit.
         """
-        batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch))
+        batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch)) or [idle(rollout)]
         order_N = torch.cat([batch.index_N for batch in batches]).argsort()
         with self.world.accelerator.autocast():
             values = self._scores(rollout, batches, order_N, teacher, needs).values
