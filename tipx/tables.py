@@ -142,15 +142,23 @@ def result_table(result: dict[str, Any]) -> Table:
             table.add_row(f"mean length, {which}", f"{length:.1f}")
     limit = "ended by a limit" if "metrics" in result else "cut by the length limit"
     table.add_row(limit, f"{result['clipped_ratio']:.1%}")
+    if notes := result.get("notes"):
+        table.caption, table.caption_justify = "\n".join(notes), "left"
     return table
 
 
 def agent_rows(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What only an agent's result has: each score, the benchmark's own numbers, and what a trajectory took."""
+    """What only an agent's result has: each score, the benchmark's own numbers, and what a trajectory took.
+
+    The parts of a score ("check/..."), of which there may be dozens, are left to result.json.
+    """
     for name, found in result.get("metrics", {}).items():
+        if "/" in name:
+            continue
         yield name, cell(found["mean"]) + ("" if found["se"] is None else f" ± {found['se']:.3f}")
     for name, value in result.get("aggregate", {}).items():
-        yield name, cell(value)
+        if name.count("/") < 2:
+            yield name, cell(value)
     for name in ("turns", "calls", "malformed"):
         if f"mean_{name}" in result:
             yield f"mean {name}", f"{result[f'mean_{name}']:.2f}"
