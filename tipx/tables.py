@@ -117,7 +117,9 @@ def held_out(run: Run) -> Table | None:
 def result_table(result: dict[str, Any]) -> Table:
     """One evaluation."""
     partial = " (partial)" if result["partial"] else ""
-    table = Table(title=f"{result['benchmark']}: {result['problems']} problems{partial}", title_justify="left")
+    title = f"{result['benchmark']}: {result['problems']} problems{partial}"
+    notes = "\n".join(result.get("notes", ())) or None
+    table = Table(title=title, title_justify="left", caption=notes, caption_justify="left")
     table.add_column("measure")
     table.add_column("value", justify="right")
 
@@ -142,8 +144,6 @@ def result_table(result: dict[str, Any]) -> Table:
             table.add_row(f"mean length, {which}", f"{length:.1f}")
     limit = "ended by a limit" if "metrics" in result else "cut by the length limit"
     table.add_row(limit, f"{result['clipped_ratio']:.1%}")
-    if notes := result.get("notes"):
-        table.caption, table.caption_justify = "\n".join(notes), "left"
     return table
 
 

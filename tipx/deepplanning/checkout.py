@@ -15,7 +15,9 @@ def half(checkout: Path, name: Half) -> Path:
     ways = (checkout / sub for sub in ("", name, f"benchmark/deepplanning/{name}"))
     found = next((way for way in ways if (way / "agent" / "prompts.py").is_file() and is_half(way, name)), None)
     if found is None:
-        raise DataError(f"expected a checkout of QwenLM/Qwen-Agent, {str(checkout)!r} has no agent/prompts.py of its {name}")
+        raise DataError(
+            f"expected a checkout of QwenLM/Qwen-Agent, {str(checkout)!r} has no agent/prompts.py of its {name}"
+        )
     return found
 
 

@@ -13,7 +13,7 @@ from tipx.deepplanning.shopping import sample as shopping_sample
 from tipx.deepplanning.shopping.official_wording import official_wording
 from tipx.deepplanning.shopping.task import ShoppingTask
 from tipx.deepplanning.travel import layout as travel
-from tipx.deepplanning.travel.prompts import LANGUAGES, official_texts
+from tipx.deepplanning.travel.prompts import LANGUAGES, Language, official_texts
 from tipx.deepplanning.travel.sample import sample_tasks
 from tipx.deepplanning.travel.task import TravelTask
 from tipx.errors import ConfigError, DataError
@@ -32,6 +32,7 @@ Headline = Literal[
 ]
 SHOPPING = ("match_rate", "exact")
 """Those of a purchase; the others are a journey's."""
+JOURNEYS: dict[str, Language] = {"travel_en": "en", "travel_zh": "zh"}
 OWN = "own"
 AnyTask = TravelTask | ShoppingTask
 T = TypeVar("T", TravelTask, ShoppingTask)
@@ -78,7 +79,9 @@ class Tasks:
             self.insist(path, section)
         parts = [part(name, path) for name in self.slices]
         tasks = self.part_of([task for one in parts for task in one.tasks])
-        return Chosen(self.worded([self.counted(task, section) for task in tasks]), [n for one in parts for n in one.notes])
+        return Chosen(
+            self.worded([self.counted(task, section) for task in tasks]), [n for one in parts for n in one.notes]
+        )
 
     def insist(self, path: str | None, section: str) -> None:
         """Raises DataError for the first slice without data."""
@@ -132,8 +135,8 @@ def part(name: Slice, path: str | None) -> Chosen:
     """All of one slice; raises DataError."""
     if name == "sample":
         return Chosen([*sample_tasks(), *shopping_sample.tasks()], [])
-    if name == "travel_en" or name == "travel_zh":
-        return Chosen(list(travel.load(official.data_folder(path), "en" if name == "travel_en" else "zh")), [])
+    if name in JOURNEYS:
+        return Chosen(list(travel.load(official.data_folder(path), JOURNEYS[name])), [])
     tasks, notes = shopping.load(path, [int(name[-1])])
     return Chosen(list(tasks), notes)
 

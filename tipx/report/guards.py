@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tipx.comparison import SETTINGS
 from tipx.errors import ReportError
 from tipx.identity import OUTSIDE_IDENTITY, OUTSIDE_LOOP_IDENTITY, OUTSIDE_TEACHER_IDENTITY
 from tipx.report.keys import RATIO, label, shown, under, value
-from tipx.comparison import SETTINGS
 from tipx.report.long import setting
 from tipx.report.metrics import truncated
 from tipx.report.store import Stored
