@@ -1,4 +1,4 @@
-"""DeepPlanning by command: its embedded sample solved by gold, failed by a random model, asked of a server, learned from."""
+"""DeepPlanning by command: the sample is solved by gold, failed by a random model, asked of a server, learned from."""
 
 import json
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from tipx.run import Run
 Tipx = Callable[..., Done]
 PLAIN = ("hardware.device=cpu",)
 SHORT = ("backend.max_new_tokens=4", "max_turns=2", "backend.batch_size=2")
+HARD = "hard_constraint_rate"
 OFFICIAL = "[shopping_l1,shopping_l3]"
 
 
@@ -62,7 +63,7 @@ def test_gold_trajectories_solve_the_sample(tipx: Tipx, models: Path, tmp_path: 
 
 def test_a_random_model_solves_nothing_and_breaks_nothing(tipx: Tipx, models: Path, tmp_path: Path) -> None:
     words = ["benchmark=deepplanning", "benchmark.slices=[sample]", "benchmark.split=train", "eval=agent", "n=2"]
-    headline = "benchmark.headline=hard_constraint_rate"
+    headline = f"benchmark.headline={HARD}"
     limits = [f"eval.sampling.{one}" for one in SHORT]
     done = tipx("eval", str(models / "student"), *words, headline, *limits, "limit=2", *PLAIN)
     assert done.code == 0, done.err
@@ -70,7 +71,7 @@ def test_a_random_model_solves_nothing_and_breaks_nothing(tipx: Tipx, models: Pa
     # Whoever says what, the sample's results bear its name.
     assert (result["benchmark"], result["headline"], result["mean"]) == (
         "deepplanning_sample",
-        headline.split("=")[1],
+        HARD,
         0,
     )
     assert result["best_at"] == {"1": 0, "2": 0}

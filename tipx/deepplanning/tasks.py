@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -35,7 +35,6 @@ SHOPPING = ("match_rate", "exact")
 JOURNEYS: dict[str, Language] = {"travel_en": "en", "travel_zh": "zh"}
 OWN = "own"
 AnyTask = TravelTask | ShoppingTask
-T = TypeVar("T", TravelTask, ShoppingTask)
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Tasks:
         held_out = {task.id: isinstance(task, ShoppingTask) or number(task) in test for task in tasks}
         return [task for task in tasks if held_out[task.id] == (self.split == "test")]
 
-    def counted(self, task: T, section: str) -> T:
+    def counted(self, task: AnyTask, section: str) -> AnyTask:
         """The task with the score that counts; raises ConfigError if it has none of that name."""
         if self.headline == "case":
             return task
