@@ -35,6 +35,7 @@ def test_the_sample_is_of_both_domains() -> None:
     found = ids()
     assert len(found) == len(set(found)) == JOURNEYS + CARTS
     assert all(one.startswith("sample/") for one in found)
+    assert [*ids(slices=["sample_travel"]), *ids(slices=["sample_shopping"])] == found
 
 
 def test_a_split_divides_and_purchases_are_never_trained_on() -> None:
@@ -55,14 +56,17 @@ def test_a_headline_replaces_each_tasks_own() -> None:
         assert task.headline in task.start().score("", complete=True)
 
 
-@pytest.mark.parametrize("headline", ["hard_constraint_rate", "exact"])
-def test_a_headline_that_a_task_lacks_is_refused(headline: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^benchmark.headline={headline}: sample/.* has no such score"):
+@pytest.mark.parametrize(("headline", "domain"), [("hard_constraint_rate", "travel"), ("exact", "shopping")])
+def test_a_headline_that_a_task_lacks_is_refused(headline: str, domain: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"^benchmark.headline={headline}: sample/.* no such score.*\[sample_{domain}\]$"
+    ):
         ids(headline=headline)
+    assert ids(headline=headline, slices=[f"sample_{domain}"])
 
 
 def test_the_sample_stands_alone() -> None:
-    with pytest.raises(ConfigError, match="the sample stands alone"):
+    with pytest.raises(ConfigError, match="a sample stands alone"):
         ids(slices=["sample", "travel_en"])
     for wrong in ([], ["travel_fr"]):
         with pytest.raises(ValidationError):

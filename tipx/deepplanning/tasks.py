@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tipx.deepplanning import official
+from tipx.deepplanning.scoring import SAMPLE
 from tipx.deepplanning.shopping import load as shopping
 from tipx.deepplanning.shopping import sample as shopping_sample
 from tipx.deepplanning.shopping.official_wording import official_wording
@@ -19,7 +20,9 @@ from tipx.deepplanning.travel.task import TravelTask
 from tipx.errors import ConfigError, DataError
 from tipx.spec import Whole, spec
 
-Slice = Literal["travel_en", "travel_zh", "shopping_l1", "shopping_l2", "shopping_l3", "sample"]
+Slice = Literal[
+    "travel_en", "travel_zh", "shopping_l1", "shopping_l2", "shopping_l3", "sample", "sample_travel", "sample_shopping"
+]
 Headline = Literal[
     "case",
     "composite_score",
@@ -47,7 +50,7 @@ class Chosen:
 
 @spec
 class Tasks:
-    """Tasks of these `slices`, in order; `sample`, the embedded ones, stands alone.
+    """Tasks of these `slices`, in order. `sample` are the embedded ones, which are not mixed with others.
 
     `split` takes a part: of the journeys a share of `test_share`, drawn by `split_seed` and their ids, which both
     languages share, is `test` and the others are `train`; purchases are never trained on, so they are `test`.
@@ -65,7 +68,7 @@ class Tasks:
 
     @property
     def is_sample(self) -> bool:
-        return "sample" in self.slices
+        return any(name.startswith(SAMPLE) for name in self.slices)
 
     def choose(self, path: str | None, section: str) -> Chosen:
         """The tasks, from the data folder `path`, the user's cache if None.
@@ -73,7 +76,9 @@ class Tasks:
         `section` is where this is configured, for errors. Raises ConfigError, or DataError when data are not to be had.
         """
         if self.is_sample and len(self.slices) > 1:
-            raise ConfigError(f"{section}.slices: the sample stands alone, got {', '.join(self.slices)}")
+            raise ConfigError(
+                f"{section}.slices: a sample stands alone, got {', '.join(self.slices)}; sample is of both domains"
+            )
         if not self.is_sample:
             self.insist(path, section)
         parts = [part(name, path) for name in self.slices]
@@ -109,9 +114,15 @@ class Tasks:
         if (self.headline in SHOPPING) != isinstance(task, ShoppingTask):
             raise ConfigError(
                 f"{section}.headline={self.headline}: {task.id} has no such score; take {section}.headline=case, or "
-                f"other slices: {section}.slices=[{'shopping_l1' if self.headline in SHOPPING else 'travel_en'}]"
+                f"other slices: {section}.slices=[{self.fitting}]"
             )
         return replace(task, headline=self.headline)
+
+    @property
+    def fitting(self) -> str:
+        """A slice that has the headline."""
+        here, there = ("shopping", "shopping_l1") if self.headline in SHOPPING else ("travel", "travel_en")
+        return f"{SAMPLE}_{here}" if self.is_sample else there
 
     def worded(self, tasks: Sequence[AnyTask]) -> list[AnyTask]:
         """The tasks in the words that were asked for; raises DataError for a folder that is no checkout."""
@@ -132,8 +143,9 @@ class Tasks:
 
 def part(name: Slice, path: str | None) -> Chosen:
     """All of one slice; raises DataError."""
-    if name == "sample":
-        return Chosen([*sample_tasks(), *shopping_sample.tasks()], [])
+    if name.startswith(SAMPLE):
+        journeys = sample_tasks() if name != "sample_shopping" else []
+        return Chosen([*journeys, *(shopping_sample.tasks() if name != "sample_travel" else ())], [])
     if name in JOURNEYS:
         return Chosen(list(travel.load(official.data_folder(path), JOURNEYS[name])), [])
     tasks, notes = shopping.load(path, [int(name[-1])])
