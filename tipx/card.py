@@ -65,7 +65,7 @@ def facts(made: Tree, step: int) -> Row:
         "pick": short(made["selector"]["pick"]),
         "share of tokens": made["selector"]["pick"].get("ratio", 1.0),
         "divergence": short(made["divergence"]),
-        "prompts": shown(str(made["data"].get("path", short(made["data"])))),
+        "prompts": shown(str(made["data"].get("path") or short(made["data"]))),
         "prompts x responses a step": f"{loop['prompts']} x {loop['rollouts']}",
         "longest prompt, response": f"{loop['max_prompt_tokens']}, {rollout.get('max_new_tokens')} tokens",
         "sampling temperature": rollout.get("temperature"),

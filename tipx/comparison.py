@@ -20,6 +20,8 @@ SETTINGS = (
     "top_k",
     "max_new_tokens",
     "template",
+    "headline",
+    "agent",
 )
 """Keys of result.json that must agree, or the difference is not one of the models."""
 # Points, between the checkpoints of one run at 16 samples a problem (an independent reproduction of the paper, 1,739

@@ -117,7 +117,9 @@ def held_out(run: Run) -> Table | None:
 def result_table(result: dict[str, Any]) -> Table:
     """One evaluation."""
     partial = " (partial)" if result["partial"] else ""
-    table = Table(title=f"{result['benchmark']}: {result['problems']} problems{partial}", title_justify="left")
+    title = f"{result['benchmark']}: {result['problems']} problems{partial}"
+    notes = "\n".join(result.get("notes", ())) or None
+    table = Table(title=title, title_justify="left", caption=notes, caption_justify="left")
     table.add_column("measure")
     table.add_column("value", justify="right")
 
@@ -146,11 +148,17 @@ def result_table(result: dict[str, Any]) -> Table:
 
 
 def agent_rows(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What only an agent's result has: each score, the benchmark's own numbers, and what a trajectory took."""
+    """What only an agent's result has: each score, the benchmark's own numbers, and what a trajectory took.
+
+    The parts of a score ("check/..."), of which there may be dozens, are left to result.json.
+    """
     for name, found in result.get("metrics", {}).items():
+        if "/" in name:
+            continue
         yield name, cell(found["mean"]) + ("" if found["se"] is None else f" ± {found['se']:.3f}")
     for name, value in result.get("aggregate", {}).items():
-        yield name, cell(value)
+        if name.count("/") < 2:
+            yield name, cell(value)
     for name in ("turns", "calls", "malformed"):
         if f"mean_{name}" in result:
             yield f"mean {name}", f"{result[f'mean_{name}']:.2f}"

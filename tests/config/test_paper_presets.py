@@ -19,17 +19,21 @@ PAPER = {
     "qwen3_agent_32b": ("Qwen/Qwen3-32B", "Qwen/Qwen3-1.7B", 1e-6),
 }
 
+AGENTS = tuple(name for name in PAPER if "agent" in name)
+DEEPPLANNING = ("deepplanning_14b", "deepplanning_32b")
+EPOCHS, TRAINING_TASKS = 15, 2 * 96
+
 
 def without_selection(tree: Tree) -> Tree:
     return {key: value for key, value in tree.items() if key not in ("selector", "ratio")}
 
 
 def test_every_pair_of_the_paper_and_the_embedded_one_is_a_preset() -> None:
-    assert set(options("experiment")) == {*PAPER, "tiny", "tiny_agent"}
+    assert set(options("experiment")) == {*PAPER, *DEEPPLANNING, "tiny", "tiny_agent"}
     assert set(options("model")) == {*PAPER, "tiny", "tiny_agent", "base", "smollm2"}
 
 
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize("name", [name for name in PAPER if name not in AGENTS])
 def test_preset_has_the_papers_values(name: str) -> None:
     exp = build(load([f"experiment={name}"]))
     teacher, student, lr = PAPER[name]
@@ -46,7 +50,37 @@ def test_preset_has_the_papers_values(name: str) -> None:
     assert exp.loop.denominator == "kept"
     assert exp.ratio == 1.0
     assert exp.selector.pick == Everything()
-    assert exp.model.template.thinking is (True if "agent" in name else None)
+    assert exp.model.template.thinking is None
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_agents_have_the_papers_values(name: str) -> None:
+    exp = build(load([f"experiment={name}"]))
+    teacher, student, lr = PAPER[name]
+    assert (exp.model.teacher.path, exp.model.student.path, exp.optim.lr) == (teacher, student, lr)
+    assert exp.model.template.thinking is True
+    assert (exp.loop.prompts, exp.loop.rollouts) == (8, 16)
+    assert exp.loop.steps * exp.loop.prompts == EPOCHS * TRAINING_TASKS
+    assert (exp.data.slices, exp.data.split) == (("travel_en", "travel_zh"), "train")
+    assert (exp.benchmark.slices, exp.benchmark.split) == (exp.data.slices, "test")
+    # The same draw, or tests would be trained on.
+    assert (exp.benchmark.split_seed, exp.benchmark.test_share) == (exp.data.split_seed, exp.data.test_share)
+    assert (exp.benchmark.headline, exp.benchmark.name, exp.eval.n) == (
+        "hard_constraint_rate",
+        "deepplanning_travel",
+        16,
+    )
+    # A prompt of 6,000 tokens and all that may be said fit in what Qwen3 reads.
+    assert exp.loop.max_prompt_tokens > 6000
+    assert exp.loop.max_prompt_tokens + exp.rollout.max_new_tokens <= exp.rollout.context == 32768
+    assert exp.eval.sampling.context == exp.rollout.context
+    assert exp.rollout.tool_response_max_chars is exp.rollout.max_parallel_calls is None
+    assert exp.divergence == ReverseKL()
+
+
+@pytest.mark.parametrize("size", ["14b", "32b"])
+def test_deepplanning_is_another_name(size: str) -> None:
+    assert resolved(load([f"experiment=deepplanning_{size}"])) == resolved(load([f"experiment=qwen3_agent_{size}"]))
 
 
 @pytest.mark.parametrize("name", [*PAPER, "tiny", "tiny_agent"])

@@ -1,6 +1,7 @@
 """Benchmarks, and how one is sampled and scored."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from tipx.agents.loop import AgentRollouts
 from tipx.agents.server import ServedAgents
@@ -23,6 +24,24 @@ class Benchmark(Protocol):
 
     def source(self, path: str | None) -> str:
         """Where `load` has them from."""
+        ...
+
+
+@runtime_checkable
+class Aggregated(Protocol):
+    """A benchmark of tasks with numbers of its own over all of them."""
+
+    def aggregate(self, scores: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, float]:
+        """From (slice, scores) of one trajectory of every task."""
+        ...
+
+
+@runtime_checkable
+class Remarked(Protocol):
+    """A benchmark of whose numbers one must know something."""
+
+    def remarks(self, path: str | None) -> dict[str, Any]:
+        """What the result says besides, in plain containers; `notes` are lines that are shown beside its numbers."""
         ...
 
 

@@ -2,10 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from statistics import fmean
-from typing import Any, Protocol, get_args, runtime_checkable
+from typing import Any, get_args
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -13,7 +13,7 @@ from tipx.agents.episode import COUNTS, Episode
 from tipx.agents.loop import AgentRollouts
 from tipx.agents.script import Script
 from tipx.agents.server import ServedAgents
-from tipx.evals import Benchmark, Evaluation
+from tipx.evals import Aggregated, Benchmark, Evaluation
 from tipx.evals.summary import Sample, grouped
 from tipx.models import Template
 from tipx.noise import Noise
@@ -25,15 +25,6 @@ Agents = AgentRollouts | ServedAgents
 PACE = ("batch_size", "timeout_s", "server", "key_env", "backend", "calls")
 """What changes no trajectory, or is said by itself."""
 TURN = ("temperature", "top_p", "top_k", "max_new_tokens", "turns")
-
-
-@runtime_checkable
-class Aggregated(Protocol):
-    """A benchmark with numbers of its own over all tasks."""
-
-    def aggregate(self, scores: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, float]:
-        """From (slice, scores) of one trajectory of every task."""
-        ...
 
 
 def settings(agents: Agents) -> dict[str, Any]:
@@ -104,7 +95,8 @@ def sample(episode: Episode, prompt: str) -> Sample:
 def summarise(samples: Sequence[Sample], how: Evaluation, benchmark: Benchmark) -> dict[str, Any]:
     """Means over tasks with standard errors, the best of k, and trajectories by how they ended, which add up.
 
-    Trajectories of one task are not independent, so the error is that of the tasks' means.
+    Trajectories of one task are not independent, so the error is that of the tasks' means. `scores` holds those means,
+    for paired tests.
     """
     sampled = [s for s in samples if s["mode"] == "sample"]
     by_task = grouped(sampled)
@@ -121,6 +113,7 @@ def summarise(samples: Sequence[Sample], how: Evaluation, benchmark: Benchmark) 
         **{f"mean_{name}": fmean(s[name] for s in sampled) for name in COUNTS},
         "metrics": metrics(by_task),
         "slices": slices(by_task),
+        "scores": {group[0]["id"]: fmean(s["value"] for s in group) for group in by_task},
     }
     if isinstance(benchmark, Aggregated):
         runs = [aggregate(benchmark, sampled, i) for i in range(how.n)]

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tipx.agents.loop import AgentRollouts, check_tasks
 from tipx.agents.server import ServedAgents
 from tipx.errors import DataError
-from tipx.evals import Benchmark, Evaluation, agents
+from tipx.evals import Benchmark, Evaluation, Remarked, agents
 from tipx.evals.summary import Sample, summarise
 from tipx.files import write_json, write_text
 from tipx.grading import Answer, Grader, grader
@@ -56,12 +56,14 @@ def hashed(benchmark: Benchmark, how: Evaluation, settings: dict[str, Any], seed
 
 def fingerprint(problems: Sequence[Prompt]) -> str:
     """sha256 of problems: ids, texts and gold answers, or an agent's messages and tools, in order."""
-    text = json.dumps([[p.id, p.text, p.task.messages if p.task else p.answer, *tools(p)] for p in problems])
+    text = json.dumps([[p.id, p.text, p.answer, *asked(p)] for p in problems])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def tools(problem: Prompt) -> list[Any]:
-    return [] if problem.task is None else [problem.task.tools]
+def asked(problem: Prompt) -> list[Any]:
+    """What an agent is given besides, and what counts."""
+    task = problem.task
+    return [] if task is None else [task.messages, task.tools, task.headline]
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ def evaluate(
         "template": asdict(subject.template),
         "first_prompt": samples[0]["prompt"],
     }
+    if isinstance(benchmark, Remarked):
+        result |= benchmark.remarks(how.path)
     if world.is_main:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "samples.jsonl", "".join(json.dumps(s) + "\n" for s in samples))

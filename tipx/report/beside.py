@@ -33,6 +33,8 @@ OURS = frozenset(
 )
 """What a command may set and still be the paper's: another learning rate, say, is another experiment."""
 LONGEST = 8192
+HARD = "hard_constraint_rate"
+"""What the paper measures agents by."""
 
 
 def add_paper(table: Table) -> None:
@@ -71,11 +73,13 @@ def same_recipe(one: Measured) -> bool:
 
 
 def same_measure(one: Measured) -> bool:
-    """Temperature 1, whole benchmark, full length; memory on a device that has its own."""
+    """Temperature 1, whole benchmark, full length; an agent's score; memory on a device that has its own."""
     if one.benchmark is None:
         return one.run.start.get("device") not in (None, "cpu")
     facts = one.facts
     whole = not facts.get("partial") and facts.get("max_new_tokens", 0) >= LONGEST
+    if "agent" in facts:  # at what temperature, the paper does not say
+        return whole and facts.get("headline") == HARD
     return whole and facts.get("temperature") == 1 and facts.get("top_p") == 1
 
 

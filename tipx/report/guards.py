@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tipx.comparison import SETTINGS
 from tipx.errors import ReportError
 from tipx.identity import OUTSIDE_IDENTITY, OUTSIDE_LOOP_IDENTITY, OUTSIDE_TEACHER_IDENTITY
 from tipx.report.keys import RATIO, label, shown, under, value
@@ -135,12 +136,12 @@ def note_results(table: Table) -> None:
 
 def differing(measured: Sequence[tuple[Values, Any]]) -> str:
     """Which settings of results differ."""
-    keys = ("problems", "problems_sha256", "n", "temperature", "top_p", "top_k", "max_new_tokens", "template")
+    keys = [key for key in SETTINGS if key != "benchmark"]
     found = []
     for key in keys:
         values = list(dict.fromkeys(str(one.facts.get(key)) for _, one in measured))
         if len(values) > 1:
-            found.append(key if key in ("problems_sha256", "template") else f"{key}: {', '.join(values)}")
+            found.append(key if key in ("problems_sha256", "template", "agent") else f"{key}: {', '.join(values)}")
     return "; ".join(found)
 
 

@@ -127,12 +127,12 @@ FIXED = {
 def metric(name: str) -> Metric:
     """By its name in a report; raises ReportError.
 
-    Besides the fixed names: `pass@4`, `maj@4`, a key of metrics.jsonl (it has a slash; the mean of the last ten lines
-    that have it), or `result.KEY`, any number of result.json.
+    Besides the fixed names: `pass@4`, `maj@4`, `best@4` (an agent's), a key of metrics.jsonl (it has a slash; the mean
+    of the last ten lines that have it), or `result.KEY`, any number of result.json.
     """
     if name in FIXED:
         return FIXED[name]
-    if found := re.fullmatch(r"(pass|maj)@(\d+)", name):
+    if found := re.fullmatch(r"(pass|maj|best)@(\d+)", name):
         kind, k = found[1], int(found[2])
         made = Metric(name, f"{name}, %", entry(f"{kind}_at", str(k)), better="high", tested=kind == "pass", **PERCENT)
         return replace(made, problems=lambda result: passes(result, k)) if kind == "pass" else made
@@ -142,8 +142,8 @@ def metric(name: str) -> Metric:
         key = name.removeprefix("result.")
         return Metric(name, key, entry(key), error=f"{key}_se")
     raise ReportError(
-        f"unknown value {name!r}; expected one of {', '.join(FIXED)}, pass@K, maj@K, a key of metrics.jsonl such as "
-        "select/div_all, or result.KEY"
+        f"unknown value {name!r}; expected one of {', '.join(FIXED)}, pass@K, maj@K, best@K, a key of metrics.jsonl "
+        "such as select/div_all, or result.KEY"
     )
 
 

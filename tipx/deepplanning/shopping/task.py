@@ -1,5 +1,6 @@
 """A shopping case as an agent is given it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,10 +39,13 @@ class ShoppingTask:
     steps: tuple[Turn, ...]
     """The turns of a perfect trajectory."""
     wording: Wording = OURS
+    headline: str = HEADLINE
 
     @property
-    def headline(self) -> str:
-        return HEADLINE
+    def answer(self) -> str:
+        """What the best cart holds, as JSON."""
+        truth = self.case.truth
+        return json.dumps([sorted(truth.products), truth.coupons], sort_keys=True, ensure_ascii=False)
 
     @property
     def messages(self) -> list[Message]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tipx.deepplanning.official import BY_SLICE
 from tipx.deepplanning.travel.database import read_database
 from tipx.deepplanning.travel.prompts import Language, Texts, own_texts
 from tipx.deepplanning.travel.task import TravelTask
@@ -69,6 +70,7 @@ def find(folder: Path, language: Language) -> tuple[Path, Path]:
     """The query file and the folder of tables; raises DataError."""
     bases = [folder / base for base in BASES]
     file = first(bases, ("", "data"), f"travelplanning_query_{language}.json")
+    file = file or BY_SLICE[f"travel_{language}"].query_file(folder)
     database = first(bases, ("", "database"), f"database_{language}")
     if file is None or database is None:
         lacking = f"travelplanning_query_{language}.json" if file is None else f"database_{language}"

@@ -3,8 +3,6 @@
 The sentences that tools answer with are ours in either case. Nothing of a checkout is run: its prompts are read.
 """
 
-import ast
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,8 +11,8 @@ from typing import Any, Literal
 
 import yaml
 
+from tipx.deepplanning.checkout import assigned, half, schemas, tree
 from tipx.deepplanning.travel.tools import TOOLS, Words
-from tipx.errors import DataError
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -49,32 +47,8 @@ def own(language: Language) -> Mapping[str, Any]:
 
 
 def official_texts(checkout: Path, language: Language) -> Texts:
-    """The benchmark's own prompt and schemas from a checkout's `travelplanning` folder; raises DataError."""
-    folder = next((checkout / sub for sub in ("", "travelplanning", "benchmark/deepplanning/travelplanning")
-                   if (checkout / sub / "agent" / "prompts.py").is_file()), None)  # fmt: skip
-    if folder is None:
-        raise DataError(f"expected a checkout of QwenLM/Qwen-Agent, {str(checkout)!r} has no agent/prompts.py")
-    name = f"SYSTEM_PROMPT_{language.upper()}"
-    try:
-        tree = ast.parse((folder / "agent" / "prompts.py").read_text(encoding="utf-8"))
-        tools = json.loads((folder / "tools" / f"tool_schema_{language}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(
-            f"{str(folder)!r}: cannot read its prompts ({error}); check the repository out again"
-        ) from error
-    found = [value for value in map(assigned(name), tree.body) if value is not None]
-    if not found:
-        raise DataError(f"{str(folder)!r}: agent/prompts.py has no {name}; check out commit 31a4d36")
-    return Texts(found[0], tools, str(folder))
-
-
-def assigned(name: str) -> Any:
-    """A function that gives the text a statement assigns to `name`, or None."""
-
-    def value(statement: ast.stmt) -> str | None:
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=target)], value=ast.Constant(value=str() as text)) if target == name:
-                return text
-        return None
-
-    return value
+    """The benchmark's own prompt and schemas from a checkout; raises DataError."""
+    folder = half(checkout, "travelplanning")
+    file = folder / "agent" / "prompts.py"
+    system = assigned(tree(file), f"SYSTEM_PROMPT_{language.upper()}", file)
+    return Texts(system, schemas(folder / "tools" / f"tool_schema_{language}.json"), str(folder))

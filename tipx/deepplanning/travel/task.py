@@ -1,7 +1,8 @@
 """One request for a journey, as an agent is given it."""
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tipx.agents.task import Message
@@ -27,6 +28,11 @@ class TravelTask:
     database: Callable[[], Database]
     script: tuple[Turn, ...] | None = None
     headline: str = HEADLINE
+
+    @property
+    def answer(self) -> str:
+        """What a plan is judged by besides the tables, as JSON."""
+        return json.dumps(asdict(self.trip), sort_keys=True, ensure_ascii=False)
 
     @property
     def messages(self) -> list[Message]:

@@ -1,0 +1,59 @@
+"""DeepPlanning (arXiv 2601.18137) as a benchmark, and what one must know of its numbers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tipx.data.deepplanning import prompts
+from tipx.deepplanning import official, scoring
+from tipx.deepplanning.tasks import OWN, Tasks
+from tipx.deepplanning.travel.scoring import PLAN_PARSE
+from tipx.spec import spec
+from tipx.types import Prompt
+
+APART = "not comparable with the leaderboard"
+
+
+@spec
+class DeepPlanning(Tasks):
+    """Its tasks, called `title` in results; the embedded sample's carry their own name, whatever that says."""
+
+    title: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.title}_sample" if self.is_sample else self.title
+
+    def load(self, path: str | None) -> list[Prompt]:
+        """Every task; raises DataError when the data cannot be had, ConfigError for a headline that they lack."""
+        return prompts(self.choose(path, "benchmark").tasks)
+
+    def source(self, path: str | None) -> str:
+        return "embedded" if self.is_sample else str(official.data_folder(path))
+
+    def aggregate(self, scores: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, float]:
+        """See `deepplanning.scoring.aggregate`."""
+        return scoring.aggregate(scores)
+
+    def remarks(self, path: str | None) -> dict[str, Any]:
+        """The settings that name a number, where the data are from, and `notes`."""
+        return {
+            "headline": self.headline,
+            "plan_parse": PLAN_PARSE,
+            "wording": self.wording if self.wording == OWN else "official",
+            "split": self.split,
+            "data": None if self.is_sample else official.manifest(official.data_folder(path)) or None,
+            "notes": [*self.notes(path), *self.choose(path, "benchmark").notes],
+        }
+
+    def notes(self, path: str | None) -> Iterator[str]:
+        """What is not as on the leaderboard, a line each."""
+        if self.is_sample:
+            yield f"slice=sample: small tasks of tipx's own with invented names; {APART}"
+            return
+        yield f"plan_parse={PLAN_PARSE}: journeys are read by rules, on the leaderboard by a language model"
+        if self.wording == OWN:
+            yield f"wording=own: prompts and tool descriptions are tipx's own; {APART}"
+        if self.split != "all" or len(set(self.slices)) < len(official.PARTS):
+            yield f"part of the benchmark: {', '.join(self.slices)}, split {self.split}"
+        if not official.manifest(official.data_folder(path)):
+            yield f"data of unknown revision: no {official.MANIFEST}, which `tipx data pull deepplanning` writes"
