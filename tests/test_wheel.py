@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent
+FOLDERS, ROLES = ("conf", "sweeps", "reports"), ("teacher", "student")
 # What a wheel is made from: all that is under version control, and nothing that a run or a tool left there.
 LEFT_OVERS = shutil.ignore_patterns(
     ".*", "__pycache__", "runs", "outputs", "wandb", "build", "dist", "*.egg-info", "shared"
@@ -56,26 +57,13 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_holds_the_code_every_yaml_and_the_pair(wheel: Path) -> None:
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    code = {f"tipx/{p.relative_to(PROJECT / 'tipx').as_posix()}" for p in (PROJECT / "tipx").rglob("*.py")}
-    yaml = {f"tipx/conf/{p.relative_to(PROJECT / 'conf').as_posix()}" for p in (PROJECT / "conf").rglob("*.yaml")}
-    yaml |= {f"tipx/{d}/{p.name}" for d in ("sweeps", "reports") for p in (PROJECT / d).glob("*.yaml")}
-    pair = {
-        f"tipx/tiny/pair/{role}/{file}"
-        for role in ("teacher", "student")
-        for file in (
-            "config.json",
-            "generation_config.json",
-            "model.safetensors",
-            "tokenizer.json",
-            "tokenizer_config.json",
-        )
-    }
-    page = {f"tipx/inspect/{p.name}" for end in ("html", "css", "js") for p in (PROJECT / "tipx").rglob(f"*.{end}")}
-    assert (len(code) > 60, len(yaml) > 60, len(page) > 5) == (True, True, True)
-    tables = {"tipx/memory/architectures.yaml", "tipx/paper.csv", "tipx/report/page.html.j2"}
-    assert code | yaml | pair | tables | page <= inside
-    # And nothing else but the pair's card.
-    assert inside - code - yaml - pair - tables - page <= {"tipx/tiny/pair/README.md", "tipx/py.typed"}
+    package = {p.relative_to(PROJECT).as_posix() for p in (PROJECT / "tipx").rglob("*") if p.is_file()}
+    package = {name for name in package if "__pycache__" not in name}
+    yaml = {f"tipx/{p.relative_to(PROJECT).as_posix()}" for d in FOLDERS for p in (PROJECT / d).rglob("*.yaml")}
+    assert (len(package) > 100, len(yaml) > 60) == (True, True)
+    weights = {f"tipx/{pair}/pair/{role}/model.safetensors" for pair in ("tiny", "tinyagent") for role in ROLES}
+    assert weights | {"tipx/report/page.html.j2", "tipx/inspect/page.html"} <= package
+    assert inside == package | yaml
 
 
 def test_it_runs_elsewhere(python: Path, tmp_path: Path) -> None:

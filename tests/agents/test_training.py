@@ -79,11 +79,12 @@ def test_two_steps(args: Args, own: Path) -> None:
         # Half of each trajectory's sampled tokens, rounded down, of six.
         assert row["select/kept_tokens"] == pytest.approx(row["tokens/n"] / 2, abs=3)
     for sample in (json.loads(line) for line in (run.path / "rollouts" / "000001.jsonl").read_text().splitlines()):
-        mask = sample.get("sampled", [1] * len(sample["tokens"]))
+        mask = sample["valid"]
         assert len(mask) == len(sample["weights"]) == len(sample["pieces"]) == len(sample["tokens"])
         assert sum(sample["weights"]) == max(1, sum(mask) // 2)
         assert not any(w for w, m in zip(sample["weights"], mask, strict=True) if not m)
-    assert any("sampled" in line for line in (run.path / "rollouts" / "000001.jsonl").read_text().splitlines())
+    assert '"valid": [true, ' in (text := (run.path / "rollouts" / "000001.jsonl").read_text())
+    assert ", false, " in text, "no tool spoke"
 
 
 def test_a_run_does_not_depend_on_micro_batches_nor_on_where_scores_come_from(

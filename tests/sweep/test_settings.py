@@ -8,6 +8,8 @@ import pytest
 from tipx.config import launch
 from tipx.config.launch import explained, quoted
 from tipx.errors import ConfigError
+from tipx.sweep.manage import sweep
+from tipx.sweep.plan import plan
 
 SAID: list[tuple[str, str]] = []
 
@@ -24,13 +26,16 @@ def task(cfg: Any) -> None:
         (["hydra/launcher=submitit_slurm"], "no sbatch here"),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: list[str], says: str) -> None:
+def test_a_mistake_is_one_line_and_leaves_no_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: list[str], says: str
+) -> None:
     monkeypatch.setenv("PATH", "")
+    planned = plan(["model=tiny", f"runs_dir={tmp_path / 'runs'}", *settings])
     with pytest.raises(ConfigError) as caught:
-        launch(task, ["a"], tmp_path, settings, None)
+        sweep(planned, print, retry_failed=False)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not SAID
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_plugin_that_is_not_there_is_named_with_its_extra() -> None:

@@ -30,6 +30,6 @@ def test_no_weight_is_on_what_a_tool_said(run: Run) -> None:
     lines = (run.path / "rollouts" / "000001.jsonl").read_text().splitlines()
     heard = 0
     for sample in map(json.loads, lines):
-        assert not any(w for w, own in zip(sample["weights"], sample["sampled"], strict=True) if not own)
+        assert not any(w for w, own in zip(sample["weights"], sample["valid"], strict=True) if not own)
         heard += sum(piece == "tool" for piece in map(str.strip, sample["pieces"]))
     assert heard

@@ -13,7 +13,7 @@ from tipx.config.compose import (
     resolved,
 )
 from tipx.config.grid import expand, key_of
-from tipx.config.launch import launch
+from tipx.config.launch import check_launcher, launch
 from tipx.config.origins import origins
 from tipx.config.rules import rules
 from tipx.config.trees import Tree
@@ -22,6 +22,7 @@ from tipx.identity import identity
 __all__ = [
     "Tree",
     "build",
+    "check_launcher",
     "choices",
     "composed",
     "conf_dir",

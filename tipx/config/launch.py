@@ -24,8 +24,7 @@ def launch(
     """Call `task` with `conf/launch.yaml` for each of `runs`, wherever the launcher runs things; returns at their end.
 
     `settings` are overrides of Hydra's own: `hydra/launcher=joblib`, `hydra.launcher.n_jobs=4`. `task` must be
-    importable and write down how it went: what it raises stops nothing else, but comes out of here as it is. Raises
-    ConfigError for settings that Hydra does not know.
+    importable and write down how it went: what it raises stops nothing else, but comes out of here as it is.
     """
     names = ",".join(quoted(run) for run in runs)
     places = [f"folder={quoted(str(folder))}", f"cwd={quoted(str(Path.cwd()))}"]
@@ -34,14 +33,21 @@ def launch(
     with hydra():
         own = GlobalHydra.instance().hydra
         assert own is not None  # noqa: S101 - `hydra()` made it
+        own.multirun("launch", task, [*words, f"run={names}"])
+
+
+def check_launcher(settings: Sequence[str], config_dir: Path | None) -> None:
+    """Raises ConfigError for settings that Hydra does not know, and for Slurm where there is none."""
+    words = [*search_path(config_dir), *settings, "folder=.", "cwd=."]
+    with hydra():
+        own = GlobalHydra.instance().hydra
+        assert own is not None  # noqa: S101 - `hydra()` made it
         try:
-            # Composed once more by itself, so that a mistake in the settings is told from one in the task.
             chosen = own.compose_config("launch", words, RunMode.MULTIRUN).hydra.launcher
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(explained(str(error), settings)) from error
-        if "slurm" in str(chosen.get("_target_")).lower() and shutil.which("sbatch") is None:
-            raise ConfigError("hydra/launcher=submitit_slurm: no sbatch here; type it on a node of the cluster")
-        own.multirun("launch", task, [*words, f"run={names}"])
+    if "slurm" in str(chosen.get("_target_")).lower() and shutil.which("sbatch") is None:
+        raise ConfigError("hydra/launcher=submitit_slurm: no sbatch here; type it on a node of the cluster")
 
 
 def quoted(text: str) -> str:

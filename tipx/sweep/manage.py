@@ -22,6 +22,7 @@ def sweep(plan: Plan, say: Say, *, retry_failed: bool) -> list[State]:
     Points that another sweep is running are waited for, and taken over if they are given up. Raises Interrupted when
     asked to stop; every point then continues from its last checkpoint at the next call.
     """
+    config.check_launcher(plan.settings, plan.config_dir)
     plan.board.record(plan.points)
     if retry_failed:
         for point in plan.points:
