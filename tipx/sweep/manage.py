@@ -54,15 +54,16 @@ def launch(plan: Plan, runs: Sequence[str]) -> None:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM is Ctrl-C here, and either is `Interrupted`."""
+    """SIGTERM is Ctrl-C here, and either is `Interrupted`; also where a shell started this with SIGINT ignored."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.default_int_handler(number, frame)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     except KeyboardInterrupt as error:
         raise Interrupted("stopped; every point is saved, and the same command continues") from error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
