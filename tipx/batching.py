@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from tipx.types import Rollout
+from tipx.types import Rollout, ends
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,10 @@ def micro_batches(rollout: Rollout, wanted_BT: Bool[Tensor, "B T"], size: int) -
 
     The longest is that of the whole rollout, wanted or not, so that trimming never makes a forward pass larger.
     """
-    steps_T = torch.arange(1, wanted_BT.shape[1] + 1, device=wanted_BT.device)
-    ends = (steps_T * wanted_BT).amax(1).tolist() if wanted_BT.shape[1] else [0] * len(rollout)
     prompts = [len(prompt) for prompt in rollout.prompt_ids]
     # Through the place that predicts the last wanted token, which is not an input itself.
-    lengths = [p + end - 1 if end else 0 for p, end in zip(prompts, ends, strict=True)]
-    room = size * max(p + max(n - 1, 0) for p, n in zip(prompts, rollout.spans, strict=True))
+    lengths = [p + end - 1 if end else 0 for p, end in zip(prompts, ends(wanted_BT), strict=True)]
+    room = size * max(p + max(n - 1, 0) for p, n in zip(prompts, ends(rollout.valid_BT), strict=True))
     rows: list[int] = []
     for row in sorted((b for b in range(len(rollout)) if lengths[b]), key=lambda b: -lengths[b]):
         if rows and (len(rows) + 1) * lengths[rows[0]] > room:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tipx.errors import RunFailed
+from tipx.errors import RunError, RunFailed
 
 MANIFEST = "manifest.json"
 
@@ -56,6 +56,14 @@ def append_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """`write_text` of readable JSON."""
     write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote; raises RunError when it is none."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); remove it and make it again") from error
 
 
 def digest(path: Path) -> str:

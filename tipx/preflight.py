@@ -10,8 +10,7 @@ from typing import Literal, NamedTuple
 
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
-from tipx.agents.loop import AgentRollouts, check_tasks
-from tipx.agents.task import Task
+from tipx.agents.loop import check_tasks
 from tipx.contamination import Found, spelling
 from tipx.errors import DataError, ModelError
 from tipx.experiment import Experiment
@@ -62,11 +61,6 @@ class Facts:
     def prompts(self) -> list[list[int]]:
         """Token ids of those that fit."""
         return [asked.ids for asked in self.fit]
-
-    @property
-    def tasks(self) -> list[Task]:
-        """Of an agent: those of `prompts`, in order; else none."""
-        return [one.question.task for one in self.fit] if isinstance(self.exp.rollout, AgentRollouts) else []
 
     @property
     def sides(self) -> dict[str, Side]:

@@ -10,7 +10,6 @@ from transformers import PreTrainedTokenizerBase
 
 from tipx import preflight
 from tipx.agents.loop import AgentRollouts
-from tipx.agents.task import Task
 from tipx.contamination import Found
 from tipx.data import batch_indices
 from tipx.errors import ConfigError
@@ -51,7 +50,6 @@ class Session:
     pair: LoadedPair = field(init=False)
     trainer: Trainer = field(init=False)
     prompts: list[list[int]] = field(init=False)
-    tasks: list[Task] = field(init=False)
     questions: list[Prompt] = field(init=False)
     texts: list[Encoded] = field(default_factory=list)
 
@@ -92,7 +90,6 @@ class Session:
             self.run.save_preflight([finding.row() for finding in findings])
             self.run.note("guard", facts.guard.record())
         self.prompts, self.questions = facts.prompts, [asked.question for asked in facts.fit]
-        self.tasks = facts.tasks
         return facts.student.tokenizer
 
     def sample(self, chosen: Sequence[int], rows: Sequence[int], noise: Noise, *, states: bool) -> Rollout:
@@ -100,16 +97,12 @@ class Session:
 
         `rows` are the responses' indices in the whole step, `states` asks for the student's hidden states.
         """
-        prompts, how, student, tokenizer = (
-            [self.prompts[i] for i in chosen],
-            self.exp.rollout,
-            self.pair.student,
-            self.pair.tokenizer,
-        )
+        how, student, tokenizer = self.exp.rollout, self.pair.student, self.pair.tokenizer
+        prompts = [self.prompts[i] for i in chosen]
         if not isinstance(how, AgentRollouts):
             return how(student, tokenizer, prompts, rows, noise, states=states)
         chat = self.exp.model.template.chat_of(tokenizer, eos_ids(student, tokenizer))
-        asked = [(self.tasks[i], prompt) for i, prompt in zip(chosen, prompts, strict=True)]
+        asked = [(self.questions[i].task, prompt) for i, prompt in zip(chosen, prompts, strict=True)]
         return how.rollout(student, chat, asked, rows, noise, states=states)
 
     def chosen(self, step: int, rows: Iterable[int]) -> list[int]:

@@ -58,11 +58,6 @@ class Rollout:
         """Tokens the student sampled in each row."""
         return [int(n) for n in self.valid_BT.sum(-1)]
 
-    @property
-    def spans(self) -> list[int]:
-        """Places of each row through its last sampled token: the lengths, unless something stands between."""
-        return ends(self.valid_BT)
-
 
 @dataclass(frozen=True)
 class TokenStats:
@@ -97,7 +92,7 @@ class TokenStats:
 def ends(valid_BT: Bool[Tensor, "B T"]) -> list[int]:
     """Where each response ends: after its last valid token, whatever is not valid before it."""
     places_T = torch.arange(1, valid_BT.shape[1] + 1, device=valid_BT.device)
-    return [int(end) for end in (places_T * valid_BT).amax(1)] if valid_BT.shape[1] else [0] * len(valid_BT)
+    return (places_T * valid_BT).amax(1).tolist() if valid_BT.shape[1] else [0] * len(valid_BT)
 
 
 STATISTICS = frozenset(f.name for f in fields(TokenStats))

@@ -21,7 +21,7 @@ from tipx.agents.task import Environment, Task
 from tipx.errors import ConfigError
 from tipx.noise import Noise
 from tipx.rollout.hf import HFRollouts
-from tipx.types import Prompt
+from tipx.types import Prompt, ends
 
 Make = Callable[..., AgentRollouts]
 Play = Callable[..., list[Episode]]
@@ -271,8 +271,8 @@ def test_as_a_rollout(agent: Make, play: Play) -> None:
     episodes = play(agent(max_new_tokens=40), [CountTo(goal, asks=2) for goal in range(1, 7)])
     made = collected(episodes, torch.device("cpu"))
     assert made.lengths == [e.sampled for e in episodes]
-    assert made.spans == [len(e.ids) for e in episodes]
-    assert made.spans != made.lengths
+    assert ends(made.valid_BT) == [len(e.ids) for e in episodes]
+    assert ends(made.valid_BT) != made.lengths
     assert made.stop_reasons == tuple(e.stop for e in episodes)
     for b, episode in enumerate(episodes):
         assert made.response_BT[b, : len(episode.ids)].tolist() == episode.ids

@@ -24,7 +24,7 @@ from tipx.rollout.collect import from_lists
 from tipx.rollout.hf import eos_ids
 from tipx.run import Run, lasting
 from tipx.trainer import Trainer
-from tipx.types import STATISTICS, Rollout, TokenStats
+from tipx.types import STATISTICS, Rollout, TokenStats, ends
 
 Args = Callable[..., list[str]]
 
@@ -168,7 +168,7 @@ def made(own: Path, pair_dir: Path) -> tuple[Experiment, Trainer, Rollout]:
     asked = [(task, chat.start(task.messages, task.tools)) for task in tasks]
     episodes = agent.play(pair.student, chat, asked, range(6), Noise(1))
     rollout = collected(episodes, world.device)
-    assert rollout.spans != rollout.lengths
+    assert ends(rollout.valid_BT) != rollout.lengths
     return exp, Trainer(exp, pair, world), rollout
 
 
@@ -176,7 +176,7 @@ def by_hand(trainer: Trainer, rollout: Rollout) -> tuple[Tensor, Tensor]:
     """log P of student and teacher at every sampled token's place, from logits of whole texts, one at a time."""
     ours, theirs = [], []
     for b, prompt in enumerate(rollout.prompt_ids):
-        ids = torch.tensor([[*prompt, *rollout.response_BT[b, : rollout.spans[b]].tolist()]])
+        ids = torch.tensor([[*prompt, *rollout.response_BT[b, : ends(rollout.valid_BT)[b]].tolist()]])
         places = [len(prompt) + t - 1 for t in rollout.valid_BT[b].nonzero()[:, 0].tolist()]
         for model, out in ((trainer.pair.student, ours), (trainer.pair.teacher, theirs)):
             out.append(model(input_ids=ids).logits[0, places].log_softmax(-1))

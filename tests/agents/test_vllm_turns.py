@@ -1,50 +1,42 @@
 """Turns by vLLM, by its stand-in: weights once a rollout, ids in and out, log-probabilities of sampled tokens alone."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from tests.agents.toy import CountTo
-from tests.rollout.stand_in import LLM, SamplingParams
+from tests.rollout.stand_in import LLM, in_its_place
 from tipx.agents.chat import Chat
 from tipx.agents.loop import AgentRollouts
 from tipx.config import build, load
 from tipx.noise import Noise
 from tipx.rollout.hf import eos_ids
-from tipx.rollout.vllm import engine
+from tipx.types import ends
 
 Make = Callable[..., AgentRollouts]
 
 
 def test_turns_share_one_awake_engine(agent: Make, chat: Chat, pair_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("vllm")
-    module.LLM, module.SamplingParams = LLM, SamplingParams  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "vllm", module)
-    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")  # put back afterwards
-    engine.cache_clear()
-    LLM.made.clear()
     backend = build(load(["rollout=vllm", "rollout.max_new_tokens=24"])).rollout
     model = AutoModelForCausalLM.from_pretrained(pair_dir / "student").eval()
     own = Chat(chat.tokenizer, eos_ids(model, chat.tokenizer))
     tasks = [CountTo(goal, asks=2) for goal in range(1, 5)]
     asked = [(task, own.start(task.messages, task.tools)) for task in tasks]
-    made = agent(backend=backend, max_new_tokens=40).rollout(model, own, asked, range(4), Noise(0))
-    engine.cache_clear()
+    with in_its_place(monkeypatch):
+        made = agent(backend=backend, max_new_tokens=40).rollout(model, own, asked, range(4), Noise(0))
     (llm,) = LLM.made
     assert max(numbers["turns"] for numbers in made.numbers) > 1
     assert llm.weights.reloads == 1
     assert llm.asleep == {"weights", "kv_cache"}
     assert all(n <= 40 for n in made.lengths)
-    assert made.spans != made.lengths
+    assert ends(made.valid_BT) != made.lengths
     expected = []
     with torch.no_grad():
         for b, prompt in enumerate(made.prompt_ids):
-            ids = torch.tensor([[*prompt, *made.response_BT[b, : made.spans[b]].tolist()]])
+            ids = torch.tensor([[*prompt, *made.response_BT[b, : ends(made.valid_BT)[b]].tolist()]])
             places = made.valid_BT[b].nonzero()[:, 0]
             log_p_NV = model(input_ids=ids).logits[0, len(prompt) - 1 + places].log_softmax(-1)
             expected.append(log_p_NV.gather(-1, made.response_BT[b, places][:, None])[:, 0])

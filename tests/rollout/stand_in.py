@@ -4,16 +4,21 @@ It computes with weights of its own, which are random until they are reloaded: i
 log-probabilities would be others than the trainer's.
 """
 
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from tipx.rollout.vllm import engine
 
 
 class Weights:
@@ -134,3 +139,16 @@ class Served:
                 self.weights.load(load_file(Path(body["kwargs"]["weights_path"]) / "model.safetensors"))
                 return 200, {"results": [None]}
             return (200, None) if self.dev and place == "/reset_prefix_cache" else (404, {"detail": "Not Found"})
+
+
+@contextmanager
+def in_its_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`import vllm` gives the stand-in; no engine is left over, before or after."""
+    module = ModuleType("vllm")
+    module.LLM, module.SamplingParams = LLM, SamplingParams  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")  # put back afterwards
+    engine.cache_clear()
+    LLM.made.clear()
+    yield
+    engine.cache_clear()

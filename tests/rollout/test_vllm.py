@@ -7,14 +7,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from transformers import PreTrainedModel
 
-from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights
+from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_place
 from tipx import jobs
 from tipx.config import build, load
 from tipx.errors import ConfigError
@@ -27,14 +26,8 @@ Overrides = Callable[..., list[str]]
 
 @pytest.fixture
 def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[LLM]]:
-    module = ModuleType("vllm")
-    module.LLM, module.SamplingParams = LLM, SamplingParams  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "vllm", module)
-    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")  # put back afterwards
-    engine.cache_clear()
-    LLM.made.clear()
-    yield LLM
-    engine.cache_clear()
+    with in_its_place(monkeypatch):
+        yield LLM
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from tipx.board import Board, Point
 from tipx.errors import Interrupted, RunFailed
 from tipx.sweep import job, manage
-from tipx.sweep.board import Board, Point
 from tipx.sweep.plan import Plan, plan
 
 
@@ -66,7 +66,7 @@ class Outcome:
 
 @pytest.fixture
 def board(tmp_path: Path) -> Board:
-    board = Board(tmp_path / "g", "g", "")
+    board = Board(tmp_path / "g")
     board.record([POINT])
     return board
 

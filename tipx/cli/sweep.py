@@ -31,6 +31,6 @@ def sweep(
     planned = plan(words, config_dir)
     if dry_run:
         return show(planned)
-    with Watch(planned.board, planned.points) as watch:
+    with Watch(planned.name, planned.board, planned.points) as watch:
         states = work(planned, watch.say, retry_failed=retry_failed)
     return finish(planned, states)

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from tipx.errors import ReportError
-from tipx.report.store import Point, Stored
+from tipx.report.store import Planned, Stored
 
 Value = Any
 UNBUDGETED = ("all", "positive")
@@ -34,14 +34,14 @@ def value(run: Stored, key: str) -> Value:
     return None
 
 
-def planned_value(point: Point, key: str, runs: Iterable[Stored]) -> Value:
+def planned_value(planned: Planned, key: str, runs: Iterable[Stored]) -> Value:
     """What a run that is not there yet will have: what its overrides say, else what others have that say nothing."""
-    if key == "ratio" and point.choices.get("selector/pick") in UNBUDGETED:
+    if key == "ratio" and planned.point.choices.get("selector/pick") in UNBUDGETED:
         return None
-    if key in point.choices:
-        return point.choices[key]
-    if key in point.typed:
-        return yaml.safe_load(point.typed[key])
+    if key in planned.point.choices:
+        return planned.point.choices[key]
+    if key in planned.typed:
+        return yaml.safe_load(planned.typed[key])
     found = {value(run, key) for run in runs if key not in run.typed} - {None}
     return found.pop() if len(found) == 1 else None
 

@@ -1,13 +1,14 @@
 """What lies on the disk: runs, their results, and the points that a sweep planned."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tipx.board import Board, Point
 from tipx.errors import RunError
+from tipx.files import read_json
 from tipx.identity import identity
 from tipx.run import Row, Run
 
@@ -84,26 +85,23 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Point:
-    """One run that a sweep planned."""
+class Planned:
+    """A point of a sweep, in its folder."""
 
-    group: Path
-    name: str
-    overrides: tuple[str, ...]
-    choices: dict[str, str]
+    board: Board
+    point: Point
 
     @property
     def path(self) -> Path:
-        return self.group / self.name
+        return self.board.run(self.point).path
 
     @property
     def typed(self) -> dict[str, str]:
-        return by_key(self.overrides)
+        return by_key(self.point.overrides)
 
     def failure(self) -> str | None:
         """The error it ended with, or None."""
-        file = self.group / "failures" / f"{self.name}.json"
-        return str(read_json(file).get("error")) if file.is_file() else None
+        return self.board.error(self.point)
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class Store:
 
     groups: tuple[Path, ...]
     runs: tuple[Stored, ...]
-    points: tuple[Point, ...]
+    points: tuple[Planned, ...]
 
     @cached_property
     def finished(self) -> list[Stored]:
@@ -136,27 +134,13 @@ def read_store(runs_dir: Path, groups: Sequence[str]) -> Store:
                 f"`tipx sweep {group}` makes one, --sweep GROUP reads another"
             )
         folders.append(folder)
-    points = [point for folder in folders for point in planned(folder)]
+    boards = [Board(folder) for folder in folders]
+    points = [Planned(board, point) for board in boards for point in board.points()]
     places = [Run(file.parent) for folder in folders for file in folder.glob("*/config.yaml")]
     order = {point.path: i for i, point in enumerate(points)}
     # As planned, then by age.
     places.sort(key=lambda run: (order.get(run.path, len(order)), run.config_file.stat().st_mtime, run.path.name))
     return Store(tuple(folders), tuple(Stored(run) for run in places), tuple(points))
-
-
-def planned(folder: Path) -> Iterator[Point]:
-    """The points of the sweep whose group this is; none if no sweep made it."""
-    file = folder / "sweep.json"
-    for point in read_json(file)["points"] if file.is_file() else []:
-        yield Point(folder, point["run"], tuple(point["overrides"]), point.get("choices", {}))
-
-
-def read_json(file: Path) -> Row:
-    """Raises RunError when it is none."""
-    try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read ({error}); remove it and make it again") from error
 
 
 def leaves(tree: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -147,7 +147,7 @@ def missing_points(report: Report, store: Store) -> list[Missing]:
         if run is None:
             row, column = (tuple(planned_value(point, k, store.runs) for k in names) for names in (report.rows, keys))
             failure = point.failure()
-            found.append(Missing(row, column, point.name, f"failed: {failure}" if failure else "not started"))
+            found.append(Missing(row, column, point.path.name, f"failed: {failure}" if failure else "not started"))
         elif not run.run.finished:
             failure = None if run.run.locked else point.failure()
             found.append(unfinished(run, report, f"failed: {failure}" if failure else run.state))

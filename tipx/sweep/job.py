@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tipx.sweep.board import Board, planned
+from tipx.board import Board
 
 GRACE_S = 120.0
 """Seconds a run has to save when it is told to stop."""
@@ -20,8 +20,8 @@ STOPPED = {130, 143, -2, -15}
 
 def run_point(cfg: Any) -> None:
     """`conf/launch.yaml`: do the point `cfg.run` of the sweep in `cfg.folder`, unless another sweep did or does."""
-    board = Board(Path(cfg.folder), "", "")
-    point = next(point for point in planned(board.folder) if point.run == cfg.run)
+    board = Board(Path(cfg.folder))
+    point = next(point for point in board.points() if point.run == cfg.run)
     if board.state(point).status in ("done", "running", "failed"):
         return
     own = [] if cfg.config_dir is None else ["--config-dir", cfg.config_dir]

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from tipx import config
+from tipx.board import State
 from tipx.errors import Interrupted
-from tipx.sweep.board import State
 from tipx.sweep.job import run_point
 from tipx.sweep.plan import Plan
 
@@ -23,7 +23,7 @@ def sweep(plan: Plan, say: Say, *, retry_failed: bool) -> list[State]:
     asked to stop; every point then continues from its last checkpoint at the next call.
     """
     config.check_launcher(plan.settings, plan.config_dir)
-    plan.board.record(plan.points)
+    plan.board.record(plan.points, name=plan.name, description=plan.description, overrides=plan.typed)
     if retry_failed:
         for point in plan.points:
             plan.board.forgive(point)

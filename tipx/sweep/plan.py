@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tipx import config
+from tipx.board import Board, Point
 from tipx.errors import ConfigError
 from tipx.jobs import run_path
-from tipx.sweep.board import Board, Point
 from tipx.sweep.question import Question, read
 
 HYDRA = ("hydra/", "hydra.", "+hydra.", "++hydra.")
@@ -17,8 +17,11 @@ HYDRA = ("hydra/", "hydra.", "+hydra.", "++hydra.")
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for: a sweep's points, where they go, and how they are launched."""
+    """What was asked for: a sweep's points, where they go, how they are launched; `typed` are the user's overrides."""
 
+    name: str
+    description: str
+    typed: tuple[str, ...]
     board: Board
     points: tuple[Point, ...]
     settings: tuple[str, ...]
@@ -47,10 +50,9 @@ def plan(words: Sequence[str], config_dir: Path | None = None) -> Plan:
     points: dict[str, Point] = {}
     for _, point in found:
         points.setdefault(point.run, point)
-    board = Board(
-        groups.pop(), name or group, description, tuple(word for word in typed if not word.startswith("group="))
-    )
-    return Plan(board, tuple(points.values()), tuple(settings), config_dir)
+    own = tuple(word for word in typed if not word.startswith("group="))
+    board = Board(groups.pop())
+    return Plan(name or group, description, own, board, tuple(points.values()), tuple(settings), config_dir)
 
 
 def is_override(word: str) -> bool:

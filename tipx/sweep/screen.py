@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from tipx.sweep.board import Board, Point, State, Status
+from tipx.board import Board, Point, State, Status
 
 LOOK_EVERY_S = 1.0
 MARKS: dict[Status, str] = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "waiting": "dim"}
@@ -78,8 +78,8 @@ def minutes(seconds: float) -> str:
 class Watch:
     """While it is open, shows on stderr how the points stand."""
 
-    def __init__(self, board: Board, points: Sequence[Point]) -> None:
-        self.board, self.points = board, points
+    def __init__(self, name: str, board: Board, points: Sequence[Point]) -> None:
+        self.name, self.board, self.points = name, board, points
         self.console = Console(stderr=True)
         self.done: dict[str, State] = {}
         self.seen: dict[str, Status] = {}
@@ -111,7 +111,7 @@ class Watch:
         states = [self._state(point) for point in self.points]
         if self.live is not None:
             rows = max(self.console.height - 6, 4)
-            self.live.update(points_table(states, f"sweep {self.board.name}", rows=rows), refresh=True)
+            self.live.update(points_table(states, f"sweep {self.name}", rows=rows), refresh=True)
             return
         for state in states:
             if state.status != self.seen.get(state.point.run, "waiting"):

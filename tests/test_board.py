@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tipx.board import Board, Point
 from tipx.run import Run
-from tipx.sweep.board import Board, Point, planned
 from tipx.sweep.screen import common, estimate, points_table
 
 
@@ -20,8 +20,8 @@ A, B = point("tiny-full-00000000", "selector=full"), point("tiny-prefix-11111111
 
 @pytest.fixture
 def board(tmp_path: Path) -> Board:
-    board = Board(tmp_path / "g", "mine", "A question", ("seed=0",))
-    board.record([A, B])
+    board = Board(tmp_path / "g")
+    board.record([A, B], name="mine")
     return board
 
 
@@ -34,10 +34,10 @@ def begin(board: Board, which: Point, *rows: dict[str, float]) -> Run:
 
 def test_the_plan_is_kept_and_grows(board: Board) -> None:
     third = point("tiny-random-22222222", "selector=random")
-    Board(board.folder, "mine", "A question").record([third, A])
-    assert planned(board.folder) == [A, B, third]
+    Board(board.folder).record([third, A], name="mine")
+    assert board.points() == [A, B, third]
     assert json.loads(board.file.read_text())["name"] == "mine"
-    assert planned(board.folder.parent) == []
+    assert Board(board.folder.parent).points() == []
 
 
 def test_two_plans_at_once_lose_no_point(board: Board) -> None:
@@ -47,7 +47,7 @@ def test_two_plans_at_once_lose_no_point(board: Board) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(planned(board.folder)) == {A, B, *many}
+    assert set(board.points()) == {A, B, *many}
 
 
 def test_from_waiting_to_done(board: Board) -> None:

@@ -4,7 +4,6 @@ sweep.json   the points      logs/<run>.log   what a point's process said      f
 <run>/       the runs
 """
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from tipx.errors import RunError
-from tipx.files import write_json
+from tipx.files import read_json, write_json
 from tipx.run import Run
 
 Status = Literal["done", "running", "failed", "stopped", "waiting"]
@@ -51,9 +50,6 @@ class Board:
     """The folder `runs_dir/group` of a sweep."""
 
     folder: Path
-    name: str
-    description: str
-    overrides: tuple[str, ...] = ()
 
     @property
     def file(self) -> Path:
@@ -68,23 +64,35 @@ class Board:
     def failure(self, point: Point) -> Path:
         return self.folder / "failures" / f"{point.run}.json"
 
-    def record(self, points: Iterable[Point]) -> None:
-        """Add points to the folder's plan; those of an earlier call stay. Raises RunError if it cannot be written."""
+    def points(self) -> list[Point]:
+        """What is planned here, in order; nothing where no sweep did. Raises RunError for a plan that is damaged."""
+        listed = read_json(self.file)["points"] if self.file.exists() else []
+        return [Point(one["run"], tuple(one["overrides"]), one["choices"]) for one in listed]
+
+    def record(self, points: Iterable[Point], **facts: object) -> None:
+        """Add points to the plan, and what is to be known of it; points of an earlier call stay.
+
+        Raises RunError if it cannot be written.
+        """
         try:
             for part in ("logs", "failures"):
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot write {self.folder}: {error.strerror}; give runs_dir=/path/to/runs") from error
         with FileLock(self.folder / ".lock"):
-            known = {point.run: point for point in planned(self.folder)}
+            known = {point.run: point for point in self.points()}
             new = {point.run: point for point in points}
-            plan = {"name": self.name, "description": self.description, "overrides": self.overrides}
-            write_json(self.file, plan | {"points": [asdict(point) for point in (known | new).values()]})
+            write_json(self.file, facts | {"points": [asdict(point) for point in (known | new).values()]})
 
     def fail(self, point: Point, error: str) -> None:
         """Note that a point failed, and why."""
         log = str(self.log(point).relative_to(self.folder))
         write_json(self.failure(point), {"error": error, "time": time.time(), "log": log})
+
+    def error(self, point: Point) -> str | None:
+        """Why a point failed; None if it did not."""
+        file = self.failure(point)
+        return str(read_json(file)["error"]) if file.exists() else None
 
     def forgive(self, point: Point) -> None:
         """Forget that a point failed."""
@@ -92,31 +100,20 @@ class Board:
 
     def state(self, point: Point) -> State:
         """How a point stands."""
-        run = self.run(point)
-        if not run.config_file.exists():
-            rows: list[dict[str, Any]] = []
-        else:
-            rows = run.rows()
-        step, seconds = max((row["step"] for row in rows), default=0), spent(rows)
-        error = None
+        run, error = self.run(point), None
+        finished = run.finished  # first: what is read after it then is all there is
+        rows = run.rows()
         status: Status
-        if run.finished:
+        if finished:
             status = "done"
         elif run.locked:
             status = "running"
-        elif self.failure(point).exists():
-            status, error = "failed", json.loads(self.failure(point).read_text())["error"]
+        elif (error := self.error(point)) is not None:
+            status = "failed"
         else:
             status = "stopped" if rows else "waiting"
-        return State(point, status, step, seconds, accuracies(rows), error)
-
-
-def planned(folder: Path) -> list[Point]:
-    """The points of a sweep's folder, in order; none if it is not one."""
-    file = folder / "sweep.json"
-    if not file.exists():
-        return []
-    return [Point(p["run"], tuple(p["overrides"]), p["choices"]) for p in json.loads(file.read_text())["points"]]
+        step = max((row["step"] for row in rows), default=0)
+        return State(point, status, step, spent(rows), accuracies(rows), error)
 
 
 def spent(rows: Sequence[dict[str, Any]]) -> float:
