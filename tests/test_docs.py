@@ -57,7 +57,7 @@ def check(words: list[str]) -> None:
     if words[0] == "train" or (words[0] == "show" and not names_a_run(overrides)):
         build(load(overrides, "train"))
     elif words[0] == "sweep":
-        plan(params["words"])
+        plan([*params["words"], *([] if any("seed=" in word for word in words) else ["seed=0"])])
     elif words[0] == "eval":
         build(load(overrides, "eval"))
 

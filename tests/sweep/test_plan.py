@@ -40,15 +40,16 @@ def test_points_that_are_one_run_are_one_point() -> None:
 
 
 def test_the_folder_is_the_sweeps_name_or_a_group() -> None:
-    assert plan(["controls", "+experiment=tiny"]).board.folder.name == "controls"
-    assert plan(["controls", "+experiment=tiny", "group=mine"]).board.folder.name == "mine"
+    few = ["controls", "+experiment=tiny", "seed=0", "selector=full"]
+    assert plan(few).board.folder.name == "controls"
+    assert plan([*few, "group=mine"]).board.folder.name == "mine"
     own, same, other = (plan(["seed=0,1", *more]).board.folder.name for more in ([], [], ["ratio=0.1"]))
     assert own == same != other
     assert own.startswith("sweep-")
 
 
 def test_hydras_own_settings_are_the_launchers() -> None:
-    planned = plan(["controls", "+experiment=tiny", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
+    planned = plan(["denominator", "+experiment=tiny", "seed=0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
     assert planned.settings == ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     assert not any("hydra" in word for point in planned.points for word in point.overrides)
 
