@@ -30,7 +30,8 @@ def runs(
         doomed = to_remove(runs_dir, words[1:])
         for one in doomed:
             typer.echo(one.run.path)
-        yes or typer.confirm(f"remove {len(doomed)} runs?", abort=True)
+        if not yes:
+            typer.confirm(f"remove {len(doomed)} runs?", abort=True)
         for one in doomed:
             one.run.remove()
         return

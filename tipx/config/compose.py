@@ -29,11 +29,11 @@ def conf_dir() -> Path:
 
 
 @contextmanager
-def hydra() -> Iterator[None]:
-    """Hydra's Compose API over the shipped `conf/`."""
+def hydra() -> Iterator[Any]:
+    """Hydra's Compose API over the shipped `conf/`; gives its `Hydra` object, which also runs jobs."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield
+        yield GlobalHydra.instance().hydra
 
 
 def search_path(config_dir: Path | None) -> list[str]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
@@ -30,18 +29,14 @@ def launch(
     places = [f"folder={quoted(str(folder))}", f"cwd={quoted(str(Path.cwd()))}"]
     places += [f"config_dir={quoted(str(config_dir.absolute()))}"] if config_dir else []
     words = [*search_path(config_dir), *settings, *places]
-    with hydra():
-        own = GlobalHydra.instance().hydra
-        assert own is not None  # noqa: S101 - `hydra()` made it
+    with hydra() as own:
         own.multirun("launch", task, [*words, f"run={names}"])
 
 
 def check_launcher(settings: Sequence[str], config_dir: Path | None) -> None:
     """Raises ConfigError for settings that Hydra does not know, and for Slurm where there is none."""
     words = [*search_path(config_dir), *settings, "folder=.", "cwd=."]
-    with hydra():
-        own = GlobalHydra.instance().hydra
-        assert own is not None  # noqa: S101 - `hydra()` made it
+    with hydra() as own:
         try:
             chosen = own.compose_config("launch", words, RunMode.MULTIRUN).hydra.launcher
         except (HydraException, OmegaConfBaseException) as error:

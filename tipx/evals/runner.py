@@ -26,8 +26,7 @@ from tipx.types import Prompt
 from tipx.world import World
 
 Tick = Callable[[int], None]
-Agents = AgentRollouts | ServedAgents
-Sampling = HFRollouts | VLLMRollouts | Agents
+Sampling = HFRollouts | VLLMRollouts | agents.Agents
 
 SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")
 """What shapes an answer; how many are made at once does not."""
@@ -40,7 +39,7 @@ def folder_name(benchmark: Benchmark, how: Evaluation, seed: int, template: Temp
     """
     settings = asdict(how)
     del settings["path"]
-    if isinstance(how.sampling, Agents):
+    if isinstance(how.sampling, agents.Agents):
         settings["sampling"] = agents.settings(how.sampling)
         return hashed(benchmark, how, settings, seed, template)
     settings["sampling"] = {key: settings["sampling"][key] for key in SAMPLING}
@@ -107,7 +106,7 @@ def evaluate(
     start = time.perf_counter()
     samples = run_all(subject, problems, how, seed, world, tick)
     seconds = time.perf_counter() - start
-    acted = isinstance(how.sampling, Agents)
+    acted = isinstance(how.sampling, agents.Agents)
     result = (agents.summarise(samples, how, benchmark) if acted else summarise(samples, how)) | {
         "benchmark": benchmark.name,
         "problems": len(problems),
@@ -134,7 +133,7 @@ def evaluate(
 
 def sampled(how: Evaluation) -> dict[str, Any]:
     """How answers were sampled."""
-    if isinstance(how.sampling, Agents):
+    if isinstance(how.sampling, agents.Agents):
         return {"max_new_tokens": how.sampling.max_new_tokens, "agent": agents.settings(how.sampling)}
     return {name: getattr(how.sampling, name) for name in SAMPLING}
 
@@ -174,7 +173,7 @@ def run_all(
 
 def greedy(sampling: Sampling) -> Sampling:
     """The same without chance."""
-    if isinstance(sampling, Agents):
+    if isinstance(sampling, agents.Agents):
         return agents.greedy(sampling)
     return replace(sampling, temperature=0, top_p=1, top_k=0)
 

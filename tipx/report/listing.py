@@ -25,7 +25,8 @@ def chosen(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
     for word, (key, equals, _) in zip(words, pairs, strict=True):
         if not equals or not key:
             raise ReportError(f"{word!r}: expected KEY=VALUE, as in selector=soft_or, optim.lr=1e-4 or state=finished")
-    insist([key for key, _, _ in pairs if key not in PLACES], runs, "tipx runs") if runs else None
+    if runs:
+        insist([key for key, _, _ in pairs if key not in PLACES], runs, "tipx runs")
     return [run for run in runs if all(fits(run, key, given) for key, _, given in pairs)]
 
 
