@@ -18,10 +18,13 @@ def point(name: str, *overrides: str) -> Point:
 A, B = point("tiny-full-00000000", "selector=full"), point("tiny-prefix-11111111", "selector=prefix")
 
 
+FACTS = {"name": "mine", "description": "A question", "command": "tipx sweep mine.yaml seed=0"}
+
+
 @pytest.fixture
 def board(tmp_path: Path) -> Board:
     board = Board(tmp_path / "g")
-    board.record([A, B], name="mine")
+    board.record([A, B], **FACTS)
     return board
 
 
@@ -34,15 +37,16 @@ def begin(board: Board, which: Point, *rows: dict[str, float]) -> Run:
 
 def test_the_plan_is_kept_and_grows(board: Board) -> None:
     third = point("tiny-random-22222222", "selector=random")
-    Board(board.folder).record([third, A], name="mine")
+    Board(board.folder).record([third, A], **FACTS)
     assert board.points() == [A, B, third]
     assert json.loads(board.file.read_text())["name"] == "mine"
+    assert board.command == "tipx sweep mine.yaml seed=0"
     assert Board(board.folder.parent).points() == []
 
 
 def test_two_plans_at_once_lose_no_point(board: Board) -> None:
     many = [point(f"tiny-x-{i:08d}") for i in range(20)]
-    threads = [threading.Thread(target=board.record, args=([one],)) for one in many]
+    threads = [threading.Thread(target=board.record, args=([one],), kwargs=FACTS) for one in many]
     for thread in threads:
         thread.start()
     for thread in threads:

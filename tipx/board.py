@@ -69,8 +69,13 @@ class Board:
         listed = read_json(self.file)["points"] if self.file.exists() else []
         return [Point(one["run"], tuple(one["overrides"]), one["choices"]) for one in listed]
 
-    def record(self, points: Iterable[Point], **facts: object) -> None:
-        """Add points to the plan, and what is to be known of it; points of an earlier call stay.
+    @property
+    def command(self) -> str:
+        """What makes the points that are missing: the command that planned last."""
+        return str(read_json(self.file)["command"]) if self.file.exists() else f"tipx sweep {self.folder.name}"
+
+    def record(self, points: Iterable[Point], *, name: str, description: str, command: str) -> None:
+        """Add points to the plan, and which command asked for them; points of an earlier call stay.
 
         Raises RunError if it cannot be written.
         """
@@ -82,6 +87,7 @@ class Board:
         with FileLock(self.folder / ".lock"):
             known = {point.run: point for point in self.points()}
             new = {point.run: point for point in points}
+            facts = {"name": name, "description": description, "command": command}
             write_json(self.file, facts | {"points": [asdict(point) for point in (known | new).values()]})
 
     def fail(self, point: Point, error: str) -> None:

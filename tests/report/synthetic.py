@@ -53,7 +53,12 @@ class Sweep:
                 if len(points) - 1 not in skip:
                     made.append(self.run(name, tree, overrides, chosen))
         self.folder.mkdir(parents=True, exist_ok=True)
-        plan = {"name": self.folder.name, "description": "invented", "overrides": [], "points": points}
+        plan = {
+            "name": self.folder.name,
+            "description": "invented",
+            "command": f"tipx sweep {self.folder.name}",
+            "points": points,
+        }
         (self.folder / "sweep.json").write_text(json.dumps(plan))
         return made
 

@@ -67,7 +67,7 @@ class Outcome:
 @pytest.fixture
 def board(tmp_path: Path) -> Board:
     board = Board(tmp_path / "g")
-    board.record([POINT])
+    board.record([POINT], name="g", description="", command="tipx sweep g")
     return board
 
 
@@ -148,7 +148,7 @@ def test_what_is_left_is_said_with_what_to_type(few: list[str], capsys: pytest.C
     from tipx.cli.sweeping import finish
 
     planned = plan(["selector=full,prefix", *few])
-    planned.board.record(planned.points)
+    planned.board.record(planned.points, name="", description="", command="")
     first, second = planned.points
     planned.board.fail(first, "no luck")
     states = [planned.board.state(one) for one in (first, second)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from tipx.board import Board
 from tipx.errors import ReportError
 from tipx.report import guards, spec
 from tipx.report.beside import add_paper, mark_best
@@ -42,17 +43,17 @@ def make(ask: Ask) -> tuple[Table, Path]:
     store = read_store(ask.runs_dir, groups)
     if not store.finished:
         raise ReportError(
-            f"{', '.join(groups)}: none of {len(store.runs)} runs is finished; `tipx sweep {groups[0]}` makes them, "
-            f"`tipx runs group={groups[0]}` shows how far they are"
+            f"{', '.join(groups)}: none of {len(store.runs)} runs is finished; `{Board(store.groups[0]).command}` "
+            f"makes them, `tipx runs group={groups[0]}` shows how far they are"
         )
-    return table_of(found or plain(name, store), store, groups, partial=ask.partial), store.groups[0]
+    return table_of(found or plain(name, store), store, partial=ask.partial), store.groups[0]
 
 
-def table_of(report: Report, store: Store, groups: Sequence[str], *, partial: bool) -> Table:
+def table_of(report: Report, store: Store, *, partial: bool) -> Table:
     insist(report.keys, store.finished, "rows and columns")
     guards.refuse_confounds(store.finished, report.keys)
     table = build(report, store)
-    guards.refuse_missing(table, groups[0], partial=partial)
+    guards.refuse_missing(table, Board(store.groups[0]).command, partial=partial)
     guards.note_seeds(table)
     add_paper(table)
     add_tests(table)

@@ -88,7 +88,7 @@ def confounded(name: str, runs: Iterable[Stored], why: str, keys: Sequence[str])
     )
 
 
-def refuse_missing(table: Table, name: str, *, partial: bool) -> None:
+def refuse_missing(table: Table, command: str, *, partial: bool) -> None:
     """Raises ReportError for cells that lack runs, or notes them."""
     if not table.missing:
         return
@@ -98,7 +98,7 @@ def refuse_missing(table: Table, name: str, *, partial: bool) -> None:
     some = "; ".join(listed[:LISTED]) + (f"; and {len(listed) - LISTED} more" if len(listed) > LISTED else "")
     if not partial:
         raise ReportError(
-            f"{len(listed)} missing: {some}; `tipx sweep {name}` makes them, --partial makes the table without them"
+            f"{len(listed)} missing: {some}; `{command}` makes them, --partial makes the table without them"
         )
     table.notes.append(f"partial, {len(listed)} missing{f' ({counts})' if counts and len(listed) > 1 else ''}: {some}")
 

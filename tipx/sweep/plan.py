@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,11 @@ HYDRA = ("hydra/", "hydra.", "+hydra.", "++hydra.")
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for: a sweep's points, where they go, how they are launched; `typed` are the user's overrides."""
+    """What was asked for: a sweep's points, where they go, and how they are launched. `command` is what was typed."""
 
     name: str
     description: str
-    typed: tuple[str, ...]
+    command: str
     board: Board
     points: tuple[Point, ...]
     settings: tuple[str, ...]
@@ -50,9 +51,8 @@ def plan(words: Sequence[str], config_dir: Path | None = None) -> Plan:
     points: dict[str, Point] = {}
     for _, point in found:
         points.setdefault(point.run, point)
-    own = tuple(word for word in typed if not word.startswith("group="))
-    board = Board(groups.pop())
-    return Plan(name or group, description, own, board, tuple(points.values()), tuple(settings), config_dir)
+    board, command = Board(groups.pop()), shlex.join(["tipx", "sweep", *words])
+    return Plan(name or group, description, command, board, tuple(points.values()), tuple(settings), config_dir)
 
 
 def is_override(word: str) -> bool:
