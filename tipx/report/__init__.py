@@ -1,6 +1,5 @@
 """`tipx report`: tables and figures from run directories. Needs neither torch nor hydra."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
