@@ -18,7 +18,7 @@ import torch
 from tipx import metrics, samples
 from tipx.errors import Interrupted, RunFailed
 from tipx.evals import heldout
-from tipx.evals.runner import Subject, answers, evaluate, folder_name
+from tipx.evals.runner import Exam, Subject, evaluate
 from tipx.evals.suite import parts
 from tipx.noise import Noise
 from tipx.run import Row
@@ -123,10 +123,11 @@ def accuracy(session: Session, step: int) -> Row:
     exp, row = session.exp, Row()
     subject = Subject(session.pair.student, session.pair.tokenizer, exp.model.template)
     for benchmark in parts(exp.benchmark):
-        tick = session.watch.phase(f"{benchmark.name} at step {step}", answers(benchmark, exp.eval))
-        out = session.run.eval_dir(step) / folder_name(benchmark, exp.eval, exp.seed, exp.model.template)
+        exam = Exam(benchmark, exp.eval, exp.seed, exp.model.template)
+        tick = session.watch.phase(f"{benchmark.name} at step {step}", exam.answers)
+        out = session.run.eval_dir(step) / exam.folder_name
         with session.meter.phase("eval"):
-            result = evaluate(subject, benchmark, exp.eval, exp.seed, out, session.world, tick)
+            result = evaluate(subject, exam, out, session.world, tick)
         names = {"mean", "mean_se", "greedy"} & result.keys()
         row |= {f"eval/{benchmark.name}/{name}": result[name] for name in sorted(names)}
     return row

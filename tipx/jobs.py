@@ -20,9 +20,8 @@ from tipx import config, preflight
 from tipx.agents.server import ServedAgents
 from tipx.distill import distill
 from tipx.errors import ConfigError, ModelError
-from tipx.evals import Benchmark
 from tipx.evals.job import EvalJob
-from tipx.evals.runner import Elsewhere, Subject, answers, evaluate, folder_name
+from tipx.evals.runner import Elsewhere, Exam, Subject, evaluate
 from tipx.evals.suite import parts
 from tipx.experiment import Experiment
 from tipx.loggers import Silence
@@ -117,9 +116,10 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
         if job.checkpoint != "last":
             raise ConfigError(f"checkpoint={job.checkpoint}: {target!r} is a model, which has none; leave it out")
         base = runs_dir / "eval" / model_name(target)
-    outs = {one: base / folder_name(one, job.eval, job.seed, job.template) for one in parts(job.benchmark)}
-    missing = [not (out / "result.json").exists() for out in outs.values()]
-    return list(zip(measure(job, place, dtype, outs), outs.values(), missing, strict=True))
+    exams = [Exam(one, job.eval, job.seed, job.template) for one in parts(job.benchmark)]
+    todo = [(exam, base / exam.folder_name) for exam in exams]
+    missing = [not (out / "result.json").exists() for _, out in todo]
+    return list(zip(measure(job, place, dtype, todo), [out for _, out in todo], missing, strict=True))
 
 
 def known_model(target: str, runs_dir: Path) -> str:
@@ -140,29 +140,28 @@ def model_name(target: str) -> str:
     return f"{Path(place).name.replace(':', '-')}-{digest}"
 
 
-def measure(job: EvalJob, place: str, dtype: str, outs: Mapping[Benchmark, Path]) -> list[Row]:
+def measure(job: EvalJob, place: str, dtype: str, todo: Sequence[tuple[Exam, Path]]) -> list[Row]:
     """Load and evaluate on each benchmark; an existing result is returned as it is."""
-    if all((out / "result.json").exists() for out in outs.values()):
-        return [json.loads((out / "result.json").read_text()) for out in outs.values()]
+    if all((out / "result.json").exists() for _, out in todo):
+        return [json.loads((out / "result.json").read_text()) for _, out in todo]
     quiet_libraries()
     if isinstance(job.eval.sampling, ServedAgents):
-        return evaluated(job, lambda _: Elsewhere(job.template), outs)
+        return evaluated(job, lambda _: Elsewhere(job.template), todo)
     source = ModelSource(path=place, revision=None, dtype=dtype, attn=None, keep_layers=None)  # type: ignore[arg-type]
     tokenizer = source.load_tokenizer("student")
-    return evaluated(job, lambda device: Subject(source.load("student", device), tokenizer, job.template), outs)
+    return evaluated(job, lambda device: Subject(source.load("student", device), tokenizer, job.template), todo)
 
 
 def evaluated(
-    job: EvalJob, subject_on: Callable[[torch.device], Subject | Elsewhere], outs: Mapping[Benchmark, Path]
+    job: EvalJob, subject_on: Callable[[torch.device], Subject | Elsewhere], todo: Sequence[tuple[Exam, Path]]
 ) -> list[Row]:
     """The results, each benchmark's in its folder."""
-    total = {one: answers(one, job.eval) for one in outs}
     with job.hardware.start("no").together() as world:
         subject = subject_on(world.device)
-        with Screen(sum(total.values())) if world.is_main else Quiet() as screen:
+        with Screen(sum(exam.answers for exam, _ in todo)) if world.is_main else Quiet() as screen:
             return [
-                evaluate(subject, one, job.eval, job.seed, out, world, screen.phase(one.name, total[one]))
-                for one, out in outs.items()
+                evaluate(subject, exam, out, world, screen.phase(exam.benchmark.name, exam.answers))
+                for exam, out in todo
             ]
 
 

@@ -20,7 +20,7 @@ from tipx.agents.script import Script
 from tipx.config import build, load
 from tipx.errors import ConfigError
 from tipx.evals import Evaluation
-from tipx.evals.runner import Subject, evaluate, folder_name
+from tipx.evals.runner import Exam, Subject, evaluate
 from tipx.models import ModelSource, Template
 from tipx.statistics import best_at_k, pass_at_k
 from tipx.tables import result_table
@@ -69,7 +69,7 @@ BY_HAND = (
 
 
 def test_by_hand(subject: Subject, world: World, tmp_path: Path) -> None:
-    result = evaluate(subject, FOUR, how("eval.greedy=true", turns=BY_HAND), 0, tmp_path / "out", world)
+    result = evaluate(subject, Exam(FOUR, how("eval.greedy=true", turns=BY_HAND), 0, CHAT), tmp_path / "out", world)
     assert result["mean"] == 0.375  # (1 + 1/2 + 0 + 0) / 4
     # Deviations 5/8, 1/8, -3/8, -3/8: sample variance 44/64 / 3.
     assert result["mean_se"] == pytest.approx(math.sqrt(44 / 64 / 3 / 4))
@@ -90,7 +90,7 @@ def test_by_hand(subject: Subject, world: World, tmp_path: Path) -> None:
 
 
 def test_samples_hold_the_whole_trajectory(subject: Subject, world: World, tmp_path: Path) -> None:
-    result = evaluate(subject, FOUR, how(turns=BY_HAND), 0, tmp_path / "out", world)
+    result = evaluate(subject, Exam(FOUR, how(turns=BY_HAND), 0, CHAT), tmp_path / "out", world)
     lines = (tmp_path / "out" / "samples.jsonl").read_text().splitlines()
     samples: list[dict[str, Any]] = [json.loads(line) for line in lines]
     assert [(s["id"], s["sample"]) for s in samples] == [(f"count/{t}", i) for t in range(1, 5) for i in range(2)]
@@ -108,8 +108,8 @@ def test_sampled_trajectories_do_not_depend_on_batches(subject: Subject, world: 
     results = []
     for size in (1, 5):
         one = how(f"eval.sampling.backend.batch_size={size}", "eval.greedy=true")
-        assert folder_name(FOUR, one, 0, CHAT) == folder_name(FOUR, how("eval.greedy=true"), 0, CHAT)
-        results.append(evaluate(subject, FOUR, one, 0, tmp_path / str(size), world))
+        assert Exam(FOUR, one, 0, CHAT).folder_name == Exam(FOUR, how("eval.greedy=true"), 0, CHAT).folder_name
+        results.append(evaluate(subject, Exam(FOUR, one, 0, CHAT), tmp_path / str(size), world))
     assert (tmp_path / "1" / "samples.jsonl").read_text() == (tmp_path / "5" / "samples.jsonl").read_text()
     assert results[0]["outcomes"] == results[1]["outcomes"]
 
@@ -127,14 +127,14 @@ def test_other_settings_never_share_a_folder() -> None:
         how(turns=BY_HAND),
         how("n=3"),
     ]
-    assert len({folder_name(FOUR, one, 0, CHAT) for one in [base, *others]}) == 1 + len(others)
-    assert folder_name(FOUR, base, 0, CHAT) != folder_name(replace(FOUR, size=3), base, 0, CHAT)
+    assert len({Exam(FOUR, one, 0, CHAT).folder_name for one in [base, *others]}) == 1 + len(others)
+    assert Exam(FOUR, base, 0, CHAT).folder_name != Exam(replace(FOUR, size=3), base, 0, CHAT).folder_name
 
 
 def test_tasks_need_an_agent(subject: Subject, world: World, tmp_path: Path) -> None:
     plain = build(load(["n=1"], "eval")).eval
     with pytest.raises(ConfigError, match=r"eval.sampling: 'count/1' is a task with tools.*set eval.sampling=agent"):
-        evaluate(subject, FOUR, plain, 0, tmp_path / "out", world)
+        evaluate(subject, Exam(FOUR, plain, 0, CHAT), tmp_path / "out", world)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.data())

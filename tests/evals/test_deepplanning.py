@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.deepplanning.conftest import archives, data  # noqa: F401 - fixtures
 from tipx.config import build, load
 from tipx.deepplanning.pull import pull
 from tipx.evals.deepplanning import APART
-from tipx.evals.runner import fingerprint
+from tipx.evals.runner import Exam, fingerprint
 from tipx.run import Run
 
 Tipx = Callable[..., Done]
@@ -155,3 +156,20 @@ def test_other_answers_or_another_headline_are_another_benchmark(data: Path) -> 
         json.dumps(json.loads(file.read_text()) | {"ground_truth_coupons": {"VIP: ¥200 off every ¥1,000": 1}})
     )
     assert fingerprint(case.load(str(data))) != before
+
+
+def test_other_archives_are_another_result(data: Path) -> None:  # noqa: F811
+    list(pull(str(data)))
+    job = build(load(["benchmark=deepplanning", "benchmark.slices=[shopping_l3]", "eval=agent"], "eval"))
+    how = replace(job.eval, path=str(data))
+
+    def folder_with(part: str, sha256: str) -> str:
+        file = data / "deepplanning.json"
+        noted = json.loads(file.read_text())
+        noted["archives"][f"database_{part}"]["sha256"] = sha256
+        file.write_text(json.dumps(noted))
+        return Exam(job.benchmark, how, 0, job.template).folder_name
+
+    before = Exam(job.benchmark, how, 0, job.template).folder_name
+    assert folder_with("level1.tar.gz", "0" * 64) == before
+    assert folder_with("level3.tar.gz", "0" * 64) != before

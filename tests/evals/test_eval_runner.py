@@ -21,7 +21,7 @@ import torch
 from tipx.errors import DataError
 from tipx.evals import Evaluation
 from tipx.evals.arithmetic import Arithmetic
-from tipx.evals.runner import Subject, answers, evaluate, folder_name, run_all
+from tipx.evals.runner import Exam, Subject, evaluate, run_all
 from tipx.evals.summary import Sample
 from tipx.grading import OUTCOMES, Grader
 from tipx.models import ModelSource, Template
@@ -103,7 +103,7 @@ def saved(out: Path) -> tuple[dict[str, Any], list[Sample]]:
 
 def test_by_hand(subject: Subject, world: World, tmp_path: Path, says: Callable[[Sequence[str]], None]) -> None:
     says(BY_HAND)
-    result = evaluate(subject, THREE, HOW, 0, tmp_path / "out", world)
+    result = evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
     assert result["outcomes"] == {"correct": 4, "wrong": 3, "no_answer": 3, "truncated": 2, "grader_error": 0}
     assert result["mean"] == pytest.approx(1 / 3)
     assert result["mean_se"] == pytest.approx(math.sqrt(42 / 288 / 3))
@@ -116,7 +116,7 @@ def test_by_hand(subject: Subject, world: World, tmp_path: Path, says: Callable[
 
 
 def test_result_and_samples_tell_the_same(subject: Subject, world: World, tmp_path: Path) -> None:
-    result = evaluate(subject, THREE, HOW, 0, tmp_path / "out", world)
+    result = evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
     written, samples = saved(tmp_path / "out")
     assert written == result
     assert [(s["mode"], s["id"], s["sample"]) for s in samples] == [
@@ -140,10 +140,10 @@ def test_result_and_samples_tell_the_same(subject: Subject, world: World, tmp_pa
 def test_an_existing_result_is_returned_as_it_is(
     subject: Subject, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = evaluate(subject, THREE, HOW, 0, tmp_path / "out", world)
+    result = evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     monkeypatch.setattr(HFRollouts, "__call__", lambda *_: pytest.fail("sampled again"))
-    assert evaluate(subject, THREE, HOW, 0, tmp_path / "out", world) == result
+    assert evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world) == result
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
 
 
@@ -156,9 +156,9 @@ def test_an_evaluation_that_was_cut_short_is_done_again(
     with monkeypatch.context() as patch:
         patch.setattr("tipx.evals.runner.write_json", killed)
         with pytest.raises(KeyboardInterrupt):
-            evaluate(subject, THREE, HOW, 0, tmp_path / "out", world)
+            evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["samples.jsonl"]
-    result = evaluate(subject, THREE, HOW, 0, tmp_path / "out", world)
+    result = evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
     assert saved(tmp_path / "out")[0] == result
 
 
@@ -168,23 +168,23 @@ def test_a_part_of_the_problems_is_marked(
 ) -> None:
     how = replace(HOW, limit=limit, n=2, greedy=False)
     ticks: list[int] = []
-    result = evaluate(subject, THREE, how, 0, tmp_path / "out", world, ticks.append)
+    result = evaluate(subject, Exam(THREE, how, 0, PLAIN), tmp_path / "out", world, ticks.append)
     count = min(limit or 3, 3)
     assert (result["problems"], result["partial"]) == (count, partial)
     assert {s["id"] for s in saved(tmp_path / "out")[1]} == {f"p{i}" for i in range(count)}
-    assert sum(ticks) == answers(THREE, how) == 2 * count
+    assert sum(ticks) == Exam(THREE, how, 0, PLAIN).answers == 2 * count
     assert "greedy" not in result
 
 
 def test_one_problem_has_no_standard_error(subject: Subject, world: World, tmp_path: Path) -> None:
-    result = evaluate(subject, THREE, replace(HOW, limit=1), 0, tmp_path / "out", world)
+    result = evaluate(subject, Exam(THREE, replace(HOW, limit=1), 0, PLAIN), tmp_path / "out", world)
     assert result["mean_se"] is None
     assert result["greedy_se"] is None
 
 
 def test_no_problems_are_no_accuracy(subject: Subject, world: World, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="benchmark=small: holds no problems; expected at least one"):
-        evaluate(subject, Bench(()), HOW, 0, tmp_path / "out", world)
+        evaluate(subject, Exam(Bench(()), HOW, 0, PLAIN), tmp_path / "out", world)
     assert not (tmp_path / "out").exists()
 
 
@@ -198,7 +198,7 @@ def test_an_answer_that_the_grader_cannot_judge_is_counted(
     monkeypatch.setattr(Grader, "_compare", lambda _, pairs: [None] * len(pairs))
     says([box(4)] * 2)
     half = Bench((Prompt("a", "tom has 1 .", "\\sqrt{2}"),))
-    result = evaluate(subject, half, replace(HOW, n=1), 0, tmp_path / "out", world)
+    result = evaluate(subject, Exam(half, replace(HOW, n=1), 0, PLAIN), tmp_path / "out", world)
     assert result["outcomes"]["grader_error"] == result["greedy_outcomes"]["grader_error"] == 1
     assert result["mean"] == 0
 
@@ -233,19 +233,19 @@ def test_seeds_draw_other_samples_and_the_same_greedy_answers(subject: Subject, 
 
 
 def test_other_settings_never_share_a_folder() -> None:
-    base = folder_name(THREE, HOW, 0, PLAIN)
+    base = Exam(THREE, HOW, 0, PLAIN).folder_name
     others = [
-        folder_name(THREE, replace(HOW, n=2), 0, PLAIN),
-        folder_name(THREE, replace(HOW, greedy=False), 0, PLAIN),
-        folder_name(THREE, replace(HOW, limit=2), 0, PLAIN),
-        folder_name(THREE, replace(HOW, sampling=replace(SAMPLING, temperature=0.5)), 0, PLAIN),
-        folder_name(THREE, replace(HOW, sampling=replace(SAMPLING, max_new_tokens=7)), 0, PLAIN),
-        folder_name(THREE, HOW, 1, PLAIN),
-        folder_name(THREE, HOW, 0, replace(PLAIN, instruction="!")),
+        Exam(THREE, replace(HOW, n=2), 0, PLAIN).folder_name,
+        Exam(THREE, replace(HOW, greedy=False), 0, PLAIN).folder_name,
+        Exam(THREE, replace(HOW, limit=2), 0, PLAIN).folder_name,
+        Exam(THREE, replace(HOW, sampling=replace(SAMPLING, temperature=0.5)), 0, PLAIN).folder_name,
+        Exam(THREE, replace(HOW, sampling=replace(SAMPLING, max_new_tokens=7)), 0, PLAIN).folder_name,
+        Exam(THREE, HOW, 1, PLAIN).folder_name,
+        Exam(THREE, HOW, 0, replace(PLAIN, instruction="!")).folder_name,
     ]
     assert len({base, *others}) == 1 + len(others)
     assert base.startswith("small-")
-    assert folder_name(THREE, replace(HOW, sampling=replace(SAMPLING, batch_size=1)), 0, PLAIN) == base
+    assert Exam(THREE, replace(HOW, sampling=replace(SAMPLING, batch_size=1)), 0, PLAIN).folder_name == base
 
 
 def test_the_embedded_benchmark_s_own_solutions_are_all_right(
@@ -253,7 +253,7 @@ def test_the_embedded_benchmark_s_own_solutions_are_all_right(
 ) -> None:
     benchmark = Arithmetic(name="arithmetic", size=512)
     says([p.solution for p in held_out()])
-    result = evaluate(subject, benchmark, replace(HOW, n=1, greedy=False), 0, tmp_path / "out", world)
+    result = evaluate(subject, Exam(benchmark, replace(HOW, n=1, greedy=False), 0, PLAIN), tmp_path / "out", world)
     assert (result["problems"], result["mean"], result["outcomes"]["correct"]) == (512, 1.0, 512)
     assert len({p.id for p in benchmark.load(None)}) == 512
 

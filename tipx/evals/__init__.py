@@ -44,6 +44,10 @@ class Remarked(Protocol):
         """What the result says besides, in plain containers; `notes` are lines that are shown beside its numbers."""
         ...
 
+    def checksums(self, path: str | None) -> dict[str, str]:
+        """Of the data behind its problems that the problems themselves do not show; {} where none are known."""
+        ...
+
 
 @spec
 class Evaluation:

@@ -45,6 +45,14 @@ class DeepPlanning(Tasks):
             "notes": [*self.notes(path), *self.choose(path, "benchmark").notes],
         }
 
+    def checksums(self, path: str | None) -> dict[str, str]:
+        """The sha256 of each slice's archive, as `tipx data pull deepplanning` noted it."""
+        if self.is_sample:
+            return {}
+        noted = official.manifest(official.data_folder(path)).get("archives", {})
+        archives = {name: official.BY_SLICE[name].archive for name in self.slices}
+        return {name: str(noted[archive]["sha256"]) for name, archive in archives.items() if archive in noted}
+
     def notes(self, path: str | None) -> Iterator[str]:
         """What is not as on the leaderboard, a line each."""
         if self.is_sample:

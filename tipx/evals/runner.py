@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +33,49 @@ SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")
 """What shapes an answer; how many are made at once does not."""
 
 
-def folder_name(benchmark: Benchmark, how: Evaluation, seed: int, template: Template) -> str:
-    """`<benchmark>-<hash6>` of all that decides the answers, so that other settings never overwrite a result.
+@dataclass(frozen=True)
+class Exam:
+    """A benchmark and how it is taken. Its problems are read once, and when they are asked for."""
 
-    Among it are the problems, not where they were read from: two copies of one file are one benchmark.
-    """
-    settings = asdict(how)
-    del settings["path"]
-    if isinstance(how.sampling, agents.Agents):
-        settings["sampling"] = agents.settings(how.sampling)
-        return hashed(benchmark, how, settings, seed, template)
-    settings["sampling"] = {key: settings["sampling"][key] for key in SAMPLING}
-    if not isinstance(how.sampling, HFRollouts):
-        settings["engine"] = type(how.sampling).__name__
-    return hashed(benchmark, how, settings, seed, template)
+    benchmark: Benchmark
+    how: Evaluation
+    seed: int
+    template: Template
 
+    @cached_property
+    def everything(self) -> list[Prompt]:
+        """All problems; raises what `Benchmark.load` raises."""
+        return self.benchmark.load(self.how.path)
 
-def hashed(benchmark: Benchmark, how: Evaluation, settings: dict[str, Any], seed: int, template: Template) -> str:
-    text = json.dumps([fingerprint(benchmark.load(how.path)), settings, seed, asdict(template)], sort_keys=True)
-    return f"{benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    @property
+    def problems(self) -> list[Prompt]:
+        """Those that are given."""
+        return self.everything[: self.how.limit]
+
+    @property
+    def answers(self) -> int:
+        """How many are made."""
+        return len(self.problems) * (self.how.n + self.how.greedy)
+
+    @cached_property
+    def folder_name(self) -> str:
+        """`<benchmark>-<hash6>` of all that decides the answers, so that other settings never overwrite a result.
+
+        Among it are the problems, not where they were read from: two copies of one file are one benchmark.
+        """
+        settings = asdict(self.how)
+        del settings["path"]
+        if isinstance(self.how.sampling, agents.Agents):
+            settings["sampling"] = agents.settings(self.how.sampling)
+        else:
+            settings["sampling"] = {key: settings["sampling"][key] for key in SAMPLING}
+            if not isinstance(self.how.sampling, HFRollouts):
+                settings["engine"] = type(self.how.sampling).__name__
+        facts = [fingerprint(self.everything), settings, self.seed, asdict(self.template)]
+        if isinstance(self.benchmark, Remarked):
+            facts.append(self.benchmark.checksums(self.how.path))
+        text = json.dumps(facts, sort_keys=True)
+        return f"{self.benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def fingerprint(problems: Sequence[Prompt]) -> str:
@@ -82,13 +107,7 @@ class Subject:
 
 
 def evaluate(
-    subject: Subject | Elsewhere,
-    benchmark: Benchmark,
-    how: Evaluation,
-    seed: int,
-    out: Path,
-    world: World,
-    tick: Tick | None = None,
+    subject: Subject | Elsewhere, exam: Exam, out: Path, world: World, tick: Tick | None = None
 ) -> dict[str, Any]:
     """Evaluate and write `samples.jsonl` and `result.json` (last) under `out`; an existing result is returned as it is.
 
@@ -98,13 +117,12 @@ def evaluate(
     if done.exists():
         result: dict[str, Any] = json.loads(done.read_text())
         return result
-    everything = benchmark.load(how.path)
-    problems = everything[: how.limit]
+    benchmark, how, problems = exam.benchmark, exam.how, exam.problems
     if not problems:
         raise DataError(f"benchmark={benchmark.name}: holds no problems; expected at least one")
     check_tasks(problems, how.sampling, "eval.sampling")
     start = time.perf_counter()
-    samples = run_all(subject, problems, how, seed, world, tick)
+    samples = run_all(subject, problems, how, exam.seed, world, tick)
     seconds = time.perf_counter() - start
     acted = isinstance(how.sampling, agents.Agents)
     result = (agents.summarise(samples, how, benchmark) if acted else summarise(samples, how)) | {
@@ -112,9 +130,9 @@ def evaluate(
         "problems": len(problems),
         "problems_sha256": fingerprint(problems),
         "source": benchmark.source(how.path),
-        "partial": len(problems) < len(everything),
+        "partial": len(problems) < len(exam.everything),
         "n": how.n,
-        "seed": seed,
+        "seed": exam.seed,
         **sampled(how),
         "seconds": seconds,
         "tokens_per_s": sum(s["length"] for s in samples) / seconds,
@@ -136,11 +154,6 @@ def sampled(how: Evaluation) -> dict[str, Any]:
     if isinstance(how.sampling, agents.Agents):
         return {"max_new_tokens": how.sampling.max_new_tokens, "agent": agents.settings(how.sampling)}
     return {name: getattr(how.sampling, name) for name in SAMPLING}
-
-
-def answers(benchmark: Benchmark, how: Evaluation) -> int:
-    """How many answers an evaluation makes."""
-    return len(benchmark.load(how.path)[: how.limit]) * (how.n + how.greedy)
 
 
 def run_all(
