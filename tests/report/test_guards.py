@@ -1,6 +1,7 @@
 """What would make a table say something false is refused by name, or noted."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from tipx.errors import ReportError
-from tipx.report import Table
+from tipx.report import Ask, Table, make
 
 Sweep = Callable[..., list[Path]]
 Make = Callable[..., Table]
@@ -130,3 +131,20 @@ def test_a_run_of_before_says_so(sweep: Sweep, table: Make) -> None:
     file.write_text(json.dumps({"starts": [{}]}))
     with pytest.raises(ReportError, match=f"selector: .*{made[0].name} was made before runs noted their choices"):
         table()
+
+
+def test_the_mean_before_training_is_of_the_same_problems(sweep: Sweep, tmp_path: Path) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text("title: mine\nrows: [selector, ratio]\nvalues: [before, mean]\n")
+    for number, path in enumerate(sweep("mine")):
+        (last,) = path.glob("evals/000003/*")
+        first = path / "evals" / "000000"
+        shutil.copytree(last, first / last.name)
+        facts = json.loads((last / "result.json").read_text())
+        (first / last.name / "result.json").write_text(json.dumps(facts | {"mean": number / 10}))
+        (first / "zz-other").mkdir()
+        (first / "zz-other" / "result.json").write_text(json.dumps(facts | {"n": 99, "mean": 0.99}))
+    made = make(Ask(str(own), tmp_path / "runs"))[0]
+    before = made.columns[0]
+    found = [[one.value for one in made.cell(row, before).measured] for row in made.rows]
+    assert found == [[0.0, 0.1, 0.2], [0.3, 0.4, 0.5], [0.6, 0.7, 0.8]]

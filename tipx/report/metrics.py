@@ -60,6 +60,13 @@ def scores(result: Row) -> dict[str, float]:
     return dict(result.get("scores", {}))
 
 
+def before(run: Stored, result: Row) -> float | None:
+    """The mean before the first step: same problems, same number of samples."""
+    alike = ("benchmark", "problems_sha256", "n")
+    found = [one for _, one in run.first_results if all(one.get(key) == result.get(key) for key in alike)]
+    return float(found[0]["mean"]) if found else None
+
+
 def kept(run: Stored, _: Row) -> float | None:
     """Mean share of tokens kept, over all steps."""
     found = [row["select/kept_frac"] for row in run.rows if "select/kept_frac" in row]
@@ -88,6 +95,7 @@ FIXED = {
         Metric(
             "mean", "mean@n, %", entry("mean"), error="mean_se", problems=scores, better="high", tested=True, **PERCENT
         ),
+        Metric("before", "before training, %", before, **PERCENT),
         Metric("greedy", "greedy, %", entry("greedy"), error="greedy_se", better="high", tested=True, **PERCENT),
         Metric("length", "mean length, tokens", entry("mean_length"), digits=1),
         Metric("truncated", "truncated, %", truncated, better="low", **PERCENT),

@@ -73,8 +73,15 @@ class Stored:
     @cached_property
     def results(self) -> list[tuple[Path, Row]]:
         """(file, facts) of each evaluation at the last step, also those on held-out texts."""
-        files = sorted(self.run.eval_dir(self.steps).glob("*/result.json"))
-        return [(file, read_json(file)) for file in files]
+        return self.results_at(self.steps)
+
+    @cached_property
+    def first_results(self) -> list[tuple[Path, Row]]:
+        """The same before the first step."""
+        return self.results_at(0)
+
+    def results_at(self, step: int) -> list[tuple[Path, Row]]:
+        return [(file, read_json(file)) for file in sorted(self.run.eval_dir(step).glob("*/result.json"))]
 
     @property
     def state(self) -> str:
