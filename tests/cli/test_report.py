@@ -111,7 +111,7 @@ def test_wandb_is_offline(runs: Path, tipx: Tipx, monkeypatch: pytest.MonkeyPatc
 WRONG = {
     "title: x\nrow: [selector]\n": "row: no such key; expected rows",
     "title: x\n": "rows: is missing",
-    "title: x\nrows: [selector]\nvalues: [meen]\n": "values: unknown value 'meen'; expected one of mean, before, greedy",
+    "title: x\nrows: [selector]\nvalues: [meen]\n": "values: unknown value 'meen'; expected one of mean, before",
     "title: x\nrows: [selector]\nfigures: [{kind: pie}]\n": "figures.0.kind",
     "title: x\nrows: [selecto]\n": "no run has the key 'selecto'",
 }
