@@ -22,12 +22,13 @@ from rich.progress import track
 from rich.table import Table
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
+from tipx.anatomy import body, lm_head
 from tipx.batching import micro_batches
 from tipx.config import build, load
 from tipx.experiment import Experiment
 from tipx.memory import materialise
 from tipx.meter import Meter
-from tipx.models import LoadedPair, body, lm_head
+from tipx.models import LoadedPair
 from tipx.noise import Noise
 from tipx.rollout.collect import from_lists
 from tipx.tiny.tokenizer import build_tokenizer

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from tipx.anatomy import body, lm_head
 from tipx.batching import MicroBatch, idle, micro_batches
 from tipx.config import build, load, options
 from tipx.divergences import ReverseKL
-from tipx.models import body, lm_head
 from tipx.noise import Noise
 from tipx.rollout.collect import collect, from_lists
 from tipx.types import STATISTICS, Rollout, TokenStats, scatter

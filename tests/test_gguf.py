@@ -10,9 +10,10 @@ from transformers import AutoModelForCausalLM
 
 from tests.gguf_file import TOKENS, write_gguf
 from tipx import gguf as module
+from tipx.anatomy import check_head
 from tipx.errors import ModelError, RunFailed
 from tipx.gguf import cache_dir, converted, place
-from tipx.models import ModelSource, check_head
+from tipx.models import ModelSource
 
 CPU = torch.device("cpu")
 

@@ -26,7 +26,7 @@ LAYERS = (
         "launching",
     },
     {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run", "offload"},
-    {"gguf", "pruning", "licences", "agents", "board"},
+    {"gguf", "pruning", "licences", "agents", "board", "anatomy"},
     {"places", "deepplanning"},
     {"data", "models"},
     {"tinyagent"},

@@ -27,8 +27,9 @@ from transformers import (
 )
 
 from tests.conftest import save_model
+from tipx.anatomy import body, check_head, lm_head
 from tipx.errors import ModelError
-from tipx.models import ModelSource, Pair, Teacher, Template, body, check_head, lm_head
+from tipx.models import ModelSource, Pair, Teacher, Template
 from tipx.tiny.tokenizer import build_tokenizer, vocabulary
 
 CPU = torch.device("cpu")

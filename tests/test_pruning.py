@@ -18,8 +18,9 @@ from transformers import (
 )
 
 from tests.conftest import save_model
+from tipx.anatomy import check_head
 from tipx.errors import ModelError
-from tipx.models import ModelSource, Pair, Teacher, Template, check_head
+from tipx.models import ModelSource, Pair, Teacher, Template
 from tipx.pruning import Layers, chosen, keep_layers
 
 CPU = torch.device("cpu")

@@ -1,13 +1,12 @@
 """Teacher and student: where they come from, and whether they fit together."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -17,16 +16,15 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tipx.agents.chat import Chat
+from tipx.anatomy import check_head, lm_head
 from tipx.errors import ModelError
 from tipx.offload import Awake, park
 from tipx.places import loading, located
 from tipx.pruning import Layers, keep_layers
 from tipx.spec import spec
 from tipx.types import Prompt
-from tipx.vocab import Head
 
 PROBE = "The answer is \\boxed{42}. tom has 14 pens . then 14 + 8 = 22 . a : <|im_end|> é 数"
 
@@ -224,60 +222,3 @@ def check_rows(sizes: Mapping[str, int], tokens: int) -> int:
                 f"the vocabulary does not match; give the tokenizer's own model as model.{role}.path"
             )
     return min(sizes.values(), default=tokens)
-
-
-def lm_head(model: PreTrainedModel, rows: int | None = None) -> Head:
-    """The model's LM head, cut to its first `rows` rows."""
-    layer = model.get_output_embeddings()
-    if not isinstance(layer, nn.Linear):
-        raise ModelError(f"model: {type(model).__name__} has no linear LM head, which tipx needs")
-    bias_V = None if layer.bias is None else layer.bias[:rows]
-    config = model.config.get_text_config()
-    # Cohere multiplies its logits, Granite divides them, Gemma 2 caps them; `check_head` finds what else there may be.
-    scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
-    return Head(layer.weight[:rows], bias_V, scale, getattr(config, "final_logit_softcapping", None))
-
-
-def body(model: PreTrainedModel) -> nn.Module:
-    """The model without its LM head: token ids to last hidden states."""
-    inner: nn.Module = model.base_model
-    return inner
-
-
-@contextmanager
-def checkpointed(model: PreTrainedModel, on: bool) -> Iterator[None]:  # noqa: FBT001 - a yes/no is the whole argument
-    """A context in which layers keep their inputs alone for the backward pass, and compute the rest again.
-
-    transformers does so in layers that are in training mode; only the layer itself is put in it, so that no dropout
-    starts. Outside nothing is changed: with it `generate` could not keep its cache.
-    """
-    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)] if on else []
-    if layers:
-        model.activation_checkpointing_enable({"use_reentrant": False})
-    try:
-        for layer in layers:
-            layer.training = True
-        yield
-    finally:
-        for layer in layers:
-            layer.training = False
-        if layers:
-            model.activation_checkpointing_disable()
-
-
-@torch.no_grad()
-def check_head(role: str, model: PreTrainedModel) -> None:
-    """Raises ModelError if logits are not what `lm_head` makes of the hidden states: something tipx would miss."""
-    ids = torch.tensor([[1, 2, 3, 4]], device=model.device)
-    hidden_ND = body(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
-    expected_NV = model(input_ids=ids).logits[0].float().log_softmax(-1)
-    if expected_NV.isnan().any():
-        raise ModelError(
-            f"model.{role}: {type(model).__name__} gives logits that are not numbers; its weights are damaged, or do "
-            f"not fit model.{role}.dtype={str(model.dtype).removeprefix('torch.')}"
-        )
-    if not torch.allclose(lm_head(model).log_probs(hidden_ND), expected_NV, atol=1e-2, rtol=1e-2):
-        raise ModelError(
-            f"model.{role}: {type(model).__name__} changes its logits after the LM head in a way tipx does not know; "
-            "its distribution would be wrong, so it is refused"
-        )

@@ -11,11 +11,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tipx.anatomy import body, checkpointed, lm_head
 from tipx.batching import MicroBatch, idle, micro_batches
 from tipx.divergences import TokenDivergence
 from tipx.experiment import Experiment
 from tipx.metrics import Update
-from tipx.models import LoadedPair, body, checkpointed, lm_head
+from tipx.models import LoadedPair
 from tipx.types import Rollout, TokenStats, scatter
 from tipx.vocab import TEACHER_ONLY, Hidden, Known, Scores, Vocab
 from tipx.world import World

@@ -13,10 +13,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from tipx.anatomy import body, checkpointed, lm_head
 from tipx.batching import MicroBatch, micro_batches
 from tipx.experiment import Experiment
 from tipx.memory import materialise
-from tipx.models import LoadedPair, body, checkpointed, lm_head
+from tipx.models import LoadedPair
 from tipx.noise import Noise
 from tipx.rollout.collect import from_lists
 from tipx.tiny.tokenizer import build_tokenizer
