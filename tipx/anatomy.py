@@ -1,4 +1,4 @@
-"""A causal language model in two parts: the body that gives hidden states, and the LM head that makes logits of them."""
+"""A causal language model in two parts: a body that gives hidden states, and an LM head that makes logits of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
