@@ -56,6 +56,7 @@ WRITERS = {
     "evals/runner.py": "results, in a folder it is given",
     "evals/heldout.py": "results, in a folder it is given",
     "tiny/build.py": "the embedded pair, in a folder it is given",
+    "tiny/tuning.py": "the card of an embedded pair, in a folder it is given",
     "tinyagent/build.py": "the embedded agents, in a folder it is given",
     "report/output.py": "a report, in a folder it is given",
     "memory/report.py": "a prediction, in a folder it is given",

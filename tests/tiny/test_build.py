@@ -10,16 +10,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 import tipx.tiny
 from tipx.errors import RunFailed
-from tipx.tiny.build import IGNORE, RECIPES, Recipe, Stop, build, encode, measure, new_model, reproducible
+from tipx.tiny.build import RECIPES, Answering, build, encode, measure
 from tipx.tiny.card import Score
 from tipx.tiny.task import held_out, training
 from tipx.tiny.tokenizer import MAX_LENGTH, build_tokenizer
+from tipx.tiny.tuning import IGNORE, Recipe, new_model, reproducible
 
 PAIR = Path(tipx.tiny.__file__).parent / "pair"
 SMALL = Recipe(hidden=16, layers=1, batch=4, steps=4, decay=0.5)
 SMALL_PAIR = {
     "teacher": SMALL,
-    "student": replace(SMALL, stop=Stop(accuracy=0.0, every=2, problems=4)),
+    "student": replace(SMALL, stop=Answering(accuracy=0.0, every=2, problems=4)),
 }
 
 
@@ -82,7 +83,7 @@ def test_a_model_out_of_bounds_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_a_student_that_never_gets_there_fails(tmp_path: Path) -> None:
-    hopeless = replace(SMALL, stop=Stop(accuracy=0.9, every=2, problems=4))
+    hopeless = replace(SMALL, stop=Answering(accuracy=0.9, every=2, problems=4))
     with pytest.raises(RunFailed, match=r"expected sampled accuracy >= 0\.9 within 4 steps"):
         build(tmp_path, log=quiet, recipes={"student": hopeless}, benchmark_size=4)
 

@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tipx.agents.chat import Chat
 from tipx.errors import RunFailed
 from tipx.places import AGENTS
-from tipx.tiny.build import IGNORE, Recipe, reproducible
-from tipx.tinyagent.build import RECIPES, Solving, build, measure, padded, trajectory
+from tipx.tiny.tuning import IGNORE, Recipe, padded, reproducible
+from tipx.tinyagent.build import RECIPES, Solving, build, measure, trajectory
 from tipx.tinyagent.family import held_out
 
 SMALL = Recipe(hidden=16, layers=1, batch=4, steps=3, decay=0.5)
@@ -40,7 +40,7 @@ def test_same_seed_same_bytes_and_the_card_says_what_was_measured(tmp_path: Path
 
 def test_a_model_out_of_bounds_is_not_saved(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("an older pair")
-    with pytest.raises(RunFailed, match=r"teacher: expected a sampled score in 0\.9\.\.1\.0, got 0\.0"):
+    with pytest.raises(RunFailed, match=r"teacher: expected sampled accuracy in 0\.9\.\.1\.0, got 0\.0"):
         build(tmp_path, 0, quiet, {"teacher": replace(SMALL, bounds=(0.9, 1.0))}, benchmark_size=4)
     assert list(tmp_path.iterdir()) == []
 

@@ -6,7 +6,6 @@ What tools and users say is in the text and in no loss. Weights are saved in bfl
 Axes in names: B sequences, T positions.
 """
 
-import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -15,18 +14,29 @@ from pathlib import Path
 from random import Random
 
 import torch
-import transformers
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tipx.agents.calls import Call, HermesCalls
 from tipx.agents.chat import Chat
 from tipx.agents.loop import AgentRollouts
-from tipx.errors import RunFailed
 from tipx.noise import Noise
 from tipx.rollout.hf import HFRollouts
-from tipx.tiny.build import IGNORE, Log, Recipe, Stop, fine_tune, new_model, reproducible
 from tipx.tiny.card import Built, Score
+from tipx.tiny.tuning import (
+    IGNORE,
+    Log,
+    Recipe,
+    Stop,
+    check,
+    fine_tune,
+    finish,
+    new_model,
+    padded,
+    reproducible,
+    start,
+    versions,
+)
 from tipx.tinyagent.card import model_card
 from tipx.tinyagent.family import Errand, held_out, training, validation, worked
 from tipx.tinyagent.tokenizer import build_tokenizer
@@ -48,14 +58,10 @@ AGENT = AgentRollouts(
 
 @dataclass(frozen=True, kw_only=True)
 class Solving(Stop):
-    """The same with the case score of errands."""
+    """Stop by the case score of errands."""
 
-    def reached(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, step: int, log: Log) -> bool:
-        if step % self.every:
-            return False
-        score = measure(model, tokenizer, validation(self.problems), sample=True)
-        log(f"step {step}, sampled {score}")
-        return score.mean >= self.accuracy
+    def score(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Score:
+        return measure(model, tokenizer, validation(self.problems), sample=True)
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -86,9 +92,7 @@ def build(
     last: where it lies, the pair is whole. Raises RunFailed, before saving it, for a model outside the bounds of its
     recipe.
     """
-    card = Path(out_dir) / "README.md"
-    card.parent.mkdir(parents=True, exist_ok=True)
-    card.unlink(missing_ok=True)
+    start(out_dir)
     tokenizer, built, before = build_tokenizer(), dict[str, Built](), None
     for number, (name, recipe) in enumerate(recipes.items(), start=1):
         with reproducible(1000 * seed + number):
@@ -98,11 +102,8 @@ def build(
             drawn = batches(tokenizer, 1000 * seed + number, recipe.batch)
             built[name] = make(name, model, tokenizer, recipe, drawn, log, benchmark_size)
         before = model.state_dict()
-        save(model, tokenizer, card.parent / name)
-    aside = card.with_suffix(".partial")
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
-    aside.write_text(model_card(built, seed, versions), encoding="utf-8")
-    aside.replace(card)
+        save(model, tokenizer, out_dir / name)
+    finish(out_dir, model_card(built, seed, versions()))
     return built
 
 
@@ -119,11 +120,9 @@ def make(
     steps = fine_tune(model, tokenizer, recipe, drawn, lambda line: log(f"{name}: {line}"))
     round_weights(model)
     greedy, sampled = (measure(model, tokenizer, held_out(benchmark_size), sample=how) for how in (False, True))
-    log(f"{name}: done after {steps} steps; held out: greedy {greedy}, sampled {sampled}")
-    low, high = recipe.bounds
-    if not low <= sampled.mean <= high:
-        raise RunFailed(f"{name}: expected a sampled score in {low}..{high}, got {sampled}; build with another --seed")
-    return Built(str(recipe), model.num_parameters(), steps, greedy, sampled)
+    made = Built(str(recipe), model.num_parameters(), steps, greedy, sampled)
+    check(name, recipe, made, log)
+    return made
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -159,15 +158,6 @@ def trajectory(chat: Chat, errand: Errand, rng: Random) -> tuple[list[int], list
         ids += said + between
         labels += said + [IGNORE] * len(between)
     return ids, labels
-
-
-def padded(rows: Sequence[tuple[list[int], list[int]]], pad: int) -> tuple[Tensor, Tensor]:
-    """On the right, where a causal model needs no mask: no real position can see what comes after it."""
-    width = max(len(ids) for ids, _ in rows)
-    ids_BT, labels_BT = torch.full((len(rows), width), pad), torch.full((len(rows), width), IGNORE)
-    for row, (ids, labels) in enumerate(rows):
-        ids_BT[row, : len(ids)], labels_BT[row, : len(ids)] = torch.tensor(ids), torch.tensor(labels)
-    return ids_BT, labels_BT
 
 
 def measure(
