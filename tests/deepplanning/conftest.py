@@ -10,6 +10,8 @@ import pytest
 
 from tipx.deepplanning.official import CHECKOUT, PARTS
 from tipx.deepplanning.shopping.files import FILES, CaseFiles
+from tipx.deepplanning.travel.database import COLUMNS
+from tipx.deepplanning.travel.database import FILES as TABLES
 
 
 def put(folder: Path, files: CaseFiles) -> Path:
@@ -19,6 +21,14 @@ def put(folder: Path, files: CaseFiles) -> Path:
     for name, value in zip(FILES[1:], (files.user, files.cart, files.validation), strict=True):
         (folder / name).write_text(json.dumps(value, ensure_ascii=False))
     return folder
+
+
+def put_tables(folder: Path) -> None:
+    """Write a journey's tables, without rows; none of flights, as in a town without an airport."""
+    for table, file in TABLES.items():
+        if table != "flights":
+            (folder / file).parent.mkdir(parents=True)
+            (folder / file).write_text(",".join(COLUMNS[table].split()) + "\n")
 
 
 def product(identifier: str, **more: Any) -> dict[str, Any]:
@@ -42,11 +52,10 @@ def write_archives(folder: Path) -> Path:
     for part in PARTS:
         database = folder / "made" / part.folder
         for at in range(part.count):
-            if part.files:
+            if part.slice.startswith("shopping"):
                 put(database / f"{part.prefix}{at + 1}", small_case(at + 1))
             else:
-                (database / f"{part.prefix}{at}" / "trains").mkdir(parents=True)
-                (database / f"{part.prefix}{at}" / "trains" / "trains.csv").write_text("train_no\n")
+                put_tables(database / f"{part.prefix}{at}")
         kind = "zip" if part.archive.endswith("zip") else "gztar"
         shutil.make_archive(str(folder / part.folder), kind, folder / "made", part.folder)
         listed = folder / "checkout" / part.queries

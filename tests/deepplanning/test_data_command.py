@@ -56,3 +56,12 @@ def test_what_is_wrong_is_said(tipx: Callable[..., Any], data: Path) -> None:
     assert "is broken" in done.err or "not unpacked" in done.err
     done = tipx("data", "pull", "deepplanning", "eval.path=elsewhere")
     assert (done.code, "hf download" in done.err) == (2, True)
+
+
+def test_a_journey_without_a_table_is_named(tipx: Callable[..., Any], data: Path) -> None:
+    assert tipx("data", "pull", "deepplanning", f"eval.path={data}").code == 0
+    (data / "database_zh" / "id_7" / "hotels" / "hotels.csv").unlink()
+    out = tipx("data", "check", "deepplanning", f"eval.path={data}").out
+    assert f"travel_zh: {data / 'database_zh' / 'id_7' / 'hotels' / 'hotels.csv'} is missing" in out
+    assert tipx("data", "pull", "deepplanning", f"eval.path={data}").code == 0
+    assert "is missing" not in tipx("data", "check", "deepplanning", f"eval.path={data}").out

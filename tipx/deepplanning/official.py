@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tipx.deepplanning.shopping.files import FILES
+from tipx.deepplanning.travel import database
 from tipx.errors import DataError
 from tipx.files import cache_dir
 
@@ -79,7 +80,8 @@ def shopping(level: int, count: int, sha256: str) -> Part:
 def travel(language: str, sha256: str) -> Part:
     queries = f"travelplanning/data/travelplanning_query_{language}.json"
     home = "travelplanning/database"
-    return Part(f"travel_{language}", f"database_{language}.zip", home, "id_", 120, (), queries, sha256)
+    files = tuple(file for table, file in database.FILES.items() if table not in database.MAY_BE_ABSENT)
+    return Part(f"travel_{language}", f"database_{language}.zip", home, "id_", 120, files, queries, sha256)
 
 
 PARTS = (

@@ -21,7 +21,7 @@ LARGEST = 4 * 2**20
 def pull(path: str | None) -> Iterator[tuple[str, Path]]:
     """(slice, its folder) of each part as it is ready; raises DataError when one cannot be had or is not whole.
 
-    Archives that lie in the folder come before the hub's. What is there already and came from the same archive stays.
+    Archives in the folder come before the hub's. What is there already, whole and from the same archive, stays.
     """
     folder = data_folder(path)
     with writing(folder):
@@ -60,8 +60,8 @@ def unpack(part: Part, archive: Path, folder: Path, revision: str | None) -> Non
     """Put a database into place, and note where it is from."""
     sha256 = digest(archive)
     noted = manifest(folder)
-    if (folder / part.folder).is_dir() and noted.get("archives", {}).get(part.archive, {}).get("sha256") == sha256:
-        part.cases(folder / part.folder)
+    known = noted.get("archives", {}).get(part.archive, {}).get("sha256") == sha256
+    if known and is_whole(part, folder / part.folder):
         return
     fresh = folder / f"{part.folder}.new"
     extract(archive, fresh)
@@ -74,6 +74,14 @@ def unpack(part: Part, archive: Path, folder: Path, revision: str | None) -> Non
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     note(folder, "archives", part.archive, {"sha256": sha256, "revision": revision, "cases": count})
+
+
+def is_whole(part: Part, database: Path) -> bool:
+    try:
+        part.cases(database)
+    except DataError:
+        return False
+    return True
 
 
 def inside(unpacked: Path, part: Part) -> Path:
