@@ -54,6 +54,7 @@ WRITERS = {
     "files.py": "whole or not there",
     "run.py": "the run directory",
     "evals/runner.py": "results, in a folder it is given",
+    "evals/journal.py": "answers so far, in the same folder",
     "evals/heldout.py": "results, in a folder it is given",
     "tiny/build.py": "the embedded pair, in a folder it is given",
     "tiny/tuning.py": "the card of an embedded pair, in a folder it is given",

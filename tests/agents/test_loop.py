@@ -297,7 +297,9 @@ def test_questions_and_tasks_are_not_confused(agent: Make) -> None:
     question, task = Prompt("q", "1 + 1?"), Prompt("t", "To 1!", task=CountTo(1))
     check_tasks([question], agent().backend, "rollout")
     check_tasks([task], agent(), "rollout")
-    with pytest.raises(ConfigError, match=r"rollout: an agent does tasks, and 'q' is a question; set rollout=hf"):
+    with pytest.raises(
+        ConfigError, match=r"an agent does tasks, and 'q' is a question; take other tasks or rollout=hf"
+    ):
         check_tasks([question], agent(), "rollout")
     with pytest.raises(ConfigError, match=r"rollout: 't' is a task with tools.*set rollout=agent"):
         check_tasks([task], agent().backend, "rollout")

@@ -92,7 +92,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "unknown kind": (["list", "nope"], ["'nope'", "'models'"]),
     "unknown run or model": (["eval", "nosuchrun"], ["'nosuchrun'", "tipx runs"]),
     "unknown benchmark": ([*EVAL, "benchmark=arithmetik"], ["benchmark=arithmetik", "did you mean arithmetic"]),
-    "no samples": ([*EVAL, "n=0"], ["n (as eval.n)", "greater than or equal to 1", "got 0"]),
+    "no samples": ([*EVAL, "n=0"], ["n: must be", "greater than or equal to 1", "got 0"]),
     "key of another command": ([*EVAL, "selector=full"], ["selector: no such key"]),
     "checkpoint of a model": ([*EVAL, "checkpoint=7"], ["checkpoint=7", "which has none"]),
     "benchmark offline": ([*EVAL, "benchmark=math500"], ["eval.path", "HF_HUB_OFFLINE", "hf download", "eval.path=/"]),

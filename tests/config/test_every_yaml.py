@@ -74,7 +74,7 @@ def test_choice_composes_and_builds_for_eval(file: str) -> None:
     group, option = file.split("/")
     job = build(load([f"{group}={option}", "n=3", "limit=5"], "eval"))
     assert isinstance(job, EvalJob)
-    assert (job.eval.n, job.eval.limit) == (3, 5)
+    assert (job.how.n, job.how.limit) == (3, 5)
     assert type(getattr(job, group)) is located(at(resolved(load([f"{group}={option}"], "eval")), group)["_target_"])
 
 

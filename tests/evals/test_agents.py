@@ -49,7 +49,7 @@ def world() -> World:
 
 def how(*overrides: str, turns: tuple[tuple[str, ...], ...] | None = None) -> Evaluation:
     given_ = ["eval=agent", "n=2", "eval.sampling.backend.max_new_tokens=24", "eval.sampling.max_new_tokens=60"]
-    made: Evaluation = build(load([*given_, *overrides], "eval")).eval
+    made: Evaluation = build(load([*given_, *overrides], "eval")).how
     if turns is None:
         return made
     script = Script(turns=turns, max_new_tokens=2000, batch_size=3)
@@ -132,8 +132,8 @@ def test_other_settings_never_share_a_folder() -> None:
 
 
 def test_tasks_need_an_agent(subject: Subject, world: World, tmp_path: Path) -> None:
-    plain = build(load(["n=1"], "eval")).eval
-    with pytest.raises(ConfigError, match=r"eval.sampling: 'count/1' is a task with tools.*set eval.sampling=agent"):
+    plain = build(load(["n=1"], "eval")).how
+    with pytest.raises(ConfigError, match=r"eval: 'count/1' is a task with tools.*set eval=agent"):
         evaluate(subject, Exam(FOUR, plain, 0, CHAT), tmp_path / "out", world)
 
 

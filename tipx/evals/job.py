@@ -1,5 +1,7 @@
 """`tipx eval`: which model, which benchmark, and how."""
 
+from dataclasses import replace
+
 from tipx.evals import Benchmark, Evaluation
 from tipx.evals.suite import Suite
 from tipx.models import Template
@@ -9,13 +11,21 @@ from tipx.world import Hardware
 
 @spec
 class EvalJob:
-    """One evaluation, as composed from `conf/eval.yaml`. `checkpoint` is `last` or a step, for a run."""
+    """One evaluation, as composed from `conf/eval.yaml`. `checkpoint` is `last` or a step, for a run.
+
+    `n` and `limit` are short for those of `eval`.
+    """
 
     benchmark: Benchmark | Suite
     eval: Evaluation
     template: Template
     hardware: Hardware
     checkpoint: str | int
-    n: Count
+    n: Count | None
     limit: Count | None
     seed: Whole
+
+    @property
+    def how(self) -> Evaluation:
+        """The evaluation with `n` and `limit`, where they are given."""
+        return replace(self.eval, n=self.n or self.eval.n, limit=self.limit or self.eval.limit)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from tipx.agents.loop import AgentRollouts, check_tasks
 from tipx.agents.server import ServedAgents
 from tipx.errors import DataError
 from tipx.evals import Benchmark, Evaluation, Remarked, agents
+from tipx.evals.journal import Journal
 from tipx.evals.summary import Sample, summarise
 from tipx.files import write_json, write_text
 from tipx.grading import Answer, Grader, grader
@@ -111,7 +112,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate and write `samples.jsonl` and `result.json` (last) under `out`; an existing result is returned as it is.
 
-    `tick` is told after each batch how many answers it made. Problems are shared over the processes of `world`.
+    What an earlier start answered is not asked again. `tick` is told after each batch how many answers it made.
+    Problems are shared over the processes of `world`.
     """
     done = out / "result.json"
     if done.exists():
@@ -120,10 +122,14 @@ def evaluate(
     benchmark, how, problems = exam.benchmark, exam.how, exam.problems
     if not problems:
         raise DataError(f"benchmark={benchmark.name}: holds no problems; expected at least one")
-    check_tasks(problems, how.sampling, "eval.sampling")
-    start = time.perf_counter()
-    samples = run_all(subject, problems, how, exam.seed, world, tick)
+    check_tasks(problems, how.sampling, "eval")
+    if isinstance(how.sampling, AgentRollouts) and isinstance(subject, Subject):
+        agents.check(subject.model, subject.tokenizer, subject.template, problems)
+    start, journal = time.perf_counter(), Journal(out, world)
+    before = journal.read()
+    samples = run_all(subject, exam, before, journal, tick)
     seconds = time.perf_counter() - start
+    fresh = [s for i, s in enumerate(samples) if i not in before]
     acted = isinstance(how.sampling, agents.Agents)
     result = (agents.summarise(samples, how, benchmark) if acted else summarise(samples, how)) | {
         "benchmark": benchmark.name,
@@ -135,7 +141,8 @@ def evaluate(
         "seed": exam.seed,
         **sampled(how),
         "seconds": seconds,
-        "tokens_per_s": sum(s["length"] for s in samples) / seconds,
+        "answers_before": len(before),
+        "tokens_per_s": sum(s["length"] for s in fresh) / seconds,
         "template": asdict(subject.template),
         "first_prompt": samples[0]["prompt"],
     }
@@ -146,6 +153,8 @@ def evaluate(
         write_text(out / "samples.jsonl", "".join(json.dumps(s) + "\n" for s in samples))
         write_json(done, result)
     world.barrier()
+    if world.is_main:
+        journal.remove()
     return result
 
 
@@ -157,31 +166,31 @@ def sampled(how: Evaluation) -> dict[str, Any]:
 
 
 def run_all(
-    subject: Subject | Elsewhere,
-    problems: Sequence[Prompt],
-    how: Evaluation,
-    seed: int,
-    world: World,
-    tick: Tick | None,
+    subject: Subject | Elsewhere, exam: Exam, before: Mapping[int, Sample], journal: Journal, tick: Tick | None
 ) -> list[Sample]:
-    """Every answer, graded, in the order (mode, problem, sample)."""
+    """Every answer, graded, in the order (mode, problem, sample); those of `before` are there already, by place."""
+    how, problems, world = exam.how, exam.problems, journal.world
     jobs = [("sample", p, i) for p in range(len(problems)) for i in range(how.n)]
     if how.greedy:
         jobs += [("greedy", p, 0) for p in range(len(problems))]
-    mine = [j for j in range(len(jobs)) if j % world.size == world.rank]
-    out: list[tuple[int, Sample]] = []
+    mine = [j for j in range(len(jobs)) if j not in before][world.rank :: world.size]
+    made: list[tuple[int, Sample]] = []
+    if tick is not None:
+        tick(len(before) // world.size)
     with grader() as judge:
         for mode in ("sample", "greedy"):
             rows = [j for j in mine if jobs[j][0] == mode]
             rollouts = how.sampling if mode == "sample" else greedy(how.sampling)
             for start in range(0, len(rows), rollouts.batch_size):
                 batch = rows[start : start + rollouts.batch_size]
-                some, noise = [problems[jobs[j][1]] for j in batch], Noise(seed, stream="eval")
+                some, noise = [problems[jobs[j][1]] for j in batch], Noise(exam.seed, stream="eval")
                 graded = attempt(subject, some, rollouts, batch, noise, judge)
-                out += [(j, {"mode": mode, "sample": jobs[j][2]} | a) for j, a in zip(batch, graded, strict=True)]
+                some_made = [(j, {"mode": mode, "sample": jobs[j][2]} | a) for j, a in zip(batch, graded, strict=True)]
+                journal.add(some_made)
+                made += some_made
                 if tick is not None:
                     tick(len(batch))
-    return [sample for _, sample in sorted(world.gather_list(out), key=lambda item: item[0])]
+    return [sample for _, sample in sorted([*before.items(), *world.gather_list(made)], key=lambda item: item[0])]
 
 
 def greedy(sampling: Sampling) -> Sampling:

@@ -1,0 +1,50 @@
+"""The answers of an evaluation as they come, so that a stopped one goes on where it was."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tipx.evals.summary import Sample
+from tipx.files import append_text, writing
+from tipx.world import World
+
+
+class Journal:
+    """Files `part-<process>.jsonl` in the result's folder: {"job", "answer"} a line, gone when there is a result."""
+
+    def __init__(self, folder: Path, world: World) -> None:
+        self.folder, self.world = folder, world
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("part-*.jsonl"))
+
+    def read(self) -> dict[int, Sample]:
+        """Answers of earlier starts by job, also with another number of processes; the same for every process.
+
+        A line that was cut off in the middle of being written counts as none.
+        """
+        mine = [file for file in self.files if int(file.stem.split("-")[1]) % self.world.size == self.world.rank]
+        lines = [line for file in mine for line in file.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in lines if is_whole(line)]
+        return dict(self.world.gather_list([(row["job"], row["answer"]) for row in rows]))
+
+    def add(self, answers: Sequence[tuple[int, Sample]]) -> None:
+        """Raises RunFailed when the disk does not take them."""
+        file = self.folder / f"part-{self.world.rank}.jsonl"
+        with writing(file):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        # The line before may have no end.
+        append_text(file, "".join(f"\n{json.dumps({'job': job, 'answer': answer})}" for job, answer in answers) + "\n")
+
+    def remove(self) -> None:
+        for file in self.files:
+            file.unlink()
+
+
+def is_whole(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
