@@ -114,18 +114,23 @@ def held_out(run: Run) -> Table | None:
     return table
 
 
+COUNTED = ("turns", "calls", "malformed", "refused", "shortened")
+RARE = ("refused", "shortened")
+"""Shown where there are any."""
+
+
 def result_table(result: dict[str, Any]) -> Table:
     """One evaluation."""
     partial = " (partial)" if result["partial"] else ""
-    title = f"{result['benchmark']}: {result['problems']} problems{partial}"
+    agent = "metrics" in result
+    title = f"{result['benchmark']}: {result['problems']} {'tasks' if agent else 'problems'}{partial}"
     notes = "\n".join(result.get("notes", ())) or None
     table = Table(title=title, title_justify="left", caption=notes, caption_justify="left")
     table.add_column("measure")
     table.add_column("value", justify="right")
 
     def with_error(name: str) -> str:
-        error = result.get(f"{name}_se")
-        return cell(result[name]) + (f" ± {error:.3f}" if error is not None else "")
+        return cell(result[name]) + error_of(result.get(f"{name}_se"))
 
     table.add_row(f"mean@{result['n']}", with_error("mean"))
     for best, first in (("pass", 2), ("best", 2), ("maj", 3)):
@@ -134,7 +139,7 @@ def result_table(result: dict[str, Any]) -> Table:
                 table.add_row(f"{best}@{k}", cell(value))
     if "greedy" in result:
         table.add_row("greedy", with_error("greedy"))
-    for name, value in agent_rows(result):
+    for name, value in agent_rows(result) if agent else ():
         table.add_row(name, value)
     for name, count in result["outcomes"].items():
         table.add_row(f"sampled: {name}", str(count))
@@ -142,26 +147,38 @@ def result_table(result: dict[str, Any]) -> Table:
     for which in ("correct", "wrong"):
         if (length := result.get(f"mean_length_{which}")) is not None:
             table.add_row(f"mean length, {which}", f"{length:.1f}")
-    limit = "ended by a limit" if "metrics" in result else "cut by the length limit"
+    limit = "ended by a limit" if agent else "cut by the length limit"
     table.add_row(limit, f"{result['clipped_ratio']:.1%}")
     return table
 
 
 def agent_rows(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What only an agent's result has: each score, the benchmark's own numbers, and what a trajectory took.
+    """What only an agent's result has, under headings: the slices, each score, and the benchmark's own numbers.
 
     The parts of a score ("check/..."), of which there may be dozens, are left to result.json.
     """
-    for name, found in result.get("metrics", {}).items():
-        if "/" in name:
-            continue
-        yield name, cell(found["mean"]) + ("" if found["se"] is None else f" ± {found['se']:.3f}")
-    for name, value in result.get("aggregate", {}).items():
-        if name.count("/") < 2:
+    slices = result["slices"]
+    if len(slices) > 1:
+        yield "[bold]slice[/]", ""
+        for name, found in slices.items():
+            yield f"{name}, {found['tasks']} tasks", cell(found["mean"]) + error_of(found["mean_se"])
+    yield "[bold]score, mean of tasks[/]", ""
+    for name, found in result["metrics"].items():
+        if "/" not in name:
+            yield name, cell(found["mean"]) + error_of(found["se"])
+    if aggregate := {k: v for k, v in result.get("aggregate", {}).items() if k.count("/") < 2}:
+        yield "[bold]as the benchmark adds up[/]", ""
+        for name, value in aggregate.items():
             yield name, cell(value)
-    for name in ("turns", "calls", "malformed"):
-        if f"mean_{name}" in result:
-            yield f"mean {name}", f"{result[f'mean_{name}']:.2f}"
+    yield "[bold]trajectories[/]", ""
+    for name in COUNTED:
+        value = result.get(f"mean_{name}", 0)
+        if value or name not in RARE:
+            yield f"mean {name}", f"{value:.2f}"
+
+
+def error_of(error: float | None) -> str:
+    return "" if error is None else f" ± {error:.3f}"
 
 
 def comparison_table(found: dict[str, Any]) -> Table:

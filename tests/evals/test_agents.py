@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -12,16 +13,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from tests.agents.toy import CountBenchmark, CountTo, save
 from tipx import jobs
 from tipx.agents.calls import Call, HermesCalls
 from tipx.agents.script import Script
 from tipx.config import build, load
-from tipx.errors import ConfigError
+from tipx.errors import ConfigError, ModelError
 from tipx.evals import Evaluation
 from tipx.evals.runner import Exam, Subject, evaluate
 from tipx.models import ModelSource, Template
+from tipx.places import located
 from tipx.statistics import best_at_k, pass_at_k
 from tipx.tables import result_table
 from tipx.world import Hardware, World
@@ -135,6 +138,22 @@ def test_tasks_need_an_agent(subject: Subject, world: World, tmp_path: Path) -> 
     plain = build(load(["n=1"], "eval")).how
     with pytest.raises(ConfigError, match=r"eval: 'count/1' is a task with tools.*set eval=agent"):
         evaluate(subject, Exam(FOUR, plain, 0, CHAT), tmp_path / "out", world)
+
+
+def test_a_model_that_cannot_hold_the_tasks_is_refused(subject: Subject, world: World, tmp_path: Path) -> None:
+    exam = Exam(FOUR, how(), 0, CHAT)
+    for template, said in (
+        (None, "needs a chat template"),
+        ("{{ messages[0].content }}", "does not show the model its"),
+    ):
+        tokenizer = deepcopy(subject.tokenizer)
+        tokenizer.chat_template = template
+        with pytest.raises(ModelError, match=said):
+            evaluate(replace(subject, tokenizer=tokenizer), exam, tmp_path / "out", world)
+    small = AutoTokenizer.from_pretrained(located("embedded:agent/student", "float32", ""))
+    with pytest.raises(ModelError, match=r"of the \d+ tokens of task 'count/1' are '<unk>' to its tokenizer"):
+        evaluate(replace(subject, tokenizer=small), exam, tmp_path / "out", world)
+    assert not (tmp_path / "out").exists()
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.data())

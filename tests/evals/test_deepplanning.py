@@ -132,17 +132,21 @@ def test_tasks_of_the_benchmark_are_not_trained_on(tipx: Tipx, models: Path) -> 
 
 def test_what_a_result_says_of_official_data(data: Path) -> None:  # noqa: F811
     list(pull(str(data)))
-    benchmark = build(load(["benchmark=deepplanning", f"benchmark.slices={OFFICIAL}"], "eval")).benchmark
-    said = benchmark.remarks(str(data))
+    words = ["benchmark=deepplanning", f"benchmark.slices={OFFICIAL}", "eval=agent", f"eval.path={data}"]
+    job = build(load(words, "eval"))
+    benchmark = job.benchmark
+    said = benchmark.remarks(job.how)
     assert said["data"]["archives"]["database_level3.tar.gz"]["cases"] == 20
     assert [note.split(":")[0] for note in said["notes"]] == [
         "plan_parse=rules",
         "wording=own",
+        "max_turns=50, max_new_tokens=24576 for all of a task",
+        "shopping's second part goes on with the conversation of the first, thinking included",
         "part of the benchmark",
     ]
     assert len(benchmark.load(str(data))) == 70
     (data / "deepplanning.json").unlink()
-    assert "data of unknown revision" in benchmark.remarks(str(data))["notes"][-1]
+    assert "data of unknown revision" in benchmark.remarks(job.how)["notes"][-1]
 
 
 def test_other_answers_or_another_headline_are_another_benchmark(data: Path) -> None:  # noqa: F811

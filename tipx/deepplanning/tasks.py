@@ -90,11 +90,12 @@ class Tasks:
     def insist(self, path: str | None, section: str) -> None:
         """Raises DataError for the first slice without data."""
         folder, where = official.data_folder(path), "" if path is None else f" eval.path={path}"
+        key = {"benchmark": "eval.path", "data": "data.path"}[section]
         for name in self.slices:
             if official.BY_SLICE[name].place(folder) is None:
                 raise DataError(
                     f"{section}.slices: the data of {name} are not in {folder}; fetch them: "
-                    f"tipx data pull deepplanning{where}, or name their folder: eval.path=FOLDER; the embedded sample "
+                    f"tipx data pull deepplanning{where}, or name their folder: {key}=FOLDER; the embedded sample "
                     f"needs none: {section}.slices=[sample]"
                 )
 

@@ -40,7 +40,7 @@ class Aggregated(Protocol):
 class Remarked(Protocol):
     """A benchmark of whose numbers one must know something."""
 
-    def remarks(self, path: str | None) -> dict[str, Any]:
+    def remarks(self, how: "Evaluation") -> dict[str, Any]:
         """What the result says besides, in plain containers; `notes` are lines that are shown beside its numbers."""
         ...
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from statistics import fmean
 from typing import Any, get_args
@@ -53,7 +53,10 @@ def check(
 ) -> None:
     """Raises ModelError for a tokenizer that cannot hold the tasks: its chat template, or words it does not know."""
     chat = template.chat_of(tokenizer, eos_ids(model, tokenizer))
-    for problem in {(task.slice, json.dumps(task.tools)): p for p in problems if (task := p.task)}.values():
+    firsts: dict[tuple[str, str], Prompt] = {}
+    for problem in problems:
+        firsts.setdefault((problem.task.slice, json.dumps(problem.task.tools)), problem)
+    for problem in firsts.values():
         chat.check(problem.task.tools)
         ids = template.prompt(tokenizer, problem)
         if lost := ids.count(tokenizer.unk_token_id):
@@ -129,6 +132,7 @@ def summarise(samples: Sequence[Sample], how: Evaluation, benchmark: Benchmark) 
         **{f"mean_{name}": fmean(s[name] for s in sampled) for name in COUNTS},
         "metrics": metrics(by_task),
         "slices": slices(by_task),
+        "notes": list(notes(sampled)),
         "scores": {group[0]["id"]: fmean(s["value"] for s in group) for group in by_task},
     }
     if isinstance(benchmark, Aggregated):
@@ -142,6 +146,13 @@ def summarise(samples: Sequence[Sample], how: Evaluation, benchmark: Benchmark) 
         if isinstance(benchmark, Aggregated):
             summary["greedy_aggregate"] = aggregate(benchmark, one, 0)
     return summary
+
+
+def notes(samples: Sequence[Sample]) -> Iterator[str]:
+    """What makes a score say nothing about the model."""
+    unheard = sum(s["turns"] == 0 for s in samples)
+    if unheard:
+        yield f"{unheard} of {len(samples)} trajectories ended before a first turn: the limits are too low for the task"
 
 
 def aggregate(benchmark: Aggregated, samples: Sequence[Sample], number: int) -> dict[str, float]:

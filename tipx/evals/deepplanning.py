@@ -3,13 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tipx.agents.rules import Rules
 from tipx.data.deepplanning import prompts
 from tipx.deepplanning import official, scoring
 from tipx.deepplanning.tasks import OWN, Tasks
 from tipx.deepplanning.travel.scoring import PLAN_PARSE
+from tipx.evals import Evaluation
 from tipx.spec import spec
 from tipx.types import Prompt
 
+TURNS = 400
+"""Calls of the model that the benchmark's own scripts allow."""
 APART = "not comparable with the leaderboard"
 
 
@@ -34,15 +38,15 @@ class DeepPlanning(Tasks):
         """See `deepplanning.scoring.aggregate`."""
         return scoring.aggregate(scores)
 
-    def remarks(self, path: str | None) -> dict[str, Any]:
+    def remarks(self, how: Evaluation) -> dict[str, Any]:
         """The settings that name a number, where the data are from, and `notes`."""
         return {
             "headline": self.headline,
             "plan_parse": PLAN_PARSE,
             "wording": self.wording if self.wording == OWN else "official",
             "split": self.split,
-            "data": None if self.is_sample else official.manifest(official.data_folder(path)) or None,
-            "notes": [*self.notes(path), *self.choose(path, "benchmark").notes],
+            "data": None if self.is_sample else official.manifest(official.data_folder(how.path)) or None,
+            "notes": [*self.notes(how), *self.choose(how.path, "benchmark").notes],
         }
 
     def checksums(self, path: str | None) -> dict[str, str]:
@@ -53,7 +57,7 @@ class DeepPlanning(Tasks):
         archives = {name: official.BY_SLICE[name].archive for name in self.slices}
         return {name: str(noted[archive]["sha256"]) for name, archive in archives.items() if archive in noted}
 
-    def notes(self, path: str | None) -> Iterator[str]:
+    def notes(self, how: Evaluation) -> Iterator[str]:
         """What is not as on the leaderboard, a line each."""
         if self.is_sample:
             yield f"slice=sample: small tasks of tipx's own with invented names; {APART}"
@@ -61,7 +65,16 @@ class DeepPlanning(Tasks):
         yield f"plan_parse={PLAN_PARSE}: journeys are read by rules, on the leaderboard by a language model"
         if self.wording == OWN:
             yield f"wording=own: prompts and tool descriptions are tipx's own; {APART}"
+        else:
+            yield "what tools say of errors and of empty results is in tipx's own words"
+        if isinstance(how.sampling, Rules) and how.sampling.max_turns < TURNS:
+            yield (
+                f"max_turns={how.sampling.max_turns}, max_new_tokens={how.sampling.max_new_tokens} for all of a task: "
+                f"the benchmark's scripts allow {TURNS} turns, in shopping for each of its two parts, and any length"
+            )
+        if any(name.startswith("shopping") for name in self.slices):
+            yield "shopping's second part goes on with the conversation of the first, thinking included"
         if self.split != "all" or len(set(self.slices)) < len(official.PARTS):
             yield f"part of the benchmark: {', '.join(self.slices)}, split {self.split}"
-        if not official.manifest(official.data_folder(path)):
+        if not official.manifest(official.data_folder(how.path)):
             yield f"data of unknown revision: no {official.MANIFEST}, which `tipx data pull deepplanning` writes"

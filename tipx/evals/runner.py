@@ -147,7 +147,8 @@ def evaluate(
         "first_prompt": samples[0]["prompt"],
     }
     if isinstance(benchmark, Remarked):
-        result |= benchmark.remarks(how.path)
+        remarks = benchmark.remarks(how)
+        result |= remarks | {"notes": [*result.get("notes", ()), *remarks["notes"]]}
     if world.is_main:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "samples.jsonl", "".join(json.dumps(s) + "\n" for s in samples))
