@@ -89,3 +89,19 @@ def test_no_rollout_shown_still_keeps_the_statistics(overrides: Overrides) -> No
     assert run.samples(4) == []
     assert len(one.top_ids["student"]) == 0
     assert len(one.stats["jsd"]) == len(one.tokens_N) > 0
+
+
+def test_an_agents_rollout_has_its_score_and_how_it_ended(tmp_path: Path) -> None:
+    small = ["loop.steps=1", "loop.prompts=4", "loop.rollouts=2", "loop.sample_every=1", "loop.sample_count=8"]
+    short = ["data.size=16", "loop.eval_every=0", "loop.eval_last=false", "heldout.every=0", "hardware.device=cpu"]
+    run = train(["experiment=tiny_agent", *small, *short, f"runs_dir={tmp_path}"])
+    row, samples = run.rows()[-1], run.samples(1)
+    assert len(samples) == 8
+    assert 0 < row["agent/score"] < 1
+    assert sum(sample["score"] for sample in samples) / 8 == pytest.approx(row["agent/score"])
+    for reason in ("eos", "length", "tokens", "context", "turns"):
+        assert sum(sample["stop"] == reason for sample in samples) / 8 == pytest.approx(row[f"agent/ended_{reason}"])
+
+
+def test_an_answer_has_no_score(overrides: Overrides) -> None:
+    assert all("score" not in row for row in train(overrides("loop.sample_count=3")).samples(4))

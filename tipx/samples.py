@@ -40,6 +40,8 @@ def keep(
     rows = metrics.samples(rollout, stats, weights_BT[: len(rollout), : shown_BT.shape[1]], decode, few)
     asked = [session.questions[i] for i in session.chosen(step, range(len(rows)))]
     rows = [row | {"id": question.id, "answer": question.answer} for row, question in zip(rows, asked, strict=True)]
+    if rollout.numbers:  # an agent's task has no answer, it has a score
+        rows = [row | {"score": numbers["score"]} for row, numbers in zip(rows, rollout.numbers[:few], strict=True)]
     lengths_B, places = np.array(ends(valid_BT)), inside(valid_BT)
     made = Snapshot(
         seed=session.exp.seed,

@@ -57,9 +57,15 @@ def open_page(browser: Browser) -> Iterator[Open]:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Pages of made runs: plain, hostile, with a tool's tokens, and a comparison."""
+    """Pages of made runs: plain, hostile, agents' old and new and all without a fault, and a comparison."""
     out = {}
-    kinds: dict[str, dict[str, Any]] = {"plain": {}, "tools": {"tools": True}, "hostile": {"pieces": HOSTILE + PLAIN}}
+    kinds: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "tools": {"tools": True, "scores": [None] * 4},
+        "agents": {"tools": True, "scores": [1.0, 0.4, 0.0, 1.0]},
+        "perfect": {"tools": True, "scores": [1.0] * 4},
+        "hostile": {"pieces": HOSTILE + PLAIN},
+    }
     for name, how in kinds.items():
         run = make_run(tmp_path_factory.mktemp(name), **how)
         out[name] = make_page(open_step(run, None), [], None, None)

@@ -179,7 +179,16 @@ def test_search(pages: dict[str, Path], open_page: Open) -> None:
     page.locator("#search").fill("question 2")  # of a prompt
     assert page.locator("#title").inner_text() == "Rollout 3 of 4"
     page.locator("#search").fill("nowhere")
-    assert page.locator("#none").is_visible()
+    assert nothing_fits(page)
+    page.locator("#search").fill("question 1")
+    assert page.locator("#title").inner_text() == "Rollout 2 of 4"
+    assert not page.locator("#none").is_visible()
+
+
+def nothing_fits(page: Page) -> bool:
+    """It says so, and no rollout stays in sight."""
+    gone = ["#title", "#columns .t", "#prompt", "#rollouts li", "#details", "#scatter", "#legend"]
+    return page.locator("#none").is_visible() and not any(page.locator(name).first.is_visible() for name in gone)
 
 
 def test_light_and_dark(pages: dict[str, Path], open_page: Open) -> None:
@@ -229,6 +238,83 @@ def test_what_a_tool_said_is_grey_and_has_no_numbers(pages: dict[str, Path], ope
     page.locator("#columns .t").nth(3).hover()
     assert "did not sample it" in page.locator("#details").inner_text()
     assert page.locator("#details dd").count() == 0
+
+
+def test_what_is_not_the_students_is_in_the_legend_and_in_no_count(pages: dict[str, Path], open_page: Open) -> None:
+    page, one = open_page(pages["tools"]), of(pages["tools"])
+    kept = int((one.weights_N[:12] > 0).sum())
+    assert page.locator("#counts").inner_text() == f"9 own tokens · {kept} kept · 3 not the student\u2019s"
+    assert page.locator("#rollouts .row").all_inner_texts()[0].split() == ["1", "9", "tokens"]
+    said = page.locator("#foreign").inner_text().split()
+    assert " ".join(said) == "grey italics not the student\u2019s: tools and template 3"
+    quadrants = Thresholds.of(one, 0.5, 0.5).quadrants(one)[:12]
+    shares = page.locator("#legend .number").all_inner_texts()
+    assert shares == [f"{100 * (quadrants == q).sum() / 9:.1f}%" for q in (2, 1, 4, 3)]
+    page.locator("#columns .t").nth(6).hover()
+    assert " 7 of 12 with those of tools" in page.locator("#details .head").inner_text().replace("\n", " ")
+    rank = page.locator("#details dd[data-name=rank0]").inner_text()
+    assert rank.endswith(" of 9")
+    # Where every token is the student's nothing is said of others.
+    plain = open_page(pages["plain"])
+    assert not plain.locator("#foreign").is_visible()
+    assert plain.locator("#counts").inner_text().startswith("12 tokens · ")
+
+
+def test_each_turn_begins_on_a_new_line(pages: dict[str, Path], open_page: Open) -> None:
+    page = open_page(pages["tools"])
+    page.keyboard.press("j")
+    turns = page.eval_on_selector_all(
+        "#columns .turn",
+        """all => all.map((turn) => [
+            turn.firstChild.textContent, turn.querySelectorAll('.t').length, turn.getBoundingClientRect().y,
+        ])""",
+    )
+    assert [(who, count) for who, count, _ in turns] == [("student", 2), ("environment", 3), ("student", 25)]
+    tops = [y for *_, y in turns]
+    assert tops == sorted(set(tops))
+    for _ in range(3):  # arrows cross from turn to turn
+        page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.i") == str(12 + 2)
+    page.keyboard.press("/")
+    page.keyboard.type(
+        "".join(PLAIN[(12 + k) % 10] for k in (1, 2)).strip()
+    )  # the last of a turn, and the tool's first
+    assert [i for i, names in enumerate(classes(page)) if "hit" in names][:2] == [1, 2]
+    assert open_page(pages["plain"]).locator("#columns .turn").count() == 0
+
+
+def test_an_agent_is_judged_by_its_score(pages: dict[str, Path], open_page: Open) -> None:
+    page = open_page(pages["agents"])
+    assert page.locator("#grade").inner_text() == "✓ score 1"
+    assert page.locator("label.judged").inner_text().split() == ["only", "scores", "below", "1", "w"]
+    page.keyboard.press("w")
+    assert page.locator("#rollouts li:visible").count() == 2
+    assert page.locator("#title").inner_text() == "Rollout 2 of 4"
+    assert page.locator("#grade").inner_text() == "✗ score 0.4"
+    page.keyboard.press("j")
+    assert page.locator("#counts").inner_text().startswith("4 own tokens (cut at the limit of turns) · ")
+
+
+def test_no_failure_leaves_no_rollout_in_sight(pages: dict[str, Path], open_page: Open) -> None:
+    page = open_page(pages["perfect"])
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("w")
+    assert nothing_fits(page)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("j")
+    assert page.locator("#columns .on").count() == 0
+    page.keyboard.press("Escape")
+    assert page.locator("#title").is_visible()
+    assert page.locator("#rollouts li:visible").count() == 4
+
+
+def test_without_a_verdict_there_is_nothing_to_filter_by(pages: dict[str, Path], open_page: Open) -> None:
+    page = open_page(pages["tools"])
+    assert not page.locator("#only-wrong").is_visible()
+    assert "only wrong" not in page.locator(".keys").inner_text()
+    page.keyboard.press("w")
+    assert page.locator("#title").is_visible()
+    assert page.locator("#rollouts li:visible").count() == 4
 
 
 def test_hostile_text_is_text(pages: dict[str, Path], open_page: Open) -> None:

@@ -44,10 +44,12 @@ def make_run(
     shown: int | None = None,
     steps: Sequence[int] = (10, 20),
     tools: bool = False,
+    scores: Sequence[float | None] | None = None,
 ) -> Run:
     """A run with sampled steps under `folder`; with `tools` each response's tokens 3 to 5 are not the student's.
 
-    Answers alternate: right, wrong, and a prompt without one.
+    Answers alternate: right, wrong, and a prompt without one. With `scores` the rollouts are an agent's, which have no
+    answer; None is one that an older tipx saved.
     """
     shown = len(lengths) if shown is None else shown
     words = ["selector=q3_only", "ratio=0.2", "seed=3", "loop.sample_every=10"]
@@ -56,6 +58,8 @@ def make_run(
     for step in steps:
         one = snapshot(step, pieces, lengths, shown, tools)
         rows = [row(one, pieces, b) for b in range(shown)]
+        if scores is not None:
+            rows = [made | judged(score) for made, score in zip(rows, scores, strict=True)]
         run.save_samples(step, rows, one.to_bytes())
     return run
 
@@ -84,6 +88,13 @@ def snapshot(step: int, pieces: Sequence[str], lengths: Sequence[int], shown: in
     selector = rebuild({"selector": resolved(load(["selector=q3_only", "ratio=0.2"]))["selector"]})["selector"]
     weights_N, _ = replay(Snapshot(**made), selector)
     return Snapshot(**made | {"weights_N": weights_N})
+
+
+def judged(score: float | None) -> dict[str, Any]:
+    """How an agent's rollout did: one of score 0 ran out of turns."""
+    if score is None:
+        return {"answer": None}
+    return {"answer": None, "score": score, "stop": "eos" if score else "turns"}
 
 
 def row(one: Snapshot, pieces: Sequence[str], b: int) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 // What is shown, and what the reader does.
-const state = { rollout: 0, token: null, held: null, quadrants: new Set(), onlyKept: false, onlyWrong: false, query: '', dim: new Uint8Array(0) };
+const state = { rollout: 0, token: null, held: null, quadrants: new Set(), onlyKept: false, onlyWrong: false, query: '', none: false, dim: new Uint8Array(0) };
 let waiting = null;
 
 // At most once a frame, however fast a slider moves.
@@ -51,6 +51,7 @@ function hold(i, scroll = false) {
 }
 
 function walk(by) {
+  if (state.none) return;
   const { start, length } = H.rollouts[state.rollout];
   const next = state.token === null ? (by > 0 ? start : start + length - 1) : state.token + by;
   if (next < start || next >= start + length) return;
@@ -69,10 +70,18 @@ function refilter() {
   state.onlyWrong = $('only-wrong').checked;
   state.query = $('search').value.trim().toLowerCase();
   const first = H.rollouts.findIndex(fits);
-  if (first >= 0 && !fits(H.rollouts[state.rollout])) return go(first);
+  state.none = first < 0;
+  document.body.classList.toggle('nothing', state.none);
+  $('none').hidden = !state.none;
+  if (state.none) {
+    state.held = null;
+    look(null);
+  } else if (!fits(H.rollouts[state.rollout])) {
+    return go(first);
+  }
   paintList();
   paint();
-  if (state.query) reveal(hits(H.rollouts[state.rollout], state.query).indexOf(1));
+  if (state.query && !state.none) reveal(hits(H.rollouts[state.rollout], state.query).indexOf(1));
 }
 
 function clear() {
@@ -91,7 +100,7 @@ function theme(dark) {
   drawScatter();
 }
 
-const press = (id) => { $(id).checked = !$(id).checked; refilter(); };
+const press = (id) => { if ($(id).closest('[hidden]')) return; $(id).checked = !$(id).checked; refilter(); };
 const switchTheme = () => theme(document.documentElement.dataset.theme !== 'dark');
 const KEYS = {
   j: () => step(1), k: () => step(-1), ArrowRight: () => walk(1), ArrowLeft: () => walk(-1), x: () => press('only-kept'),
@@ -142,7 +151,7 @@ function resetCuts() {
 
 async function start() {
   await read();
-  $('where').textContent = `${H.run} · step ${H.step} · ${H.rules.join(', ')} · ${H.tokens.toLocaleString('en')} tokens in the step`;
+  $('where').textContent = `${H.run} · step ${H.step} · ${H.rules.join(', ')} · ${H.tokens.toLocaleString('en')} tokens sampled in the step`;
   buildList();
   buildLegend();
   buildComparison();

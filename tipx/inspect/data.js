@@ -49,6 +49,24 @@ function shares({ start, length }) {
   return [1, 2, 3, 4].map((q) => ({ q, count: counts[q], share: counts[q] / total }));
 }
 
+// [from, to) of the student's turns and of what stands between them, in tokens of the rollout: one, if there are no tools.
+function turns({ start, length }) {
+  const found = [];
+  for (let k = 0, from = 0; k < length; k++) {
+    if (k + 1 < length && C.valid[start + k + 1] === C.valid[start + k]) continue;
+    found.push([from, k + 1]);
+    from = k + 1;
+  }
+  return found;
+}
+
+// The student's own tokens.
+function owned({ start, length }) {
+  let n = 0;
+  for (let i = start; i < start + length; i++) n += C.valid[i];
+  return n;
+}
+
 // A rollout's text in lower case, and where each token begins in it: made when it is first searched.
 function searchable(rollout) {
   if (!rollout.text) {

@@ -12,21 +12,20 @@ function describe(i) {
     box.replaceChildren(make('p', 'hint', 'Point at a token, tap it, or walk with ← and →: its numbers and what both models found likeliest.'));
     return;
   }
-  const { start, length } = H.rollouts[state.rollout];
+  const { start, length, own } = H.rollouts[state.rollout];
   const q = quadrant(i);
   const text = visible(H.texts[C.piece[i]]);
   const token = make('span', `token t q${q}`, text);
-  const where = `${i - start + 1} of ${length} · id ${C.token[i]}${state.held === i ? ' · held' : ''}`;
+  const where = `${i - start + 1} of ${length}${length > own ? ' with those of tools' : ''} · id ${C.token[i]}${state.held === i ? ' · held' : ''}`;
   const head = make('div', 'head', null, token, make('span', '', QUADRANTS[q]), make('span', '', where));
   box.replaceChildren(head);
   if (text.includes('\ufffd')) head.append(make('span', '', 'part of a character that other tokens complete'));
-  if (!q) { box.append(make('p', 'hint', 'The student did not sample it (the result of a tool, say): it is read, never trained on.')); return; }
+  if (!q) { box.append(make('p', 'hint', 'The student did not sample it: a tool said it, or the chat template puts it there. It is read, never trained on.')); return; }
   const values = SHOWN.map(([name, label]) => [label, number(C[name][i]), name, C[name][i]]);
-  const count = shares(H.rollouts[state.rollout]).reduce((sum, part) => sum + part.count, 0);
   const rows = H.rules.flatMap((name, rule) => {
     const label = H.rules.length > 1 ? name : '';
     const [weight, rank] = [C[`weight${rule}`][i], C[`rank${rule}`][i]];
-    return [[`${label} weight`, `${weight}${weight > 0 ? ' kept' : ''}`, `weight${rule}`, weight], [`${label} rank`, `${rank} of ${count}`, `rank${rule}`, rank]];
+    return [[`${label} weight`, `${weight}${weight > 0 ? ' kept' : ''}`, `weight${rule}`, weight], [`${label} rank`, `${rank} of ${own}`, `rank${rule}`, rank]];
   });
   const tops = make('div', 'tops', null, leaders('student', i), leaders('teacher', i));
   box.append(make('div', 'parts', null, numbers([...values, ...rows]), tops));

@@ -19,6 +19,14 @@ from tipx.inspect.rules import Rule, only, overlap
 from tipx.run import Row
 from tipx.snapshot import LEADERS, ROLES
 
+ENDS = {
+    "eos": "",
+    "length": "cut at the limit of a response",
+    "tokens": "cut at the limit of its tokens",
+    "context": "cut at the limit of the whole text",
+    "turns": "cut at the limit of turns",
+}
+"""How a rollout ended, if not by itself."""
 TYPES = {"uint8": "Uint8Array", "uint32": "Uint32Array", "float32": "Float32Array"}
 Columns = dict[str, NDArray[Any]]
 
@@ -81,7 +89,10 @@ class Texts:
 
 
 def rollouts(rows: Sequence[Row], lengths: Sequence[int]) -> list[dict[str, Any]]:
-    """What is known of each but its tokens; the grade is None where the prompt has no answer."""
+    """What is known of each but its tokens.
+
+    The grade is None where the prompt has no answer, the score where it is no task, or an older tipx saved it.
+    """
     starts = np.cumsum([0, *lengths]).tolist()
     return [
         {
@@ -89,7 +100,8 @@ def rollouts(rows: Sequence[Row], lengths: Sequence[int]) -> list[dict[str, Any]
             "length": lengths[i],
             "prompt": row["prompt"],
             "answer": row.get("answer"),
-            "stop": row["stop"],
+            "cut": ENDS[row["stop"]],
+            "score": row.get("score"),
             "grade": grade and asdict(grade),
         }
         for i, (row, grade) in enumerate(zip(rows, graded(rows), strict=True))

@@ -2,7 +2,7 @@
 const columns = [];
 
 function showRollout() {
-  const { start, length, prompt } = H.rollouts[state.rollout];
+  const { start, length, prompt, turns: parts } = H.rollouts[state.rollout];
   $('prompt').textContent = visible(prompt).replaceAll('↵\n', '\n');
   columns.length = 0;
   const boxes = H.rules.map((name, rule) => {
@@ -14,13 +14,18 @@ function showRollout() {
       span.dataset.i = start + k;
       spans[k] = span;
     }
-    text.append(...spans);
+    text.append(...(parts.length > 1 ? parts.map(([from, to]) => block(C.valid[start + from], spans.slice(from, to))) : spans));
     columns.push({ rule, spans, classes: new Array(length).fill('') });
     return make('div', 'column', null, ...(H.rules.length > 1 ? [make('h3', '', name)] : []), text);
   });
   $('columns').replaceChildren(...boxes);
   $('reader').scrollTop = 0;
   if (length) columns[0].spans[0].tabIndex = 0;
+}
+
+// A turn of the student's, or what stands between two, and who said it.
+function block(own, spans) {
+  return make('div', `turn ${own ? 'own' : 'heard'}`, null, make('div', 'who', own ? 'student' : 'environment'), make('div', 'words', null, ...spans));
 }
 
 // Which tokens the filters and the brush leave out.

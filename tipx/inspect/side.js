@@ -7,15 +7,28 @@ const LEGEND = [
 ];
 const MARKS = { correct: '✓ correct', wrong: '✗ wrong', no_answer: '✗ no answer', truncated: '✗ cut off', grader_error: '? not graded' };
 
+// How a rollout did, where that is known: an answer by its grade, an agent by its score.
+function verdict({ grade, score, answer }) {
+  if (grade) {
+    const got = grade.extracted !== null ? `, got ${visible(grade.extracted)}` : '';
+    const wrong = grade.value === 0 && grade.outcome !== 'grader_error';
+    return { name: grade.outcome, mark: MARKS[grade.outcome], more: `: expected ${visible(answer)}${got}`, wrong };
+  }
+  if (score === null) return null;
+  const wrong = score < 1;
+  return { name: wrong ? 'wrong' : 'correct', mark: `${wrong ? '✗' : '✓'} score ${Number(score.toFixed(4))}`, more: '', wrong };
+}
+
 function fits(rollout) {
-  if (state.onlyWrong && !(rollout.grade && rollout.grade.value === 0 && rollout.grade.outcome !== 'grader_error')) return false;
+  if (state.onlyWrong && !(rollout.verdict && rollout.verdict.wrong)) return false;
   return !state.query || contains(rollout, state.query);
 }
 
 function buildList() {
   H.rollouts.forEach((rollout, r) => {
-    const grade = rollout.grade ? make('span', rollout.grade.outcome, MARKS[rollout.grade.outcome]) : make('span');
-    const row = make('div', 'row', null, make('span', '', `${r + 1} `), make('span', '', `${rollout.length} tokens`));
+    Object.assign(rollout, { verdict: verdict(rollout), own: owned(rollout), turns: turns(rollout) });
+    const grade = rollout.verdict ? make('span', rollout.verdict.name, rollout.verdict.mark) : make('span');
+    const row = make('div', 'row', null, make('span', '', `${r + 1} `), make('span', '', `${rollout.own} tokens`));
     row.firstChild.append(grade);
     const bar = make('div', 'share', null, ...[1, 3, 2, 4].map((q) => make('i', `b${q}`)));
     rollout.button = make('button', '', null, row, bar);
@@ -23,17 +36,19 @@ function buildList() {
     rollout.bar = bar;
     $('rollouts').append(make('li', '', null, rollout.button));
   });
+  const scored = H.rollouts.some(({ score }) => score !== null);
+  $('wrong-is').textContent = scored ? 'only scores below 1' : 'only wrong answers';
+  const judged = H.rollouts.some((rollout) => rollout.verdict);
+  for (const place of document.querySelectorAll('.judged')) place.hidden = !judged;
+  $('foreign').hidden = H.rollouts.every(({ own, length }) => own === length);
 }
 
 function paintList() {
-  let some = false;
   H.rollouts.forEach((rollout, r) => {
     const fit = fits(rollout);
-    some = some || fit;
     rollout.button.parentNode.hidden = !fit;
     rollout.button.setAttribute('aria-current', String(r === state.rollout));
   });
-  $('none').hidden = some;
 }
 
 function paintBars() {
@@ -62,6 +77,8 @@ function paintLegend() {
     $(`q${q}`).querySelector('.number').textContent = percent(share);
     $(`q${q}`).setAttribute('aria-pressed', String(state.quadrants.has(q)));
   }
+  const { length, own } = H.rollouts[state.rollout];
+  $('foreign').querySelector('.number').textContent = length - own;
   for (const axis of ['entropy', 'divergence']) {
     const quantile = Number($(axis).value);
     $(`${axis}-at`).textContent = `${number(cut[axis])} (q ${quantile.toFixed(3).replace(/0$/, '')})`;
@@ -71,17 +88,18 @@ function paintLegend() {
 
 function paintTitle() {
   const rollout = H.rollouts[state.rollout];
-  const { grade, start, length } = rollout;
+  const { start, length, own, cut: ended } = rollout;
   $('title').textContent = `Rollout ${state.rollout + 1} of ${H.rollouts.length}`;
-  $('grade').className = grade ? grade.outcome : '';
-  const got = grade && grade.extracted !== null ? `, got ${visible(grade.extracted)}` : '';
-  $('grade').textContent = grade ? `${MARKS[grade.outcome]}: expected ${visible(rollout.answer)}${got}` : '';
+  $('grade').className = rollout.verdict ? rollout.verdict.name : '';
+  $('grade').textContent = rollout.verdict ? rollout.verdict.mark + rollout.verdict.more : '';
   const counts = H.rules.map((name, rule) => {
     let n = 0;
     for (let i = start; i < start + length; i++) n += kept(i, rule);
     return H.rules.length > 1 ? `${name} ${n}` : `${n} kept`;
   });
-  $('counts').textContent = `${length} tokens${rollout.stop === 'length' ? ' (cut by the limit)' : ''} · ${counts.join(' · ')}`;
+  const others = length > own ? [`${length - own} not the student’s`] : [];
+  const said = `${own} ${length > own ? 'own ' : ''}tokens${ended ? ` (${ended})` : ''}`;
+  $('counts').textContent = [said, ...counts, ...others].join(' · ');
 }
 
 function buildComparison() {

@@ -1,14 +1,19 @@
 """A rollout in the terminal: quadrants by colour, kept tokens underlined."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from tipx.errors import ConfigError
-from tipx.inspect.payload import graded
+from tipx.grading import Grade
+from tipx.inspect.payload import ENDS, graded
 from tipx.inspect.quadrants import NAMES
 from tipx.inspect.read import Step
 from tipx.inspect.shown import visible
+from tipx.run import Row
 
 STYLES = {1: "white on #0072b2", 2: "white on #00795a", 3: "white on #b84f00", 4: "default", 0: "dim italic"}
 
@@ -23,16 +28,45 @@ def rollout_text(step: Step, number: int) -> Group:
     quadrants, weights = step.thresholds.quadrants(step.snapshot)[part], step.snapshot.weights_N[part]
     (grade,) = graded([row])
     title = f"{step.run.path.name}, step {step.snapshot.step}, rollout {number} of {len(step.rows)}"
-    said = f"answer {row['answer']}: {grade.outcome.replace('_', ' ')}" if grade else "no answer to grade by"
-    body = Text()
-    for piece, quadrant, weight in zip(row["pieces"], quadrants.tolist(), weights.tolist(), strict=True):
-        underline = " underline" if weight > 0 else ""
-        # Rich would break a line inside the style; the mark of a line's end stays before it.
-        body.append(visible(piece).replace("↵", "↵\n"), style=STYLES[quadrant] + underline)
-    kept = int((weights > 0).sum())
-    head = Text(f"{title}\n{said}; {kept} of {len(weights)} tokens kept\n", style="bold")
+    own_N = step.snapshot.valid_N[part]
+    own, others = int(own_N.sum()), int((~own_N).sum())
+    more = f"; {others} more said by tools and the template" if others else ""
+    kept = f"{int((weights > 0).sum())} of {own} tokens kept{more}"
+    head = Text(f"{title}\n{how_it_went(row, grade)}; {kept}\n", style="bold")
     prompt = Text(visible(row["prompt"]).replace("↵", "\n") + "\n", style="dim")
+    body = by_turn(coloured(row["pieces"], quadrants.tolist(), weights.tolist()), own_N.tolist())
     return Group(head, prompt, body, Text(), legend(quadrants.tolist()))
+
+
+def coloured(pieces: Sequence[str], quadrants: Sequence[int], weights: Sequence[float]) -> list[Text]:
+    """Each token in its quadrant's colour."""
+    styles = [STYLES[q] + " underline" * (weight > 0) for q, weight in zip(quadrants, weights, strict=True)]
+    # Rich would break a line inside the style; the mark of a line's end stays before it.
+    return [Text(visible(p).replace("↵", "↵\n"), style) for p, style in zip(pieces, styles, strict=True)]
+
+
+def by_turn(tokens: Sequence[Text], own: Sequence[bool]) -> Table:
+    """The student's turns and what stands between them, each from a new line; without tools there is one, unnamed."""
+    changes = [k for k in range(1, len(own)) if own[k] != own[k - 1]]
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for start, end in pairwise([0, *changes, len(own)]):
+        words = Text().join(tokens[start:end])
+        if words.plain.endswith("\n"):
+            words.right_crop()
+        name = Text("student", "bold") if own[start:end] and own[start] else Text("environment", "dim")
+        table.add_row(*([name] if changes else []), words)
+    return table
+
+
+def how_it_went(row: Row, grade: Grade | None) -> str:
+    """An answer's grade or an agent's score, and the limit that ended it."""
+    if grade:
+        said = f"answer {row['answer']}: {grade.outcome.replace('_', ' ')}"
+    elif (score := row.get("score")) is not None:
+        said = f"score {score:.4g}"
+    else:
+        said = "no answer or score to go by"
+    return f"{said}, {ENDS[row['stop']]}" if ENDS[row["stop"]] else said
 
 
 def legend(quadrants: list[int]) -> Table:
@@ -42,5 +76,9 @@ def legend(quadrants: list[int]) -> Table:
         table.add_row(Text(f" Q{q} ", style=STYLES[q]), name, f"{quadrants.count(q)} tokens")
     table.add_row(Text("kept", style="underline"), "the rule trained on it", "")
     if quadrants.count(0):
-        table.add_row(Text(" not sampled ", style=STYLES[0]), "what a tool said", f"{quadrants.count(0)} tokens")
+        table.add_row(
+            Text(" not sampled ", style=STYLES[0]),
+            "not the student's: tools and template",
+            f"{quadrants.count(0)} tokens",
+        )
     return table
