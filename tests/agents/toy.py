@@ -140,9 +140,9 @@ class CountBenchmark:
         return "here"
 
     def aggregate(self, scores: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, float]:
-        """The worse of both slices."""
+        """The worse of both slices, and how many trajectories it is of."""
         found = [[s["reached"] for where, s in scores if where == which] for which in ("odd", "even")]
-        return {"worst_slice": min(sum(values) / len(values) for values in found)}
+        return {"worst_slice": min(sum(values) / len(values) for values in found), "of": len(scores)}
 
 
 SPECIAL = ("<|im_end|>", "<|endoftext|>", "<|im_start|>")

@@ -86,8 +86,8 @@ def test_by_hand(subject: Subject, world: World, tmp_path: Path) -> None:
     assert result["slices"]["odd"] == {"tasks": 2, "mean": 0.5, "mean_se": 0.5}
     assert result["slices"]["even"]["mean"] == 0.25
     # The worse slice of each run: run 0 has 1/2 and 1/2, run 1 has 1/2 and 0.
-    assert result["aggregate"] == {"worst_slice": 0.25}
-    assert result["greedy_aggregate"] == {"worst_slice": 0.0}
+    assert result["aggregate"] == {"worst_slice": 0.25, "of": 4}
+    assert result["greedy_aggregate"] == {"worst_slice": 0.0, "of": 4}
     assert (result["greedy"], result["greedy_outcomes"]["eos"]) == (0.5, 4)
     assert (result["benchmark"], result["problems"], result["n"], result["partial"]) == ("count", 4, 2, False)
 
