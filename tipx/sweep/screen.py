@@ -25,7 +25,7 @@ def points_table(states: Sequence[State], title: str, *, rows: int | None = None
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("point", overflow="fold")
     if hashes:
-        table.add_column("run", overflow="fold")
+        table.add_column("run", no_wrap=True)
     table.add_column("status")
     for heading in ("step", "minutes", *names):
         table.add_column(heading, justify="right")
