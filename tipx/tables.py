@@ -143,7 +143,8 @@ def result_table(result: dict[str, Any]) -> Table:
         table.add_row(name, value)
     for name, count in result["outcomes"].items():
         table.add_row(f"sampled: {name}", str(count))
-    table.add_row("mean length, tokens", f"{result['mean_length']:.1f}")
+    length = result["mean_length"]
+    table.add_row("mean length, tokens", "not counted by the server" if length is None else f"{length:.1f}")
     for which in ("correct", "wrong"):
         if (length := result.get(f"mean_length_{which}")) is not None:
             table.add_row(f"mean length, {which}", f"{length:.1f}")

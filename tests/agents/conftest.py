@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
+from tests.agents.stub import agents, play, stub  # noqa: F401 - fixtures
 from tests.agents.toy import build_model, build_tokenizer, save
 from tests.selectors.conftest import pytest_configure  # noqa: F401 - no cache, the same examples each time
 from tipx.agents.calls import HermesCalls

@@ -1,96 +1,13 @@
-"""Agents behind a chat server, by a stub of one: what is asked, what is counted, and what is said when it refuses."""
+"""Agents behind a chat server, by a stub of one: what is asked, what is counted, and what calls come to."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from tests.agents.stub import Make, Play, Stub
 from tests.agents.toy import TOOL, CountTo
-from tipx.agents.episode import Episode
-from tipx.agents.server import ServedAgents
-from tipx.errors import ConfigError
 from tipx.noise import Noise
-
-Reply = tuple[int, Any]
-Play = Callable[..., list[Episode]]
-
-
-class Stub:
-    """Answers a conversation by its number of assistant turns: first a call, then words."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, dict[str, Any], str | None]] = []
-        self.script: Sequence[Any] = ()
-
-    def answer(self, place: str, body: dict[str, Any], key: str | None) -> Reply:
-        self.asked.append((place, body, key))
-        if place == "/v1/models":
-            return 200, {"data": [{"id": "the-model"}]}
-        turn = sum(message["role"] == "assistant" for message in body["messages"])
-        said = self.script[turn] if turn < len(self.script) else "End."
-        if isinstance(said, tuple):
-            return said
-        message: dict[str, Any] = {"role": "assistant", "content": said if isinstance(said, str) else None}
-        if not isinstance(said, str):
-            message["tool_calls"] = [
-                {"id": f"call-{i}", "type": "function", "function": {"name": name, "arguments": text}}
-                for i, (name, text) in enumerate(said)
-            ]
-        usage = {"completion_tokens": 7, "total_tokens": 100 + 10 * turn}
-        return 200, {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
-
-
-@pytest.fixture
-def stub() -> Iterator[tuple[Stub, str]]:
-    state = Stub()
-
-    class Handler(BaseHTTPRequestHandler):
-        def respond(self) -> None:
-            size = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(size)) if size else {}
-            status, reply = state.answer(self.path, body, self.headers.get("Authorization"))
-            data = json.dumps(reply).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = respond
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield state, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
-def play(stub: tuple[Stub, str]) -> Play:
-    def of(*tasks: CountTo, **changed: Any) -> list[Episode]:
-        plain: dict[str, Any] = {
-            **dict.fromkeys(("context", "max_parallel_calls", "tool_response_max_chars", "model", "key_env")),
-            "max_turns": 8,
-            "max_new_tokens": 100,
-            "malformed": "tell",
-            "server": stub[1],
-            "temperature": 0.0,
-            "top_p": 1.0,
-            "turn_tokens": 50,
-            "batch_size": 2,
-            "timeout_s": 20.0,
-            "extra": {},
-        }
-        return ServedAgents(**(plain | changed)).play(tasks, range(len(tasks)), Noise(0))
-
-    return of
 
 
 def test_a_conversation(stub: tuple[Stub, str], play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +50,7 @@ def test_limits(stub: tuple[Stub, str], play: Play) -> None:
     assert [(e.stop, e.turns) for e in play(CountTo(1), context=105)] == [("context", 2)]
     stub[0].script = [call, (400, {"message": "This model's maximum context length is 100 tokens"})]
     assert [(e.stop, e.turns) for e in play(CountTo(1))] == [("context", 1)]
+    assert len(stub[0].bodies) == 2 + 2 + 2 + 3
     cut = {"message": {"content": "To"}, "finish_reason": "length"}
     stub[0].script = [(200, {"choices": [cut], "usage": None})]
     assert [(e.stop, e.turns, e.sampled) for e in play(CountTo(1))] == [("length", 1, 0)]
@@ -145,13 +63,110 @@ def test_episodes_at_once_are_apart(stub: tuple[Stub, str], play: Play) -> None:
     assert len({body["seed"] for place, body, _ in stub[0].asked if "chat" in place}) > 5
 
 
-@pytest.mark.parametrize("status", [404, 500])
-def test_a_server_that_refuses(status: int, stub: tuple[Stub, str], play: Play) -> None:
-    stub[0].script = [(status, {"error": "no such tool parser"})]
-    with pytest.raises(ConfigError, match=rf"refused /v1/chat/completions with {status}.*no such tool parser.*hermes"):
-        play(CountTo(1))
+def test_what_is_served_is_known_before_it_plays(stub: tuple[Stub, str], agents: Make) -> None:
+    one = agents()
+    assert one.served() == "the-model"
+    one.play([CountTo(1)], [0], Noise(0))
+    one.play([CountTo(2)], [1], Noise(0))
+    assert [place for place, _, _ in stub[0].asked].count("/v1/models") == 1
+    assert agents(model="mine").served() == "mine"
+    stub[0].models = (404, {"detail": "Not Found"})  # a server need not list them
+    assert agents(model="mine", server=f"{stub[1]}/v1/").play([CountTo(1)], [0], Noise(0))[0].stop == "eos"
+    assert [body["model"] for body in stub[0].bodies] == ["the-model"] * 4 + ["mine"] * 2
 
 
-def test_no_server(play: Play) -> None:
-    with pytest.raises(ConfigError, match=r"eval.sampling.server: no answer from 'http://127.0.0.1:9'"):
-        play(CountTo(1), server="http://127.0.0.1:9", model="x")
+def test_parts_and_reasoning(stub: tuple[Stub, str], play: Play) -> None:
+    parts = [{"type": "text", "text": "At "}, {"type": "thinking", "text": "2?"}, {"type": "text", "text": "3."}, 5]
+    call = {"id": "c", "type": "function", "function": {"name": "add", "arguments": {"by": 3}}}
+    stub[0].script = [
+        {"reasoning_content": "Add three.", "tool_calls": [call]},
+        {"content": parts, "reasoning": "Done \ud83d.", "tool_calls": []},
+        {"content": "Yes.", "reasoning_content": "It is 3."},
+    ]
+    (episode,) = play(CountTo(3))
+    assert (episode.text, episode.scores["reached"], episode.scores["said"]) == ("Yes.", 1, 0)
+    _, first, _, second, _, third = episode.messages
+    assert first["reasoning_content"] == "Add three."
+    assert first["tool_calls"] == [{**call, "function": {"name": "add", "arguments": '{"by": 3}'}}]
+    assert second == {"role": "assistant", "content": "At 3.", "reasoning": "Done ?."}
+    assert third["reasoning_content"] == "It is 3."
+    assert stub[0].bodies[2]["messages"] == episode.messages[:5]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"id": "c"},
+        {"id": "c", "function": None},
+        {"id": "c", "function": "add"},
+        {"id": "c", "function": {"arguments": "{}"}},
+        {"id": 3, "function": {"name": "add", "arguments": 5}},
+        {"id": "c", "function": {"name": "add", "arguments": '{"by": '}},
+        {"function": {"name": "add", "arguments": "[1]"}},
+        "add",
+        None,
+    ],
+)
+def test_a_malformed_call_is_answered(call: Any, stub: tuple[Stub, str], play: Play) -> None:
+    good = {"id": "d", "function": {"name": "add", "arguments": '{"by": 1}'}}
+    stub[0].script = [{"tool_calls": [call, good]}]
+    (episode,) = play(CountTo(1))
+    assert (episode.malformed, episode.calls, episode.scores["reached"]) == (1, 1, 1)
+    turn, *answers = stub[0].bodies[1]["messages"][1:]
+    # What is sent back is what a strict server takes: ids with an answer each, and arguments that are an object.
+    assert [one["id"] for one in turn["tool_calls"]] == [answer["tool_call_id"] for answer in answers]
+    assert all(isinstance(json.loads(one["function"]["arguments"]), dict) for one in turn["tool_calls"])
+    assert all(one["function"]["name"] and one["type"] == "function" for one in turn["tool_calls"])
+    assert "tool call not understood" in answers[0]["content"]
+
+
+def test_malformed_as_text_leaves_no_call_without_answer(stub: tuple[Stub, str], play: Play) -> None:
+    stub[0].script = [[("add", "{by: 1}"), ("add", '{"by": 1}')]]
+    (episode,) = play(CountTo(1), malformed="text")
+    assert (episode.malformed, episode.calls, episode.stop, episode.turns) == (1, 0, "eos", 2)
+    assert [set(message) for message in stub[0].bodies[1]["messages"]] == [{"role", "content"}] * 3
+
+
+def test_calls_that_are_not_run_are_answered_each(stub: tuple[Stub, str], play: Play) -> None:
+    stub[0].script = [[("add", '{"by": 1}')] * 5]
+    (episode,) = play(CountTo(2), max_parallel_calls=2)
+    assert (episode.calls, episode.refused, episode.scores["reached"]) == (2, 3, 1)
+    answers = stub[0].bodies[1]["messages"][2:]
+    assert [answer["tool_call_id"] for answer in answers] == [f"call-{i}" for i in range(5)]
+    assert ["not run" in answer["content"] for answer in answers] == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    "text", ['<tool_call>\n{"name": "add", "arguments": {"by": 1}}\n</tool_call>', "<tool_call>add("]
+)
+def test_calls_handed_on_as_text_are_malformed(text: str, stub: tuple[Stub, str], play: Play) -> None:
+    stub[0].script = [f"<think><tool_call></think>{text}"]
+    (episode,) = play(CountTo(1))
+    assert (episode.malformed, episode.calls, episode.turns, episode.stop) == (1, 0, 3, "eos")
+    last = stub[0].bodies[1]["messages"][-1]
+    assert (set(last), last["role"]) == ({"role", "content"}, "user")
+    assert "tool call not understood" in last["content"]
+    (episode,) = play(CountTo(1), malformed="text")
+    assert (episode.malformed, episode.turns, episode.messages[2]["content"]) == (1, 2, "Sure? (1)")
+
+
+def test_a_turn_fits_the_servers_window(stub: tuple[Stub, str], play: Play) -> None:
+    stub[0].models = (200, {"data": [{"id": "the-model", "max_model_len": 120}]})
+    stub[0].script = [[("add", '{"by": 1}')]] * 9
+    (episode,) = play(CountTo(1))
+    # The stub's texts are 100, 110 and 120 tokens long.
+    assert [body["max_tokens"] for body in stub[0].bodies] == [50, 20, 10]
+    assert (episode.stop, episode.turns) == ("context", 3)
+    cut = {"message": {"content": "To"}, "finish_reason": "length"}
+    stub[0].script = [[("add", "{}")], (200, {"choices": [cut]})]
+    assert play(CountTo(1))[0].stop == "context"
+    stub[0].models = (200, {"data": [{"id": "another", "max_model_len": 1}, {"id": "the-model"}]})
+    assert play(CountTo(1), model="the-model")[0].turns == 2
+
+
+def test_a_server_that_does_not_count(stub: tuple[Stub, str], play: Play) -> None:
+    stub[0].usage = False
+    stub[0].script = [[("add", '{"by": 1}')]] * 9
+    (episode,) = play(CountTo(1), max_turns=5, max_new_tokens=20)
+    assert (episode.stop, episode.turns, episode.counted) == ("turns", 5, False)
+    assert {body["max_tokens"] for body in stub[0].bodies} == {20}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.agents.test_server import Stub, stub  # noqa: F401 - a fixture
+from tests.agents.stub import Stub, stub  # noqa: F401 - a fixture
 from tests.agents.toy import build_model, build_tokenizer
 from tests.cli.conftest import Done, call
 from tests.deepplanning.conftest import archives, data  # noqa: F401 - fixtures
@@ -88,6 +88,30 @@ def test_a_server_is_asked(tipx: Tipx, stub: tuple[Stub, str], tmp_path: Path) -
     assert (result["mean"], result["outcomes"]["eos"]) == (0, 12)
     # Purchases are asked about twice.
     assert result["mean_turns"] == 1.5
+    assert result["mean_text_length"] == 105
+
+
+def test_what_a_server_does_not_count_is_null(tipx: Tipx, stub: tuple[Stub, str], tmp_path: Path) -> None:  # noqa: F811
+    state, address = stub
+    state.usage = False
+    words = ["benchmark=deepplanning_sample", "eval=agent_chat", f"eval.sampling.server={address}", "n=1", "limit=2"]
+    done = tipx("eval", "the-model", *words, *PLAIN)
+    assert (done.code, "not counted by the server" in done.out) == (0, True)
+    result = only(tmp_path)
+    assert [result[key] for key in ("mean_length", "mean_text_length", "tokens_per_s")] == [None] * 3
+    # How often it is tried again decides no answer, so this is there already.
+    state.asked.clear()
+    assert tipx("eval", "the-model", *words, "eval.sampling.retries=0", *PLAIN).code == 0
+    assert not state.asked
+
+
+def test_a_server_that_breaks_down_is_no_mistake_of_the_user(tipx: Tipx, stub: tuple[Stub, str]) -> None:  # noqa: F811
+    state, address = stub
+    state.first = [(500, b"Out of memory")] * 99
+    server = [f"eval.sampling.server={address}", "eval.sampling.retries=0"]
+    done = tipx("eval", "the-model", "benchmark=deepplanning_sample", "eval=agent_chat", *server, "limit=1", *PLAIN)
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    assert "Out of memory; tries: 1; see the server's log" in done.err
 
 
 def test_without_data_one_line_says_what_to_type(tipx: Tipx, models: Path, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ class Episode:
 
     `ids` is everything after the prompt, `mask` says which of it the model sampled, end-of-turn tokens included.
     `messages` is the same for people, and for servers that take text; `sampled` counts the model's tokens, also
-    where there are no ids; `known` is the whole text's length as a server said it last.
+    where there are no ids; `known` is the whole text's length as a server said it last. Both are too small where a
+    server left some out, and `counted` is False.
     `stop` is None while it goes on.
     """
 
@@ -29,6 +30,7 @@ class Episode:
     mask: list[bool] = field(default_factory=list)
     sampled: int = 0
     known: int = 0
+    counted: bool = True
     states: list[Float[Tensor, "n D"]] = field(default_factory=list)
     logprobs: list[Float[Tensor, " n"]] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
@@ -59,6 +61,12 @@ class Episode:
     def forget(self, count: int) -> None:
         """Takes the last tokens away."""
         del self.ids[-count:], self.mask[-count:]
+
+    def count(self, sampled: int | None, known: int | None) -> None:
+        """Tokens of a turn, and of the whole text with it, as a server says them; None if it does not."""
+        self.sampled += sampled or 0
+        self.known = known or 0
+        self.counted = self.counted and sampled is not None and known is not None
 
     def say(self, text: str) -> None:
         """A turn of the model."""

@@ -3,26 +3,25 @@
 The server applies its own chat template, parses calls itself and counts the tokens; what it does not say is not known.
 """
 
-import json
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, cast
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cached_property
+from typing import Annotated, Any
 
 import httpx
 from pydantic import Field
 
-from tipx.agents.calls import Call, Malformed, checked, parsed
 from tipx.agents.episode import Episode
+from tipx.agents.remote import Refused, Remote
+from tipx.agents.replies import Completion, Said, Served, Usage
 from tipx.agents.rules import Rules
-from tipx.agents.task import Task
+from tipx.agents.task import Message, Task
 from tipx.errors import ConfigError
 from tipx.noise import Noise
-from tipx.spec import Count, NonNegative, Positive, spec
+from tipx.spec import Count, NonNegative, Positive, Whole, spec
 from tipx.types import StopReason
 
 SEEDS = 2**31
-REASONS: dict[str, StopReason] = {"length": "length"}
 
 
 @spec
@@ -30,8 +29,13 @@ class ServedAgents(Rules):
     """Turns of at most `turn_tokens` by the model that `server` serves as `model` (null: the first it names).
 
     `batch_size` episodes are played at once. `key_env` names the environment variable that holds the server's key, and
-    `extra` is added to each request as it is. `context` is the server's own affair: an episode ends where it refuses a
-    text as too long.
+    `extra` is added to each request as it is. A request that gets no answer in `timeout_s` seconds, or an answer that
+    is no turn, is made again at most `retries` times, after a second and then twice as long each time.
+
+    A turn is not asked for more tokens than the server's window has left, where both are known. An episode ends as
+    `context` where the server finds its text too long, also for half as many. A call that the server hands on as text
+    is malformed; the error then comes as a user's message, since there is no call to answer. With `malformed=text`
+    the conversation goes on without the calls of such a turn.
     """
 
     server: str
@@ -42,32 +46,86 @@ class ServedAgents(Rules):
     turn_tokens: Count
     batch_size: Count
     timeout_s: Positive
+    retries: Whole
     extra: dict[str, Any]
 
+    def served(self) -> str:
+        """The name of the model that is asked. The server is asked once; raises ConfigError if it does not answer."""
+        return self.offer.id
+
+    @cached_property
+    def offer(self) -> Served:
+        """The model, and its window if the server says one. A server need not list its models if one is named."""
+        try:
+            there = self.remote().models().data
+        except Refused as error:
+            if self.model is None or error.status not in (404, 405):
+                raise
+            there = []
+        if self.model is not None:
+            return next((one for one in there if one.id == self.model), Served(id=self.model))
+        if not there:
+            raise ConfigError(f"eval.sampling.server: {self.server!r} serves no model; give eval.sampling.model=NAME")
+        return there[0]
+
+    def remote(self) -> Remote:
+        return Remote(self.server, self.key_env, self.timeout_s, self.retries, self.batch_size)
+
     def play(self, tasks: Sequence[Task], rows: Sequence[int], noise: Noise) -> list[Episode]:
-        """An episode for each task, to its end; raises ConfigError when the server does not answer."""
+        """An episode for each task, to its end; draws are keyed by `rows`.
+
+        Raises ConfigError where the server is not there or refuses a request, and RunFailed where it stays without an
+        answer; the other episodes then end with the turn that they are at.
+        """
         episodes = [Episode(task, row) for task, row in zip(tasks, rows, strict=True)]
-        key = os.environ.get(self.key_env or "")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        with httpx.Client(base_url=self.server, timeout=self.timeout_s, headers=headers) as client:
-            name = self.model or self.ask(client, "GET", "/v1/models", None)["data"][0]["id"]
-            draws = [int(draw * SEEDS) for draw in noise.rows(rows, 1)[:, 0].tolist()]
-            with ThreadPoolExecutor(max_workers=self.batch_size) as pool:
-                list(pool.map(lambda one: self.run_to_end(client, name, *one), zip(episodes, draws, strict=True)))
+        seeds = [int(draw * SEEDS) for draw in noise.rows(rows, 1)[:, 0].tolist()]
+        model, remote = self.offer, self.remote()
+        with remote.open() as client, ThreadPoolExecutor(max_workers=self.batch_size) as pool:
+            going = [
+                pool.submit(self.run_to_end, remote, client, model, episode, seed)
+                for episode, seed in zip(episodes, seeds, strict=True)
+            ]
+            try:
+                for done in as_completed(going):
+                    done.result()
+            finally:
+                remote.halted.set()
         return episodes
 
-    def run_to_end(self, client: httpx.Client, name: str, episode: Episode, seed: int) -> None:
-        while episode.stop is None:
-            self.turn(client, name, episode, seed)
+    def run_to_end(self, remote: Remote, client: httpx.Client, model: Served, episode: Episode, seed: int) -> None:
+        """All turns of an episode, or those until it is halted."""
+        while episode.stop is None and not remote.halted.is_set():
+            self.turn(remote, client, model, episode, seed)
 
-    def turn(self, client: httpx.Client, name: str, episode: Episode, seed: int) -> None:
+    def turn(self, remote: Remote, client: httpx.Client, model: Served, episode: Episode, seed: int) -> None:
         """One turn, and what it leads to."""
-        room = min(self.turn_tokens, self.max_new_tokens - episode.sampled)
-        if room < 1 or (self.context is not None and episode.known >= self.context):
-            episode.end("tokens" if room < 1 else "context")
+        room, limit = self.room(episode, model.max_model_len)
+        if room < 1:
+            episode.end(limit)
             return
-        body = {
-            "model": name,
+        made = remote.complete(client, self.request(model, episode, seed, room))
+        if made is None and room > 1:
+            # What came after the last turn is not counted yet, so there may be less room than was asked for.
+            limit = "context"
+            made = remote.complete(client, self.request(model, episode, seed, room // 2))
+        if made is None:
+            episode.end("context")
+            return
+        self.hear(episode, made, limit)
+
+    def room(self, episode: Episode, window: int | None) -> tuple[int, StopReason]:
+        """Tokens that the next turn may have, and the limit that says so; what the server does not count is 0."""
+        limits: list[tuple[int, StopReason]] = [
+            (self.turn_tokens, "length"),
+            (self.max_new_tokens - episode.sampled, "tokens"),
+        ]
+        limits += [(most - episode.known, "context") for most in (self.context, window) if most is not None]
+        return min(limits, key=lambda limit: limit[0])
+
+    def request(self, model: Served, episode: Episode, seed: int, room: int) -> dict[str, Any]:
+        """What is asked for: a turn of at most `room` tokens. Each turn has a seed of its own."""
+        return {
+            "model": model.id,
             "messages": episode.messages,
             "tools": episode.task.tools,
             "temperature": self.temperature,
@@ -75,50 +133,32 @@ class ServedAgents(Rules):
             "max_tokens": room,
             "seed": (seed + episode.turns) % SEEDS,
         } | self.extra
-        made = self.ask(client, "POST", "/v1/chat/completions", body)
-        if made is None:
-            episode.end("context")
+
+    def hear(self, episode: Episode, made: Completion, limit: StopReason) -> None:
+        """A turn, and what it leads to: tool results, a user's message, or the end. `limit` is what may have cut it."""
+        choice = made.choices[0]
+        usage = made.usage or Usage()
+        episode.count(usage.completion_tokens, usage.total_tokens)
+        episode.say(choice.message.content)
+        episode.messages[-1] |= choice.message.thoughts
+        if choice.finish_reason == "length":
+            episode.end(limit)
             return
-        message, usage = made["choices"][0]["message"], made.get("usage") or {}
-        episode.sampled += int(usage.get("completion_tokens") or 0)
-        episode.known = int(usage.get("total_tokens") or 0)
-        calls = [served_call(one["function"]) for one in message.get("tool_calls") or []]
-        episode.say(message.get("content") or "")
-        if made["choices"][0].get("finish_reason") == "length":
-            episode.end("length" if room == self.turn_tokens else "tokens")
-            return
-        if message.get("tool_calls"):
-            episode.messages[-1]["tool_calls"] = message["tool_calls"]
-        answers = self.answer(episode, calls)
-        ids = [one.get("id") or str(i) for i, one in enumerate(message.get("tool_calls") or [])]
-        for i, answer in enumerate(answers):
-            if answer["role"] == "tool":
-                answer["tool_call_id"] = ids[min(i, len(ids) - 1)]
-        episode.messages += answers
+        answers = self.answer(episode, choice.message.calls(episode.task.tools))
+        episode.messages += addressed(episode.messages[-1], choice.message, answers, episode.turns)
         if not answers or episode.turns == self.max_turns:
             episode.end("turns" if answers else "eos")
 
-    def ask(self, client: httpx.Client, method: str, place: str, body: dict[str, Any] | None) -> Any:
-        """The server's answer; None where it refuses a text as too long. Raises ConfigError for any other refusal."""
-        try:
-            response = client.request(method, place, json=body)
-        except httpx.HTTPError as error:
-            raise ConfigError(
-                f"eval.sampling.server: no answer from {self.server!r} ({type(error).__name__}: {error}); give its "
-                "address: eval.sampling.server=http://host:8000"
-            ) from error
-        if response.status_code == 400 and "context" in response.text and body is not None:
-            return None
-        if response.is_error:
-            raise ConfigError(
-                f"eval.sampling.server: {self.server!r} refused {place} with {response.status_code}: "
-                f"{response.text:.200}; for `vllm serve` add --enable-auto-tool-choice --tool-call-parser hermes"
-            )
-        return response.json()
 
+def addressed(turn: Message, said: Said, answers: Sequence[Message], number: int) -> Sequence[Message]:
+    """Answers as a server takes them: one for each call of `turn`, which is given its calls; else a user's message.
 
-def served_call(function: dict[str, Any]) -> Call | Malformed:
-    """A call as a server hands it on: a name, and arguments as JSON text."""
-    name, text = str(function.get("name")), function.get("arguments") or "{}"
-    value = parsed(text if isinstance(text, str) else json.dumps(text))
-    return value if isinstance(value, Malformed) else checked(name, cast("Any", value))
+    The last answer is that of all calls which were not run.
+    """
+    if not answers or answers[0]["role"] != "tool":
+        return answers
+    if not said.requests:
+        return [{"role": "user", "content": "\n".join(answer["content"] for answer in answers)}]
+    turn["tool_calls"] = [one.again(f"call_{number}_{i}") for i, one in enumerate(said.requests)]
+    last = len(answers) - 1
+    return [answers[min(i, last)] | {"tool_call_id": one["id"]} for i, one in enumerate(turn["tool_calls"])]

@@ -23,7 +23,7 @@ from tipx.statistics import best_at_k, mean_and_error, powers_of_two
 from tipx.types import Prompt, StopReason
 
 Agents = AgentRollouts | ServedAgents
-PACE = ("batch_size", "timeout_s", "server", "key_env", "backend", "calls")
+PACE = ("batch_size", "timeout_s", "retries", "server", "key_env", "backend", "calls")
 """What changes no trajectory, or is said by itself."""
 TURN = ("temperature", "top_p", "top_k", "max_new_tokens", "turns")
 
@@ -89,7 +89,10 @@ def act(
 def served(agents: ServedAgents, problems: Sequence[Prompt], rows: Sequence[int], noise: Noise) -> list[Sample]:
     """The same by a server."""
     episodes = agents.play([problem.task for problem in problems], rows, noise)
-    return [sample(e, p.text) | {"text_length": e.known} for e, p in zip(episodes, problems, strict=True)]
+    return [
+        sample(e, p.text) | {"text_length": e.known if e.counted else None}
+        for e, p in zip(episodes, problems, strict=True)
+    ]
 
 
 def sample(episode: Episode, prompt: str) -> Sample:
@@ -103,7 +106,7 @@ def sample(episode: Episode, prompt: str) -> Sample:
         "extracted": None,
         "outcome": episode.stop,
         "value": episode.score,
-        "length": episode.sampled,
+        "length": episode.sampled if episode.counted else None,
         "stop": episode.stop,
         "scores": episode.scores,
         **episode.counts,
@@ -126,8 +129,8 @@ def summarise(samples: Sequence[Sample], how: Evaluation, benchmark: Benchmark) 
         "mean_se": error,
         "best_at": {str(k): fmean(best_at_k(one, k) for one in values) for k in powers_of_two(how.n)},
         "outcomes": outcomes(sampled),
-        "mean_length": fmean(s["length"] for s in sampled),
-        "mean_text_length": fmean(s["text_length"] for s in sampled),
+        "mean_length": mean_known([s["length"] for s in sampled]),
+        "mean_text_length": mean_known([s["text_length"] for s in sampled]),
         "clipped_ratio": fmean(s["stop"] != "eos" for s in sampled),
         **{f"mean_{name}": fmean(s[name] for s in sampled) for name in COUNTS},
         "metrics": metrics(by_task),
@@ -153,6 +156,12 @@ def notes(samples: Sequence[Sample]) -> Iterator[str]:
     unheard = sum(s["turns"] == 0 for s in samples)
     if unheard:
         yield f"{unheard} of {len(samples)} trajectories ended before a first turn: the limits are too low for the task"
+
+
+def mean_known(lengths: Sequence[int | None]) -> float | None:
+    """Mean length in tokens; None where a server left one out."""
+    known = [length for length in lengths if length is not None]
+    return fmean(known) if len(known) == len(lengths) else None
 
 
 def aggregate(benchmark: Aggregated, samples: Sequence[Sample], number: int) -> dict[str, float]:

@@ -129,7 +129,7 @@ def evaluate(
     before = journal.read()
     samples = run_all(subject, exam, before, journal, tick)
     seconds = time.perf_counter() - start
-    fresh = [s for i, s in enumerate(samples) if i not in before]
+    lengths = [s["length"] for i, s in enumerate(samples) if i not in before]
     acted = isinstance(how.sampling, agents.Agents)
     result = (agents.summarise(samples, how, benchmark) if acted else summarise(samples, how)) | {
         "benchmark": benchmark.name,
@@ -142,7 +142,7 @@ def evaluate(
         **sampled(how),
         "seconds": seconds,
         "answers_before": len(before),
-        "tokens_per_s": sum(s["length"] for s in fresh) / seconds,
+        "tokens_per_s": None if None in lengths else sum(lengths) / seconds,
         "template": asdict(subject.template),
         "first_prompt": samples[0]["prompt"],
     }
