@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tipx import config, preflight
 from tipx.agents.server import ServedAgents
 from tipx.distill import distill
 from tipx.errors import ConfigError, ModelError
+from tipx.evals import Evaluation
 from tipx.evals.job import EvalJob
 from tipx.evals.runner import Elsewhere, Exam, Subject, evaluate
 from tipx.evals.suite import parts
@@ -107,6 +109,7 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
         lent = {"eval": {"sampling": made["eval"]["sampling"]}, "template": made["model"]["template"]}
         config.inherit(cfg, lent, overrides)
     job: EvalJob = config.build(cfg)
+    how = asked_by_name(job, target, run)
     if run is not None:
         step, folder = run.checkpoint(str(job.checkpoint))
         place, base, dtype = str(folder), run.eval_dir(step), made["model"]["student"]["dtype"]
@@ -116,10 +119,23 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
         if job.checkpoint != "last":
             raise ConfigError(f"checkpoint={job.checkpoint}: {target!r} is a model, which has none; leave it out")
         base = runs_dir / "eval" / model_name(target)
-    exams = [Exam(one, job.how, job.seed, job.template) for one in parts(job.benchmark)]
+    exams = [Exam(one, how, job.seed, job.template) for one in parts(job.benchmark)]
     todo = [(exam, base / exam.folder_name) for exam in exams]
     missing = [not (out / "result.json").exists() for _, out in todo]
     return list(zip(measure(job, place, dtype, todo), [out for _, out in todo], missing, strict=True))
+
+
+def asked_by_name(job: EvalJob, target: str, run: Run | None) -> Evaluation:
+    """How it is evaluated, with the name of the model that a server has, so that two of them have two results."""
+    sampling = job.how.sampling
+    if not isinstance(sampling, ServedAgents):
+        return job.how
+    if run is not None:
+        raise ConfigError(
+            f"{target!r} is a run, and what is behind {sampling.server!r} is not known to be its student; give the "
+            "result a name of its own: tipx eval NAME ... (`tipx export` makes a model folder of a run, to be served)"
+        )
+    return replace(job.how, sampling=replace(sampling, model=sampling.served()))
 
 
 def known_model(target: str, runs_dir: Path) -> str:

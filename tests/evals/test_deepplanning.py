@@ -14,8 +14,10 @@ from tests.cli.conftest import Done, call
 from tests.deepplanning.conftest import archives, data  # noqa: F401 - fixtures
 from tipx.config import build, load
 from tipx.deepplanning.pull import pull
+from tipx.errors import ConfigError
 from tipx.evals.deepplanning import APART
 from tipx.evals.runner import Exam, fingerprint
+from tipx.jobs import asked_by_name
 from tipx.run import Run
 
 Tipx = Callable[..., Done]
@@ -102,7 +104,7 @@ def test_what_a_server_does_not_count_is_null(tipx: Tipx, stub: tuple[Stub, str]
     # How often it is tried again decides no answer, so this is there already.
     state.asked.clear()
     assert tipx("eval", "the-model", *words, "eval.sampling.retries=0", *PLAIN).code == 0
-    assert not state.asked
+    assert [place for place, *_ in state.asked] == ["/v1/models"]
 
 
 def test_a_server_that_breaks_down_is_no_mistake_of_the_user(tipx: Tipx, stub: tuple[Stub, str]) -> None:  # noqa: F811
@@ -112,6 +114,38 @@ def test_a_server_that_breaks_down_is_no_mistake_of_the_user(tipx: Tipx, stub: t
     done = tipx("eval", "the-model", "benchmark=deepplanning_sample", "eval=agent_chat", *server, "limit=1", *PLAIN)
     assert (done.code, len(done.err.splitlines())) == (1, 1)
     assert "Out of memory; tries: 1; see the server's log" in done.err
+
+
+def test_two_models_behind_one_address_have_two_results(tipx: Tipx, stub: tuple[Stub, str], tmp_path: Path) -> None:  # noqa: F811
+    state, address = stub
+    words = ["benchmark=deepplanning_sample", "eval=agent_chat", f"eval.sampling.server={address}", "limit=1"]
+    for name in ("the-model", "another", "another"):
+        state.models = (200, {"data": [{"id": name}]})
+        assert tipx("eval", "mine", *words, *PLAIN).code == 0
+    results = [json.loads(file.read_text()) for file in tmp_path.glob("runs/eval/mine-*/*/result.json")]
+    assert sorted((r["agent"]["model"], r["server"]) for r in results) == [("another", address), ("the-model", address)]
+    job = build(load(words, "eval"))
+    with pytest.raises(ConfigError, match=r"'RUN' is a run, and what is behind .* is not known to be its student"):
+        asked_by_name(job, "RUN", Run(tmp_path))
+
+
+def test_a_server_that_breaks_down_costs_what_it_did_not_answer(
+    tipx: Tipx,
+    stub: tuple[Stub, str],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    state, address = stub
+    sampling = [f"eval.sampling.{one}" for one in (f"server={address}", "retries=0", "batch_size=1")]
+    words = ["benchmark=deepplanning_sample", "benchmark.slices=[sample_travel]", "eval=agent_chat", *sampling]
+    whole = state.answer
+    state.answer = lambda *asked: (500, {}) if len(state.bodies) == 2 else whole(*asked)  # type: ignore[method-assign]
+    done = tipx("eval", "mine", *words, *PLAIN)
+    assert (done.code, len(done.err.splitlines()), "answered /v1/chat/completions with 500" in done.err) == (1, 1, True)
+    state.answer = whole  # type: ignore[method-assign]
+    done = tipx("eval", "mine", *words, *PLAIN)
+    assert done.code == 0, done.err
+    result = only(tmp_path)
+    assert (result["answers_before"], len(state.bodies)) == (2, result["problems"])
 
 
 def test_without_data_one_line_says_what_to_type(tipx: Tipx, models: Path, tmp_path: Path) -> None:

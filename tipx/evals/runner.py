@@ -162,7 +162,8 @@ def evaluate(
 def sampled(how: Evaluation) -> dict[str, Any]:
     """How answers were sampled."""
     if isinstance(how.sampling, agents.Agents):
-        return {"max_new_tokens": how.sampling.max_new_tokens, "agent": agents.settings(how.sampling)}
+        served = {"server": how.sampling.server} if isinstance(how.sampling, ServedAgents) else {}
+        return {"max_new_tokens": how.sampling.max_new_tokens, "agent": agents.settings(how.sampling)} | served
     return {name: getattr(how.sampling, name) for name in SAMPLING}
 
 
