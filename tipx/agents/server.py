@@ -3,7 +3,7 @@
 The server applies its own chat template, parses calls itself and counts the tokens; what it does not say is not known.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
 from typing import Annotated, Any
@@ -72,7 +72,12 @@ class ServedAgents(Rules):
         return Remote(self.server, self.key_env, self.timeout_s, self.retries, self.batch_size)
 
     def play(self, tasks: Sequence[Task], rows: Sequence[int], noise: Noise) -> list[Episode]:
-        """An episode for each task, to its end; draws are keyed by `rows`.
+        """As `as_they_end`, in the order of the tasks."""
+        ended = dict(self.as_they_end(tasks, rows, noise))
+        return [ended[place] for place in range(len(tasks))]
+
+    def as_they_end(self, tasks: Sequence[Task], rows: Sequence[int], noise: Noise) -> Iterator[tuple[int, Episode]]:
+        """(place in `tasks`, episode) of each task; draws are keyed by `rows`.
 
         Raises ConfigError where the server is not there or refuses a request, and RunFailed where it stays without an
         answer; the other episodes then end with the turn that they are at.
@@ -81,16 +86,16 @@ class ServedAgents(Rules):
         seeds = [int(draw * SEEDS) for draw in noise.rows(rows, 1)[:, 0].tolist()]
         model, remote = self.offer, self.remote()
         with remote.open() as client, ThreadPoolExecutor(max_workers=self.batch_size) as pool:
-            going = [
-                pool.submit(self.run_to_end, remote, client, model, episode, seed)
-                for episode, seed in zip(episodes, seeds, strict=True)
-            ]
+            going = {
+                pool.submit(self.run_to_end, remote, client, model, episode, seed): place
+                for place, (episode, seed) in enumerate(zip(episodes, seeds, strict=True))
+            }
             try:
                 for done in as_completed(going):
                     done.result()
+                    yield going[done], episodes[going[done]]
             finally:
                 remote.halted.set()
-        return episodes
 
     def run_to_end(self, remote: Remote, client: httpx.Client, model: Served, episode: Episode, seed: int) -> None:
         """All turns of an episode, or those until it is halted."""

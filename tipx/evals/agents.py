@@ -86,13 +86,12 @@ def act(
     ]
 
 
-def served(agents: ServedAgents, problems: Sequence[Prompt], rows: Sequence[int], noise: Noise) -> list[Sample]:
-    """The same by a server."""
-    episodes = agents.play([problem.task for problem in problems], rows, noise)
-    return [
-        sample(e, p.text) | {"text_length": e.known if e.counted else None}
-        for e, p in zip(episodes, problems, strict=True)
-    ]
+def served(
+    agents: ServedAgents, problems: Sequence[Prompt], rows: Sequence[int], noise: Noise
+) -> Iterator[tuple[int, Sample]]:
+    """(place in `problems`, trajectory) of each by a server, as they end."""
+    for place, episode in agents.as_they_end([problem.task for problem in problems], rows, noise):
+        yield place, sample(episode, problems[place].text) | {"text_length": episode.known if episode.counted else None}
 
 
 def sample(episode: Episode, prompt: str) -> Sample:

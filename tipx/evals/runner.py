@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -183,15 +183,17 @@ def run_all(
         for mode in ("sample", "greedy"):
             rows = [j for j in mine if jobs[j][0] == mode]
             rollouts = how.sampling if mode == "sample" else greedy(how.sampling)
-            for start in range(0, len(rows), rollouts.batch_size):
-                batch = rows[start : start + rollouts.batch_size]
+            # A server takes the next task when it is done with one, not when it is done with a batch.
+            size = len(rows) if isinstance(rollouts, ServedAgents) else rollouts.batch_size
+            for start in range(0, len(rows), max(size, 1)):
+                batch = rows[start : start + size]
                 some, noise = [problems[jobs[j][1]] for j in batch], Noise(exam.seed, stream="eval")
-                graded = attempt(subject, some, rollouts, batch, noise, judge)
-                some_made = [(j, {"mode": mode, "sample": jobs[j][2]} | a) for j, a in zip(batch, graded, strict=True)]
-                journal.add(some_made)
-                made += some_made
-                if tick is not None:
-                    tick(len(batch))
+                for part in attempt(subject, some, rollouts, batch, noise, judge):
+                    done = [(batch[i], {"mode": mode, "sample": jobs[batch[i]][2]} | a) for i, a in part]
+                    journal.add(done)
+                    made += done
+                    if tick is not None:
+                        tick(len(done))
     return [sample for _, sample in sorted([*before.items(), *world.gather_list(made)], key=lambda item: item[0])]
 
 
@@ -209,15 +211,20 @@ def attempt(
     rows: Sequence[int],
     noise: Noise,
     judge: Grader,
-) -> list[Sample]:
-    """One answer or trajectory for each problem, graded; draws are keyed by `rows`."""
+) -> Iterator[list[tuple[int, Sample]]]:
+    """(place in `problems`, graded answer or trajectory) of each, some at a time; draws are keyed by `rows`."""
     if isinstance(how, ServedAgents):
-        return agents.served(how, problems, rows, noise)
+        for place, sample in agents.served(how, problems, rows, noise):
+            yield [(place, sample)]
+        return
     if isinstance(subject, Elsewhere):
         raise TypeError(f"{type(how).__name__} needs a model, and there is none on this machine")
     if isinstance(how, AgentRollouts):
-        return agents.act(how, subject.model, subject.tokenizer, subject.template, problems, rows, noise)
-    return answer(subject, problems, how, rows, noise, judge)
+        yield list(
+            enumerate(agents.act(how, subject.model, subject.tokenizer, subject.template, problems, rows, noise))
+        )
+    else:
+        yield list(enumerate(answer(subject, problems, how, rows, noise, judge)))
 
 
 def answer(
