@@ -58,7 +58,8 @@ class Episode:
 
     def forget(self, count: int) -> None:
         """Takes the last tokens away."""
-        del self.ids[-count:], self.mask[-count:]
+        kept = len(self.ids) - count
+        del self.ids[kept:], self.mask[kept:]
 
     def say(self, text: str) -> None:
         """A turn of the model."""
