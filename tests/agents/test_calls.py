@@ -52,12 +52,46 @@ def test_xml_values() -> None:
     assert read("seven", "integer") == "seven"  # the tool says what is wrong with it
     assert read("two\nlines\n", "string") == "two\nlines\n"
     assert read("NaN", "number") == "NaN"
+    assert read("1e999", "number") == "1e999"
 
 
 def test_reasoning_holds_no_calls() -> None:
     call = HermesCalls().write([Call("add", {"by": 1})])
     assert HermesCalls().read(f"<think>\nMaybe {call}?\n</think>\n\nNo.", [TOOL]) == []
     assert HermesCalls().read(f"Maybe {call}?\n</think>\n{call}", [TOOL]) == [Call("add", {"by": 1})]
+
+
+ONE, TWO = Call("add", {"by": 1}), Call("add", {"by": 2})
+
+
+@pytest.mark.parametrize("format_", FORMATS, ids=lambda f: type(f).__name__)
+@pytest.mark.parametrize("tag", ["</think>", "<think>", "<think> no </think>"])
+def test_an_argument_may_hold_the_tags_of_reasoning(format_: CallFormat, tag: str) -> None:
+    calls = [ONE, Call("note", {"text": f"a{tag}b"}), TWO]
+    tools = [TOOL, {"function": {"name": "note", "parameters": {"properties": {"text": {"type": "string"}}}}}]
+    for before in ("", "<think>Hm.</think>", "Hm.</think>"):
+        assert format_.read(before + format_.write(calls), tools) == calls
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        ("<think>{1}", []),
+        ("{1}<think>{2}", [ONE]),
+        ("{1}<think>Or {1}?</think>{2}", [ONE, TWO]),
+        ("<think>Maybe {1}?</think>{2}</think>", [TWO]),
+        ("Maybe {1}?</think>{2}</think>{1}", [TWO, ONE]),
+        # Reasoning may name the tag without calling.
+        ("<think>By <tool_call>.</think>{1}", [ONE]),
+        ("By <tool_call>, </tool_call>.</think>{1}", [ONE]),
+        ("By <tool_call>.</think>{1}", [ONE]),
+        ("By <tool_call>.</think>None.", []),
+        ("By <tool_call>.</think>", []),
+    ],
+)
+def test_where_reasoning_ends(text: str, calls: list[Call]) -> None:
+    one, two = HermesCalls().write([ONE]), HermesCalls().write([TWO])
+    assert HermesCalls().read(text.replace("{1}", one).replace("{2}", two), [TOOL]) == calls
 
 
 def test_a_last_call_may_lack_its_closing_tag() -> None:
@@ -70,6 +104,8 @@ def test_a_last_call_may_lack_its_closing_tag() -> None:
         ("", "not valid JSON"),
         ("{'name': 'add'}", "not valid JSON"),
         ('{"name": "add", "arguments": {"by": NaN}}', "NaN is no JSON number"),
+        ('{"name": "add", "arguments": {"by": 1e999}}', "1e999 is too large a number"),
+        ('{"name": "add", "arguments": {"by": -9' + "0" * 400 + ".5}}", "is too large a number"),
         ("[1]", "expected a JSON object"),
         ('{"name": 7}', "expected a JSON object"),
         ('{"arguments": {}}', "expected a JSON object"),
@@ -115,7 +151,7 @@ def test_depth() -> None:
 
 
 PIECES = [
-    *("<tool_call>", "</tool_call>", "</think>", "{", "}", '"name"', ":", '"a"'),
+    *("<tool_call>", "</tool_call>", "<think>", "</think>", "{", "}", '"name"', ":", '"a"'),
     *("<function=", "<parameter=", ">", "</parameter>", "</function>", "\ud800", "\0", "é"),
 ]
 
@@ -128,7 +164,11 @@ def test_anything_is_read(format_: CallFormat, text: str) -> None:
 
 @pytest.mark.parametrize("format_", FORMATS, ids=lambda f: type(f).__name__)
 @pytest.mark.parametrize(
-    "piece", ["<tool_call>", "x", "</think><tool_call>{", "<parameter=", "<tool_call><function=add>"]
+    "piece",
+    [
+        *("<tool_call>", "x", "</think><tool_call>{", "<parameter=", "<tool_call><function=add>"),
+        *("<think>", "<tool_call></think></tool_call>"),
+    ],
 )
 def test_ten_megabytes_take_no_longer_than_they_are_long(format_: CallFormat, piece: str) -> None:
     text = "<tool_call>" + piece * (10_000_000 // len(piece))

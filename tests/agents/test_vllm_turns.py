@@ -42,3 +42,20 @@ def test_turns_share_one_awake_engine(agent: Make, chat: Chat, pair_dir: Path, m
             expected.append(log_p_NV.gather(-1, made.response_BT[b, places][:, None])[:, 0])
     assert made.logprobs_N is not None
     torch.testing.assert_close(made.logprobs_N, torch.cat(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_the_engine_s_own_limit_ends_an_episode(
+    agent: Make, chat: Chat, pair_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(pair_dir / "student").eval()
+    own = Chat(chat.tokenizer, eos_ids(model, chat.tokenizer))
+    asked = [(task, own.start(task.messages, task.tools)) for task in (CountTo(goal, asks=9) for goal in range(1, 5))]
+    most = max(len(ids) for _, ids in asked) + 50
+    backend = build(load(["rollout=vllm", "rollout.max_new_tokens=24", f"rollout.max_length={most}"])).rollout
+    with in_its_place(monkeypatch):
+        episodes = agent(backend=backend).play(model, own, asked, range(4), Noise(0))
+    (llm,) = LLM.made
+    assert llm.kwargs["max_model_len"] == most
+    assert "context" in {episode.stop for episode in episodes}
+    assert all(episode.length <= most for episode in episodes)
+    assert agent(backend=backend, context=most - 1).longest(model) == most - 1

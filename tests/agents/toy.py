@@ -73,7 +73,8 @@ class Counter:
         return f"Sure? ({self.asked})" if self.asked <= self.asks else None
 
     def score(self, text: str, *, complete: bool) -> dict[str, float]:
-        return {"reached": float(self.value == self.goal), "said": float(str(self.goal) in text), "whole": complete}
+        # The one that counts is not the first.
+        return {"said": float(str(self.goal) in text), "reached": float(self.value == self.goal), "whole": complete}
 
 
 @dataclass(frozen=True)

@@ -187,10 +187,21 @@ def test_a_filled_cart_is_emptied_and_another_query_is_noticed(data: Path) -> No
     assert notes[1].startswith("shopping_l1: 1 queries differ from level_1_query_meta.json (case 4 first)")
 
 
+def test_products_without_numbers_are_noticed_and_are_no_fault(data: Path) -> None:
+    list(pull.pull(str(data)))
+    for number, more in (3, {}), (5, {"price": "?", "stock_quantity": 1}):
+        file = data / "database_level2" / f"case_{number}" / "products.jsonl"
+        file.write_text(json.dumps({"product_id": "p", "name": "Thing"} | more))
+    tasks, notes = load(str(data), [2])
+    assert len(tasks) == 50
+    assert [note.split(":")[0] for note in notes] == ["shopping_l2"]
+    assert "2 cases have a product without a number as price or stock (case 3 first)" in notes[0]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("products.jsonl", '{"product_id": "p"}\n', "'p' has no number as price"),
+        ("products.jsonl", '{"product_id": "p"}\n', "no product has a word to be found by"),
         ("products.jsonl", "", "expected products with an id each"),
         ("products.jsonl", "{", "is not valid JSON"),
         ("user_info.json", "[]", "expected a JSON object, got list"),

@@ -5,14 +5,17 @@ right without going back, and nothing here raises.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Protocol, runtime_checkable
 
 from tipx.spec import spec
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
-THOUGHT = "</think>"
+THINK, THOUGHT = "<think>", "</think>"
+TAG = re.compile(f"{OPEN}|{CLOSE}|{THINK}|{THOUGHT}")
 DEEPEST = 32
 """Arguments nested deeper are refused: what reads them, and what writes them down, would have to be as careful."""
 
@@ -41,7 +44,7 @@ class CallFormat(Protocol):
     """How a family of models writes calls."""
 
     def read(self, text: str, tools: Tools) -> Calls:
-        """The calls of a turn, in order; [] if it has none. What stands before the end of its reasoning is none."""
+        """The calls of a turn, in order; [] if it has none. What stands in its reasoning is none."""
         ...
 
     def write(self, calls: Sequence[Call]) -> str:
@@ -77,8 +80,26 @@ class XmlCalls:
 
 
 def said(text: str) -> str:
-    """A turn without its reasoning."""
-    return text.rpartition(THOUGHT)[2]
+    """A turn without its reasoning, which ends at the first </think>, as vLLM's parser for Qwen3 has it.
+
+    Where no <think> opens it, the prompt may have: all before its end is reasoning. Where none ends it, nothing after
+    <think> is said. Tags inside a closed call are an argument's text; vLLM takes a </think> there for the end, and the
+    call and those before it would be lost without a word. vLLM also drops what stands before a <think>, which is kept
+    here, and knows whether a prompt opened reasoning that never ends, which a text alone does not tell.
+    """
+    inside, end = False, -1
+    for tag in TAG.finditer(text):
+        if tag[0] == OPEN and inside and end >= 0:
+            break  # What looked like a call was a mention of the tag.
+        if tag[0] in (OPEN, CLOSE):
+            inside, end = tag[0] == OPEN, -1
+        elif inside:
+            end = tag.end() if tag[0] == THOUGHT and end < 0 else end
+        elif tag[0] == THOUGHT:
+            return text[tag.end() :]
+        else:
+            return text[: tag.start()] + text[tag.end() :].partition(THOUGHT)[2]
+    return text[max(end, 0) :]
 
 
 def blocks(text: str) -> Iterator[str]:
@@ -110,15 +131,22 @@ def checked(name: str, arguments: Any) -> Call | Malformed:
 
 
 def parsed(text: str) -> Any:
-    """The JSON value of a text, or Malformed. NaN and Infinity are no JSON."""
+    """The JSON value of a text, or Malformed. NaN and Infinity are no JSON, and 1e999 would be read as the latter."""
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=finite)
     except (ValueError, RecursionError) as error:
         return Malformed(f"not valid JSON ({str(error)[:120]})")
 
 
 def refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
+
+
+def finite(digits: str) -> float:
+    value = float(digits)
+    if not isfinite(value):
+        raise ValueError(f"{digits:.40} is too large a number")
+    return value
 
 
 def deeper(value: Any, limit: int) -> bool:

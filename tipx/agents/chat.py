@@ -3,12 +3,17 @@
 What the model sampled is never encoded again. After its end-of-turn token come the template's own marks, the tool
 results or the user's message, and the marks that open its next turn: these are cut out of the template's rendering of a
 small conversation of ours, since templates rewrite earlier turns (Qwen3's drops their reasoning).
+
+A tool's answer that spells a special token ("<|im_end|>") is encoded as that token, as servers do that encode the
+rendered text: what a tool says can look like the end of its message, and like turns after it. None of it is trained
+on, and it ends no turn of the model.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from tipx.agents.task import Message
@@ -51,8 +56,6 @@ class Chat:
 
     def check(self, tools: Sequence[Mapping[str, Any]]) -> None:
         """Raises ModelError for a template that these ids would not be those of."""
-        if self.tokenizer.chat_template is None:
-            raise ModelError(f"model: an agent needs a chat template, and the tokenizer has none; {REMEDY}")
         opening = self.render([{"role": "user", "content": "?"}], tools)
         for tool in tools:
             if tool["function"]["name"] not in opening:
@@ -90,10 +93,19 @@ class Chat:
         return [mark for mark, token in marks.items() if token in self.ends]
 
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None) -> str:
+        """The conversation as text; raises ModelError where the template is missing or refuses it."""
+        if self.tokenizer.chat_template is None:
+            raise ModelError(f"model: an agent needs a chat template, and the tokenizer has none; {REMEDY}")
         known: Any = list(tools) if tools else None
-        rendered: Any = self.tokenizer.apply_chat_template(
-            list(messages), tools=known, tokenize=False, add_generation_prompt=True, **self.extra
-        )
+        try:
+            rendered: Any = self.tokenizer.apply_chat_template(
+                list(messages), tools=known, tokenize=False, add_generation_prompt=True, **self.extra
+            )
+        except (TemplateError, ValueError) as error:
+            # ValueError: several named templates, and none is the default.
+            roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
+            reason = " ".join(str(error).split())
+            raise ModelError(f"model: the chat template refuses messages of {roles} ({reason}); {REMEDY}") from error
         return str(rendered)
 
     def encode(self, text: str) -> list[int]:

@@ -60,7 +60,8 @@ class Episode:
 
     def forget(self, count: int) -> None:
         """Takes the last tokens away."""
-        del self.ids[-count:], self.mask[-count:]
+        kept = len(self.ids) - count
+        del self.ids[kept:], self.mask[kept:]
 
     def count(self, sampled: int | None, known: int | None) -> None:
         """Tokens of a turn, and of the whole text with it, as a server says them; None if it does not."""

@@ -89,9 +89,11 @@ class AgentRollouts(Rules):
         return self.backend.awake(model) if isinstance(self.backend, VLLMRollouts) else nullcontext()
 
     def longest(self, model: PreTrainedModel) -> int | None:
-        """Tokens of text that the model and these rules allow; None if neither says."""
+        """Tokens of text that the model, its engine and these rules allow; None if none of them says."""
         known = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        return min((n for n in (self.context, known) if n is not None), default=None)
+        # A longer text vLLM would refuse, and the run with it.
+        engine = self.backend.max_length if isinstance(self.backend, VLLMRollouts) else None
+        return min((n for n in (self.context, known, engine) if n is not None), default=None)
 
     def room(self, episode: Episode, context: int | None) -> tuple[int, StopReason]:
         """Tokens that the next turn may have, and the limit that says so."""

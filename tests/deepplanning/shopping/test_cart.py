@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from tests.deepplanning.conftest import answers
 from tests.deepplanning.shopping.conftest import BRAND, CROSS, VIP, Call
+from tipx.deepplanning.shopping.catalogue import Catalogue
 from tipx.deepplanning.shopping.coupons import COUPONS
 from tipx.deepplanning.shopping.environment import Case, ShoppingEnvironment
+from tipx.deepplanning.shopping.scoring import Truth
 
 EMPTY = {"items": [], "used_coupons": [], "summary": {"total_items_count": 0, "total_price": 0.0}}
 
@@ -34,6 +37,28 @@ def test_stock_is_counted_with_what_is_in_the_cart(call: Call) -> None:
         in call("add_product_to_cart", product_id="a", quantity=3)["error"]
     )
     assert total(call("add_product_to_cart", product_id="a", quantity=2)) == 750.0
+
+
+@pytest.mark.parametrize(
+    ("odd", "price"),
+    [
+        ({"stock_quantity": 2}, 0.0),
+        ({"price": "12.5", "stock_quantity": "2"}, 12.5),
+        ({"price": 1.0}, None),
+        ({"price": None, "stock_quantity": 2}, None),
+        ({"price": "cheap", "stock_quantity": 2}, None),
+        ({"price": 1.0, "stock_quantity": float("inf")}, None),
+    ],
+)
+def test_a_product_without_numbers(odd: dict[str, Any], price: float | None) -> None:
+    shop = Catalogue([{"product_id": "odd", "name": "Odd"} | odd])
+    world = ShoppingEnvironment(Case(shop, {}, Truth(frozenset({"odd"}), {})), "")
+    (cart,) = answers(world, [("add_product_to_cart", {"product_id": "odd"})])
+    if price is None:
+        assert "in stock" in cart["error"] or "the price or the stock of 'odd' is no number" in cart["error"]
+        assert answers(world, [("get_cart_info", {})]) == [EMPTY]
+    else:
+        assert (total(cart), cart["items"][0]["price"]) == (price, price)
 
 
 HUGE = pytest.param(10**5000, id="huge")

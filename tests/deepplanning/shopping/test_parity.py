@@ -15,6 +15,7 @@ import pytest
 from tests.deepplanning.conftest import put
 from tipx.deepplanning.official import CHECKOUT, checkouts
 from tipx.deepplanning.shopping.coupons import COUPONS
+from tipx.deepplanning.shopping.environment import ShoppingEnvironment
 from tipx.deepplanning.shopping.lookups import OPERATORS
 from tipx.deepplanning.shopping.sample import CASES, files, tasks
 from tipx.deepplanning.shopping.schemas import REQUIRED, TOOLS
@@ -28,6 +29,19 @@ pytestmark = [
 ]
 Ask = Callable[..., Any]
 CALLS = 600
+ODD: list[dict[str, Any]] = [
+    {},
+    {"stock_quantity": 3},
+    {"price": 5.0},
+    {"price": None, "stock_quantity": 3},
+    {"price": "12.5", "stock_quantity": "3"},
+    {"price": 5, "stock_quantity": 3.7},
+    {"price": "cheap", "stock_quantity": 3},
+    {"price": 5.0, "stock_quantity": "some"},
+    {"price": 5.0, "stock_quantity": None},
+    {"price": [1], "stock_quantity": 3},
+    {"price": 5.0, "stock_quantity": 1e999},
+]
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +143,31 @@ def test_an_empty_answer_scores_the_same(ask: Ask, tmp_path: Path) -> None:
     theirs, ours = ask(folder=folder), held.case("x")
     assert (theirs["case_score"], theirs["score"]) == (1.0, 0.0)
     assert ours.truth.products == frozenset()
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_products_without_numbers_are_treated_the_same(odd: dict[str, Any], ask: Ask, tmp_path: Path) -> None:
+    held, _ = files(1, 1)
+    first, second = (held.products[at]["product_id"] for at in (0, 1))
+    kept = {key: value for key, value in held.products[0].items() if key not in ("price", "stock_quantity")}
+    held.products[0] = kept | odd
+    folder, world = str(put(tmp_path / "case_1", held)), ShoppingEnvironment(held.case("x"), "")
+    for name, given in [
+        ("add_product_to_cart", {"product_id": second}),
+        ("add_product_to_cart", {"product_id": first}),
+        ("add_product_to_cart", {"product_id": first, "quantity": 2}),
+        ("sort_products", {"sort_by": "price", "product_ids": [second, first]}),
+        ("filter_by_range", {"condition_key": "price", "operator": ">", "value": 1}),
+        ("filter_by_range", {"condition_key": "stock_quantity", "operator": ">=", "value": 0}),
+        ("get_product_details", {"product_ids": [first]}),
+        ("get_cart_info", {}),
+        ("delete_product_from_cart", {"product_id": first}),
+    ]:
+        theirs, ours = ask(folder=folder, name=name, arguments=given), world.call(name, given)
+        if "error" in json.loads(theirs):
+            assert set(json.loads(ours)) == set(json.loads(theirs)), (name, given, theirs)
+        else:
+            assert ours == theirs, (name, given)
 
 
 @pytest.mark.parametrize(

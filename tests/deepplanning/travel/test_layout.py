@@ -7,12 +7,19 @@ from pathlib import Path
 import pytest
 
 from tests.deepplanning.travel.worlds import write_layout
+from tipx.deepplanning.official import CHECKOUT
 from tipx.deepplanning.travel.layout import BASES, TASKS, Split, load
-from tipx.deepplanning.travel.prompts import Texts
+from tipx.deepplanning.travel.prompts import LANGUAGES, Texts, words
 from tipx.deepplanning.travel.sample import samples
 from tipx.errors import DataError
 
 QUERIES = "travelplanning_query_en.json"
+
+
+@pytest.fixture(autouse=True)
+def no_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's checkout has query files too, which would stand in for a missing one."""
+    monkeypatch.delenv(CHECKOUT, raising=False)
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -37,6 +44,25 @@ def test_a_flat_folder_and_chinese(tmp_path: Path) -> None:
     tasks = load(tmp_path, "zh", texts, tasks=count)
     assert tasks[0].messages[0]["content"] == "be good"
     assert "座" in tasks[0].start().call("query_train_info", dict(samples()[4].turns[0][0][1]))  # type: ignore[index, arg-type]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["in the folder", "in a checkout"])
+def test_each_language_has_its_own_tasks_and_words(
+    tmp_path: Path, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {language: write_layout(tmp_path, language) for language in LANGUAGES}
+    if elsewhere:
+        (tmp_path / "checkout" / "travelplanning").mkdir(parents=True)
+        (tmp_path / "data").rename(tmp_path / "checkout" / "travelplanning" / "data")
+        monkeypatch.setenv(CHECKOUT, str(tmp_path / "checkout"))
+    for language, count in counts.items():
+        tasks = load(tmp_path, language, tasks=count)
+        ours = [sample.query for sample in samples() if sample.language == language]
+        assert [task.messages[1]["content"] for task in tasks] == [query["query"] for query in ours]
+        nowhere = {"origin": "A", "destination": "B", "depDate": "C"}
+        expected = words(language)["no_trains"].format_map(nowhere)
+        assert tasks[0].start().call("query_train_info", nowhere) == expected
+    assert words("zh")["no_trains"] != words("en")["no_trains"]
 
 
 def queries(change: Callable[[list[dict[str, object]]], object]) -> Callable[[Path], None]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.deepplanning.travel.worlds import gold
 from tipx.deepplanning.travel.lines import DISTANCE, DURATION, PRICE
 from tipx.deepplanning.travel.parse import MOST_LINES, Parsed, amount, parse, plan_block
-from tipx.deepplanning.travel.plan import Activity, Stay
+from tipx.deepplanning.travel.plan import Activity, Day, Plan, Stay
 from tipx.deepplanning.travel.sample import samples
 from tipx.deepplanning.travel.sample.script import written
 
@@ -75,7 +75,7 @@ def test_the_tables_tell_where_a_name_ends(line: str, ends: tuple[str, str], cos
     ],
 )
 def test_each_kind_of_line(line: str, expected: dict[str, object]) -> None:
-    found = one(f"- **09:00 - 10:30** | {line}".replace("**", ""))
+    found = one(f"- **09:00 - 10:30** | {line}")
     assert (found.start, found.end) == ("09:00", "10:30")
     assert {name: getattr(found, name) for name in expected} == expected
 
@@ -99,6 +99,44 @@ def test_heads_markup_and_the_budget() -> None:
     assert (first.city, first.stay) == ("from Ada to Bly", Stay("Larkspur Inn - Old Quay", 1000.0))
     assert (second.city, second.stay) == ("", None)
     assert parsed.plan.total == 6280
+
+
+@pytest.mark.parametrize(
+    ("city", "stay"),
+    [
+        ("**Current City**: Bly", "**Accommodation**: Larkspur Inn - Old Quay, ¥1,000/room/night"),
+        ("__Current City__ : Bly", "- **Accommodation:** **Larkspur Inn - Old Quay, ¥1,000/room/night**"),
+        ("* *Current City* : **Bly**", "__Accommodation:__ Larkspur Inn - Old Quay, ¥1,000/room/night"),
+        ("**当前城市**\uff1aBly", "**住宿** \uff1aLarkspur Inn - Old Quay\uff0c\uffe51,000/间/晚"),
+    ],
+)
+def test_bold_may_end_before_the_colon(city: str, stay: str) -> None:
+    parsed = parse(f"<plan>**Day 1**:\n{city}\n{stay}</plan>", NAMES)
+    assert parsed == Parsed(Plan((Day("Bly", Stay("Larkspur Inn - Old Quay", 1000.0), ()),), None), 0)
+
+
+LINES = "Day 1:\n09:00-10:00 | buffer | a\n{}Day 2:\n09:00-10:00 | buffer | b\n{}"
+SUM = "Budget Summary:\nDay 1: ¥500\nDay 2 (¥300)\nAccommodation: ¥200\n**Total Estimated Budget**: ¥800\nDay 1 sum\n"
+
+
+@pytest.mark.parametrize(
+    "text", [LINES.format("", SUM), LINES.format("Day 1 total: ¥500\n", "**Day 2** total: ¥300\n")]
+)
+def test_a_sum_of_a_day_is_no_day(text: str) -> None:
+    parsed = parse(f"<plan>{text}</plan>", NAMES)
+    assert parsed.failures == 0
+    assert parsed.plan is not None
+    assert [[activity.note for activity in day.activities] for day in parsed.plan.days] == [["a"], ["b"]]
+    assert parsed.plan.total == (800 if "Summary" in text else None)
+
+
+@pytest.mark.parametrize("text", ["Total Estimated Budget: ¥800\n" + LINES.format("", ""), LINES.format("", "")])
+def test_days_after_a_summary_are_days_if_they_hold_something(text: str) -> None:
+    # As where a first <plan> is a draft: all blocks count.
+    parsed = parse(f"<plan>{text}</plan><plan>{LINES.format('', SUM)}</plan>", NAMES)
+    assert parsed.failures == 0
+    assert parsed.plan is not None
+    assert [[activity.note for activity in day.activities] for day in parsed.plan.days] == [["a"], ["b"]] * 2
 
 
 @pytest.mark.parametrize(
@@ -141,6 +179,10 @@ def test_all_closed_blocks_after_the_last_thought_count(answer: str, block: str 
         "09:00-10:00 | travel_city | Hall",
         "09:00-10:00 | meal | ",
         "9-10 | meal | Lunch, Hall, ¥1",
+        "09:00 - 10:00: attraction, Hall",
+        "**9:00** to 10:00, Hall",
+        "- 09\uff1a00 Hall",
+        "09:00",
         "09:00-10:00 | attraction",
         "09:00-10:00 | buffer | " + "x" * 2_000,
         "Current City: " + "x" * 201,
@@ -183,6 +225,9 @@ def test_what_is_no_field(field: object, text: str) -> None:
         "1,",
         "¥",
         "Day 1:\n",
+        "Current City**",
+        "Current City _",
+        "09:00 ",
         "09:00-10:00 | meal | Lunch, A - B, ¥1\n",
     ],
 )

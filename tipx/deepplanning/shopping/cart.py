@@ -3,7 +3,8 @@
 Quirks of the benchmark that are kept, since the model sees them or the score follows from them: adding or removing a
 product writes a total without the coupons' discount, which the next change of a coupon corrects; coupons stay when
 products are removed and the total no longer allows them; a quantity below 1 puts a product into the cart 0 times, which
-counts as in the cart; removing more of a product than there is empties it, of a coupon it is refused.
+counts as in the cart; removing more of a product than there is empties it, of a coupon it is refused. A product that
+lacks its price or its stock has 0; one whose price or stock is no number cannot be added.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,7 +50,11 @@ class Cart:
     def add_product_to_cart(self, arguments: Arguments) -> dict[str, Any]:
         product, count = self.product(arguments), quantity(arguments)
         identifier = product["product_id"]
-        there, stock = self.items.get(identifier, 0), int(product.get("stock_quantity") or 0)
+        there = self.items.get(identifier, 0)
+        try:
+            _, stock = price(product), int(product.get("stock_quantity", 0))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise Refused(f"product_id: the price or the stock of {identifier!r} is no number") from error
         if there + count > stock:
             raise Refused(f"quantity: {stock} of {identifier!r} in stock, {there} in the cart; cannot add {count}")
         self.items[identifier] = there + count
@@ -109,7 +114,8 @@ class Cart:
 
 
 def price(product: Product) -> float:
-    return float(product.get("price") or 0.0)
+    """Yuan. Raises TypeError or ValueError for what is no number: such a product is in no cart."""
+    return float(product.get("price", 0.0))
 
 
 CHANGES: Mapping[str, Callable[[Cart, Arguments], dict[str, Any]]] = {

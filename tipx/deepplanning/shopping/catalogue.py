@@ -32,14 +32,18 @@ def reach(product: Product, path: str) -> Any:
     return value
 
 
+def searched(product: Product) -> list[str]:
+    """The words that the search finds a product by."""
+    return " ".join(str(product.get(key) or "") for key in SEARCHED).lower().split()
+
+
 class Catalogue:
     """Products by their ids and by words."""
 
     def __init__(self, products: Sequence[Product]) -> None:
         self.products = tuple(products)
         self.by_id = {product["product_id"]: product for product in products}
-        texts = [" ".join(str(product.get(key) or "") for key in SEARCHED) for product in products]
-        self.index = Okapi([text.lower().split() for text in texts])
+        self.index = Okapi([searched(product) for product in products])
 
     def search(self, query: str) -> list[str]:
         """Ids of what scores above the threshold, best first; equals stay in the catalogue's order."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tipx.deepplanning.shopping.catalogue import Catalogue, reach
+from tipx.deepplanning.shopping.catalogue import Catalogue, reach, searched
 from tipx.deepplanning.shopping.coupons import COUPONS
 from tipx.deepplanning.shopping.environment import Case
 from tipx.deepplanning.shopping.scoring import Truth
@@ -34,6 +34,11 @@ class CaseFiles:
         """Whether the cart holds something before anyone has shopped: what an earlier run left in it."""
         return bool(self.cart.get("items") or self.cart.get("used_coupons"))
 
+    @property
+    def unpriced(self) -> bool:
+        """Whether a product has no number as its price or stock; the tools say what comes of it."""
+        return not all(isinstance(reach(one, key), int | float) for one in self.products for key in NUMBERS)
+
     def bought(self) -> tuple[dict[str, int], dict[str, int]]:
         """(products and coupons of the answer with their quantities). Raises KeyError, TypeError, ValueError."""
         wanted = self.validation.get("ground_truth_products") or []
@@ -56,10 +61,8 @@ class CaseFiles:
         known = {product.get("product_id") for product in self.products}
         if not self.products or not all(isinstance(one, str) for one in known):
             return f"{FILES[0]}: expected products with an id each"
-        for product in self.products:
-            for key in NUMBERS:
-                if not isinstance(reach(product, key), int | float):
-                    return f"{FILES[0]}: {product['product_id']!r} has no number as {key}"
+        if not any(searched(product) for product in self.products):
+            return f"{FILES[0]}: no product has a word to be found by"
         if missing := sorted(products.keys() - known):
             return f"{FILES[3]}: the answer {missing[0]!r} is no product of {FILES[0]}"
         if unknown := sorted(coupons.keys() - set(COUPONS)):

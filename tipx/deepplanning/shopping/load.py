@@ -39,6 +39,11 @@ def remarks(name: str, held: dict[str, CaseFiles], queries: Path | None) -> Iter
     """What is unusual about a level's cases, a line each."""
     if filled := [key for key, files in held.items() if files.filled]:
         yield f"{name}: {len(filled)} carts were full (case {filled[0]} first), as an earlier run leaves them: emptied"
+    if unpriced := [key for key, files in held.items() if files.unpriced]:
+        yield (
+            f"{name}: {len(unpriced)} cases have a product without a number as price or stock (case {unpriced[0]} "
+            "first): what is missing counts as 0, and what is no number cannot be bought, as by the benchmark's tools"
+        )
     if queries is None:
         return
     listed = listing(queries)

@@ -22,15 +22,16 @@ LONGEST_CITY = 200
 
 _TAG = re.compile(r"<(/?)plan>", re.IGNORECASE)
 _THOUGHT = re.compile(r"</think>", re.IGNORECASE)
-_DAY = re.compile(r"(?:day\s*[0-9]{1,4}\b|第\s*[0-9]{1,4}\s*天)", re.IGNORECASE)
-# \uff1a is the full-width colon of Chinese plans.
-_CITY = re.compile(r"(?:current city|当前城市)\s*[:\uff1a]", re.IGNORECASE)
-_STAY = re.compile(r"(?:accommodation|住宿)\s*[:\uff1a]", re.IGNORECASE)
+_DAY = re.compile(r"(?:day\s*([0-9]{1,4})\b|第\s*([0-9]{1,4})\s*天)", re.IGNORECASE)
+# \uff1a is the full-width colon of Chinese plans; bold may end before it.
+_CITY = re.compile(r"(?:current city|当前城市)[*_\s]*[:\uff1a]", re.IGNORECASE)
+_STAY = re.compile(r"(?:accommodation|住宿)[*_\s]*[:\uff1a]", re.IGNORECASE)
 _BUDGET = re.compile(r"budget summary|预算总结|(?P<total>total estimated budget|总估算预算|总预算)", re.IGNORECASE)
 _BAR = re.compile(r"[|\uff5c]")
-_SLOT = re.compile(r"([0-9]{1,2}:[0-9]{2})\s*[-\u2013~]\s*([0-9]{1,2}:[0-9]{2})\s*[|\uff5c]")
+_TIME = re.compile(r"[0-9]{1,2}[:\uff1a][0-9]{2}(?![0-9])")
+_SLOT = re.compile(r"([0-9]{1,2}:[0-9]{2})\s*[-\u2013~]\s*([0-9]{1,2}:[0-9]{2})[*_\s]*[|\uff5c]")
 _AMOUNT = re.compile(r"[0-9][0-9,]{0,12}(?:\.[0-9]{1,4})?")
-_MARKUP = "*#`> \t"
+_MARKUP = "*#_`> \t"
 _BULLET = "-\u2022 "
 _NOWHERE = {"", "-", "\u2013", "\u2014", "none", "n/a", "无"}
 
@@ -45,11 +46,16 @@ class Parsed:
 
 @dataclass(slots=True)
 class Draft:
-    """A day that is being read."""
+    """A day that is being read. What heads it may be a sum ("Day 1 total: ¥500") if it is not `sure`."""
 
+    sure: bool
     city: str = ""
     stay: Stay | None = None
     activities: list[Activity] = field(default_factory=list)
+
+    @property
+    def real(self) -> bool:
+        return self.sure or bool(self.city or self.activities)
 
     def day(self) -> Day:
         return Day(self.city, self.stay, tuple(self.activities))
@@ -78,20 +84,24 @@ def parse_block(block: str, names: Container[str]) -> Parsed:
     """The plan in the line format; lines that are neither a head nor an activity are prose, and are passed over."""
     lines = [line for line in block.splitlines() if line.strip()]
     days: list[Draft] = []
+    heads = set[int]()
     day = total = None
+    summed = False
     failures = max(len(lines) - MOST_LINES, 0)
-    for line in (line.strip(_MARKUP).lstrip(_BULLET) for line in lines[:MOST_LINES]):
+    for line in (line.strip(_MARKUP).lstrip(_MARKUP + _BULLET) for line in lines[:MOST_LINES]):
         if len(line) > LONGEST_LINE:
             failures += 1
-        elif _DAY.match(line):
-            days.append(day := Draft())
+        elif head := _DAY.match(line):
+            number = int(head[1] or head[2])
+            days.append(day := Draft(sure=not summed and number not in heads))
+            heads.add(number)
         elif _SLOT.match(line) or not (found := _BUDGET.search(line)):
             failures += not read(line, day, names)
         else:
             # What follows the summary's head belongs to no day: it has a line "Accommodation" of its own.
-            day = None
+            day, summed = None, True
             total = amount(line[found.end() :]) if found["total"] else total
-    return Parsed(Plan(tuple(draft.day() for draft in days), total), failures)
+    return Parsed(Plan(tuple(draft.day() for draft in days if draft.real), total), failures)
 
 
 def read(line: str, day: Draft | None, names: Container[str]) -> bool:
@@ -109,7 +119,7 @@ def read(line: str, day: Draft | None, names: Container[str]) -> bool:
     elif day is not None and (found := _STAY.match(line)):
         day.stay = stay(line[found.end() :].strip(_MARKUP), names)
     else:
-        return not _BAR.search(line)
+        return not (_TIME.match(line) or _BAR.search(line))
     return True
 
 
