@@ -26,6 +26,11 @@ def source(path: str, revision: str | None = None) -> ModelSource:
     return ModelSource(path=path, revision=revision, dtype="float32", attn=None, keep_layers=None)
 
 
+def test_the_embedded_models_are_named_where_none_is_meant() -> None:
+    with pytest.raises(ModelError, match=r"'embedded:agent/studnt' is not in this package; there are .*agent/student"):
+        located("embedded:agent/studnt", "float32", KEY)
+
+
 # --- an installed package --------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,8 @@ import torch
 from tipx import metrics, samples
 from tipx.errors import Interrupted, RunFailed
 from tipx.evals import heldout
-from tipx.evals.runner import Exam, Subject, evaluate
+from tipx.evals.exam import Exam
+from tipx.evals.runner import Subject, evaluate
 from tipx.evals.suite import parts
 from tipx.noise import Noise
 from tipx.run import Row

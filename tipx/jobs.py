@@ -22,8 +22,9 @@ from tipx.agents.server import ServedAgents
 from tipx.distill import distill
 from tipx.errors import ConfigError, ModelError
 from tipx.evals import Evaluation
+from tipx.evals.exam import Exam
 from tipx.evals.job import EvalJob
-from tipx.evals.runner import Elsewhere, Exam, Subject, evaluate
+from tipx.evals.runner import Elsewhere, Subject, evaluate
 from tipx.evals.suite import parts
 from tipx.experiment import Experiment
 from tipx.loggers import Silence

@@ -23,6 +23,7 @@ EMBEDDED = "embedded:"
 PACKAGE = "package:"
 PAIR = Path(__file__).parent / "tiny" / "pair"
 AGENTS = Path(__file__).parent / "tinyagent" / "pair"
+PAIRS = ("teacher", "student", "agent/teacher", "agent/student")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -34,7 +35,12 @@ def is_local(path: str) -> bool:
 def located(path: str, dtype: str, key: str) -> str:
     """What transformers is given: a folder, or a hub id. A GGUF file is converted first; raises ModelError."""
     if path.startswith(EMBEDDED):
-        return str(embedded(path.removeprefix(EMBEDDED)))
+        name = path.removeprefix(EMBEDDED)
+        if name not in PAIRS:
+            raise ModelError(
+                f"{key}: {path!r} is not in this package; there are {', '.join(EMBEDDED + n for n in PAIRS)}"
+            )
+        return str(embedded(name))
     if path.startswith(PACKAGE):
         path = str(in_package(path, key))
     if not path.endswith(SUFFIX) or Path(path).is_dir():
@@ -46,7 +52,7 @@ def located(path: str, dtype: str, key: str) -> str:
 
 
 def embedded(name: str) -> Path:
-    """The folder of `teacher`, `student`, `agent/teacher` or `agent/student`."""
+    """The folder of one of PAIRS."""
     role = name.removeprefix("agent/")
     return PAIR / name if role == name else AGENTS / role
 

@@ -80,17 +80,14 @@ def before_after(run: Run) -> Table | None:
     if not rows:
         return None
     names = sorted({key.split("/")[1] for row in rows for key in row if key.startswith("eval/")})
+    kinds = [(name, kind) for name in names for kind in ("mean", "greedy")]
+    kinds = [(name, kind) for name, kind in kinds if any(f"eval/{name}/{kind}" in row for row in rows)]
     table = Table(title=f"accuracy of {run.path.name}", title_justify="left")
-    for column in ("step", *(f"{name} {kind}" for name in names for kind in ("sampled", "greedy"))):
+    for column in ("step", *(f"{name} {'sampled' if kind == 'mean' else kind}" for name, kind in kinds)):
         table.add_column(column, justify="right")
     for row in rows:
-        cells = []
-        for name in names:
-            mean, error = row.get(f"eval/{name}/mean"), row.get(f"eval/{name}/mean_se")
-            cells += [
-                cell(mean) + (f" ± {error:.3f}" if error is not None else ""),
-                cell(row.get(f"eval/{name}/greedy")),
-            ]
+        found = [(row.get(f"eval/{name}/{kind}"), row.get(f"eval/{name}/{kind}_se")) for name, kind in kinds]
+        cells = [cell(value) + error_of(error) for value, error in found]
         table.add_row(str(row["step"]), *cells)
     return table
 

@@ -22,7 +22,8 @@ from tipx.agents.script import Script
 from tipx.config import build, load
 from tipx.errors import ConfigError, ModelError
 from tipx.evals import Evaluation
-from tipx.evals.runner import Exam, Subject, evaluate
+from tipx.evals.exam import Exam
+from tipx.evals.runner import Subject, evaluate
 from tipx.models import ModelSource, Template
 from tipx.places import located
 from tipx.statistics import best_at_k, pass_at_k

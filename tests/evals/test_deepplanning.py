@@ -16,7 +16,7 @@ from tipx.config import build, load
 from tipx.deepplanning.pull import pull
 from tipx.errors import ConfigError
 from tipx.evals.deepplanning import APART
-from tipx.evals.runner import Exam, fingerprint
+from tipx.evals.exam import Exam, fingerprint
 from tipx.jobs import asked_by_name
 from tipx.run import Run
 

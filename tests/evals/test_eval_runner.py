@@ -21,8 +21,9 @@ import torch
 from tipx.errors import DataError
 from tipx.evals import Evaluation
 from tipx.evals.arithmetic import Arithmetic
+from tipx.evals.exam import Exam
 from tipx.evals.journal import Journal
-from tipx.evals.runner import Exam, Subject, evaluate, run_all
+from tipx.evals.runner import Subject, evaluate, run_all
 from tipx.evals.summary import Sample
 from tipx.grading import OUTCOMES, Grader
 from tipx.models import ModelSource, Template

@@ -16,7 +16,8 @@ def half(checkout: Path, name: Half) -> Path:
     found = next((way for way in ways if (way / "agent" / "prompts.py").is_file() and is_half(way, name)), None)
     if found is None:
         raise DataError(
-            f"expected a checkout of QwenLM/Qwen-Agent, {str(checkout)!r} has no agent/prompts.py of its {name}"
+            f"wording: expected a checkout of QwenLM/Qwen-Agent, {str(checkout)!r} has no agent/prompts.py of its "
+            f"{name}; give its folder, or take tipx's own words: wording=own"
         )
     return found
 

@@ -46,7 +46,8 @@ def found(folder: Path) -> tuple[dict[str, Path], str | None]:
     except OSError as error:
         raise DataError(
             f"deepplanning: the archives are not in the hub's cache, and cannot be fetched ({error}); where there is "
-            f"network: {HubFiles(REPO, 'database_*').command}, or put {', '.join(given)} into {folder}"
+            f"network: {HubFiles(REPO, 'database_*').command}, or put {', '.join(given)} into {folder}; then type this "
+            "again"
         ) from error
     return archives, next(iter(archives.values())).parent.name
 

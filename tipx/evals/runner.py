@@ -1,11 +1,9 @@
 """One runner for every benchmark: sample, grade, summarise, write."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tipx.agents.loop import AgentRollouts, check_tasks
 from tipx.agents.server import ServedAgents
 from tipx.errors import DataError
-from tipx.evals import Benchmark, Evaluation, Remarked, agents
+from tipx.evals import Evaluation, Remarked, agents
+from tipx.evals.exam import SAMPLING, Exam, fingerprint
 from tipx.evals.journal import Journal
 from tipx.evals.summary import Sample, summarise
 from tipx.files import write_json, write_text
@@ -29,66 +28,6 @@ from tipx.world import World
 
 Tick = Callable[[int], None]
 Sampling = HFRollouts | VLLMRollouts | agents.Agents
-
-SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")
-"""What shapes an answer; how many are made at once does not."""
-
-
-@dataclass(frozen=True)
-class Exam:
-    """A benchmark and how it is taken. Its problems are read once, and when they are asked for."""
-
-    benchmark: Benchmark
-    how: Evaluation
-    seed: int
-    template: Template
-
-    @cached_property
-    def everything(self) -> list[Prompt]:
-        """All problems; raises what `Benchmark.load` raises."""
-        return self.benchmark.load(self.how.path)
-
-    @property
-    def problems(self) -> list[Prompt]:
-        """Those that are given."""
-        return self.everything[: self.how.limit]
-
-    @property
-    def answers(self) -> int:
-        """How many are made."""
-        return len(self.problems) * (self.how.n + self.how.greedy)
-
-    @cached_property
-    def folder_name(self) -> str:
-        """`<benchmark>-<hash6>` of all that decides the answers, so that other settings never overwrite a result.
-
-        Among it are the problems, not where they were read from: two copies of one file are one benchmark.
-        """
-        settings = asdict(self.how)
-        del settings["path"]
-        if isinstance(self.how.sampling, agents.Agents):
-            settings["sampling"] = agents.settings(self.how.sampling)
-        else:
-            settings["sampling"] = {key: settings["sampling"][key] for key in SAMPLING}
-            if not isinstance(self.how.sampling, HFRollouts):
-                settings["engine"] = type(self.how.sampling).__name__
-        facts = [fingerprint(self.everything), settings, self.seed, asdict(self.template)]
-        if isinstance(self.benchmark, Remarked):
-            facts.append(self.benchmark.checksums(self.how.path))
-        text = json.dumps(facts, sort_keys=True)
-        return f"{self.benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-
-
-def fingerprint(problems: Sequence[Prompt]) -> str:
-    """sha256 of problems: ids, texts and gold answers, or an agent's messages and tools, in order."""
-    text = json.dumps([[p.id, p.text, p.answer, *asked(p)] for p in problems])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def asked(problem: Prompt) -> list[Any]:
-    """What an agent is given besides, and what counts."""
-    task = problem.task
-    return [] if task is None else [task.messages, task.tools, task.headline]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,73 @@
+"""What is asked of a model: a benchmark, and how it is taken."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from tipx.evals import Benchmark, Evaluation, Remarked, agents
+from tipx.models import Template
+from tipx.rollout.hf import HFRollouts
+from tipx.types import Prompt
+
+SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")
+"""What shapes an answer; how many are made at once does not."""
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A benchmark and how it is taken. Its problems are read once, and when they are asked for."""
+
+    benchmark: Benchmark
+    how: Evaluation
+    seed: int
+    template: Template
+
+    @cached_property
+    def everything(self) -> list[Prompt]:
+        """All problems; raises what `Benchmark.load` raises."""
+        return self.benchmark.load(self.how.path)
+
+    @property
+    def problems(self) -> list[Prompt]:
+        """Those that are given."""
+        return self.everything[: self.how.limit]
+
+    @property
+    def answers(self) -> int:
+        """How many are made."""
+        return len(self.problems) * (self.how.n + self.how.greedy)
+
+    @cached_property
+    def folder_name(self) -> str:
+        """`<benchmark>-<hash6>` of all that decides the answers, so that other settings never overwrite a result.
+
+        Among it are the problems, not where they were read from: two copies of one file are one benchmark.
+        """
+        settings = asdict(self.how)
+        del settings["path"]
+        if isinstance(self.how.sampling, agents.Agents):
+            settings["sampling"] = agents.settings(self.how.sampling)
+        else:
+            settings["sampling"] = {key: settings["sampling"][key] for key in SAMPLING}
+            if not isinstance(self.how.sampling, HFRollouts):
+                settings["engine"] = type(self.how.sampling).__name__
+        facts = [fingerprint(self.everything), settings, self.seed, asdict(self.template)]
+        if isinstance(self.benchmark, Remarked):
+            facts.append(self.benchmark.checksums(self.how.path))
+        text = json.dumps(facts, sort_keys=True)
+        return f"{self.benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def fingerprint(problems: Sequence[Prompt]) -> str:
+    """sha256 of problems: ids, texts and gold answers, or an agent's messages and tools, in order."""
+    text = json.dumps([[p.id, p.text, p.answer, *asked(p)] for p in problems])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def asked(problem: Prompt) -> list[Any]:
+    """What an agent is given besides, and what counts."""
+    task = problem.task
+    return [] if task is None else [task.messages, task.tools, task.headline]
