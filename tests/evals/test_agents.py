@@ -79,7 +79,7 @@ def test_by_hand(subject: Subject, world: World, tmp_path: Path) -> None:
     assert result["mean_se"] == pytest.approx(math.sqrt(44 / 64 / 3 / 4))
     assert result["best_at"] == {"1": 0.375, "2": 0.5}
     assert result["outcomes"] == {"eos": 7, "length": 0, "tokens": 1, "context": 0, "turns": 0}
-    assert result["clipped_ratio"] == 1 / 8
+    assert (result["clipped_ratio"], result["longest"]) == (1 / 8, subject.model.config.max_position_embeddings)
     assert result["mean_malformed"] == 1 / 8
     assert result["mean_calls"] == 4 / 8
     assert result["metrics"]["reached"] == {"mean": result["mean"], "se": result["mean_se"]}

@@ -153,6 +153,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(
     assert [row["step"] for row in run.rows()] == list(range(1, 61))
 
 
+@pytest.mark.slow
 def test_a_preempted_job_saves_is_queued_again_and_resumes(
     overrides: Callable[..., list[str]], start: Start, tmp_path: Path
 ) -> None:
@@ -176,6 +177,7 @@ def wait_for_rows(folder: Path) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_point_may_have_several_processes(few: list[str], start: Start, tmp_path: Path) -> None:
     out, err = start("selector=full", "group=g", "loop.processes=2", *few).communicate(timeout=WITHIN_S)
     (run,) = all_runs(tmp_path / "runs")

@@ -78,7 +78,7 @@ def evaluate(
         "partial": len(problems) < len(exam.everything),
         "n": how.n,
         "seed": exam.seed,
-        **sampled(how),
+        **sampled(how, subject),
         "seconds": seconds,
         "answers_before": len(before),
         "tokens_per_s": None if None in lengths else sum(lengths) / seconds,
@@ -98,12 +98,14 @@ def evaluate(
     return result
 
 
-def sampled(how: Evaluation) -> dict[str, Any]:
-    """How answers were sampled."""
-    if isinstance(how.sampling, agents.Agents):
-        served = {"server": how.sampling.server} if isinstance(how.sampling, ServedAgents) else {}
-        return {"max_new_tokens": how.sampling.max_new_tokens, "agent": agents.settings(how.sampling)} | served
-    return {name: getattr(how.sampling, name) for name in SAMPLING}
+def sampled(how: Evaluation, subject: Subject | Elsewhere) -> dict[str, Any]:
+    """How answers were sampled; `longest` is the text, in tokens, at which a trajectory ends as `context`."""
+    if not isinstance(how.sampling, agents.Agents):
+        return {name: getattr(how.sampling, name) for name in SAMPLING}
+    said = {"max_new_tokens": how.sampling.max_new_tokens, "agent": agents.settings(how.sampling)}
+    if isinstance(how.sampling, ServedAgents):
+        return said | {"server": how.sampling.server}
+    return said | {"longest": how.sampling.longest(subject.model) if isinstance(subject, Subject) else None}
 
 
 def run_all(
