@@ -31,6 +31,8 @@ WITHIN_S = 240
 LAUNCH = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
 EVAL = ["loop.eval_every=2", "eval.limit=6", "eval.n=2", "eval.sampling.max_new_tokens=12"]
 
+AGENTS = ["experiment=tiny_agent", "loop.prompts=8", "loop.steps=4", "loop.eval_every=2", "benchmark.size=6"]
+
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     here = str(Path(__file__).parent.parent)
@@ -103,8 +105,11 @@ def results(run: Run) -> dict[str, Any]:
     return found
 
 
-def test_a_launched_run_of_two_is_the_run_of_one(overrides: Overrides, tmp_path: Path) -> None:
-    args = overrides(*EVAL, "selector=soft_or", "ratio=0.3")
+@pytest.mark.parametrize("what", ["answers", pytest.param("trajectories", marks=pytest.mark.slow)])
+def test_a_launched_run_of_two_is_the_run_of_one(what: str, overrides: Overrides, tmp_path: Path) -> None:
+    rule = ["selector=soft_or", "ratio=0.3"]
+    plain = ["hardware.device=cpu", "hardware.threads=1", f"runs_dir={tmp_path / 'runs'}"]
+    args = overrides(*EVAL, *rule) if what == "answers" else [*AGENTS, *rule, *plain]
     command = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCH.split(), "--main_process_port", free_port()]
     done = subprocess.run(
         [*command, "-m", "tipx", "train", *args],
