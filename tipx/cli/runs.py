@@ -42,4 +42,4 @@ def runs(
         Console().print(f"no runs{fitting} under {runs_dir}; {hint}", highlight=False, soft_wrap=True)
         return
     frame = listed(found, sort, columns.split(",") if columns else [])
-    Console().print(show_frame(frame, f"{len(frame)} runs under {runs_dir}"))
+    Console().print(show_frame(frame, f"{len(frame)} run{'s' * (len(frame) != 1)} under {runs_dir}"))
