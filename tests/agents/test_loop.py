@@ -356,7 +356,7 @@ def test_recorded_states_are_those_that_predict(agent: Make, play: Play, model: 
     torch.testing.assert_close(made.states_ND, torch.cat(expected), rtol=1e-4, atol=1e-5)
 
 
-def test_questions_and_tasks_are_not_confused(agent: Make) -> None:
+def test_questions_and_tasks_are_not_confused(agent: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     question, task = Prompt("q", "1 + 1?"), Prompt("t", "To 1!", task=CountTo(1))
     check_tasks([question], agent().backend, "rollout")
     check_tasks([task], agent(), "rollout")
@@ -366,3 +366,11 @@ def test_questions_and_tasks_are_not_confused(agent: Make) -> None:
         check_tasks([question], agent(), "rollout")
     with pytest.raises(ConfigError, match=r"rollout: 't' is a task with tools.*set rollout=agent"):
         check_tasks([task], agent().backend, "rollout")
+    gold = agent(backend=Script(turns=None, max_new_tokens=9, batch_size=1))
+    check_tasks([task], gold, "eval")
+    monkeypatch.setattr(CountTo, "gold", lambda _: None)
+    check_tasks([task], agent(), "eval")
+    with pytest.raises(
+        ConfigError, match="eval=agent_gold: task 't' has no gold trajectory; take others"
+    ):
+        check_tasks([task], gold, "eval")

@@ -170,7 +170,7 @@ def collected(episodes: Sequence[Episode], device: torch.device) -> Rollout:
 
 
 def check_tasks(prompts: Sequence[Prompt], how: object, group: str) -> None:
-    """Raises ConfigError where an agent is to answer questions, or something else is to do tasks.
+    """Raises ConfigError where an agent is to answer questions, something else is to do tasks, or there is no gold.
 
     `group` is that of the configuration in which `how` is chosen.
     """
@@ -182,5 +182,14 @@ def check_tasks(prompts: Sequence[Prompt], how: object, group: str) -> None:
                 f"{group}: an agent does tasks, and {prompt.id!r} is a question; take other tasks or "
                 f"{group}={plain[group]}"
             )
+        if plays_gold(how) and prompt.task is not None and prompt.task.gold() is None:
+            raise ConfigError(
+                f"{group}=agent_gold: task {prompt.id!r} has no gold trajectory; take others, or {group}=agent"
+            )
         if not agent and prompt.task is not None:
             raise ConfigError(f"{group}: {prompt.id!r} is a task with tools, which needs turns; set {group}=agent")
+
+
+def plays_gold(how: object) -> bool:
+    """Whether the tasks' own trajectories are played."""
+    return isinstance(how, AgentRollouts) and isinstance(how.backend, Script) and how.backend.turns is None
