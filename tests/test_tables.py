@@ -139,18 +139,21 @@ def test_accuracy_of_one_problem_has_no_error_and_of_no_evaluation_no_table(tmp_
     one = make(tmp_path / "a" / "one", [{"step": 0, "eval/math/mean": 1.0, "eval/math/mean_se": None}])
     table = before_after(one)
     assert table is not None
-    assert "0 1.000 -" in rows_of(table)
+    assert "0 1.000" in rows_of(table)
     assert before_after(make(tmp_path / "a" / "none", [{"step": 1, **STEP}])) is None
 
 
-def test_two_benchmarks_are_two_pairs_of_columns(tmp_path: Path) -> None:
-    rows = [{"step": 0, "eval/b/mean": 0.5, "eval/a/mean": 0.25}, {"step": 9, "eval/b/mean": 0.75}]
+def test_each_benchmark_has_the_columns_that_it_was_measured_in(tmp_path: Path) -> None:
+    rows = [
+        {"step": 0, "eval/b/mean": 0.5, "eval/a/mean": 0.25},
+        {"step": 9, "eval/b/mean": 0.75, "eval/b/greedy": 1.0},
+    ]
     table = before_after(make(tmp_path / "a" / "two", rows))
     assert table is not None
     shown = rows_of(table)
-    assert "step a sampled a greedy b sampled b greedy" in shown
-    assert "0 0.250 - 0.500 -" in shown
-    assert "9 - - 0.750 -" in shown
+    assert "step a sampled b sampled b greedy" in shown
+    assert "0 0.250 0.500 -" in shown
+    assert "9 - 0.750 1.000" in shown
 
 
 def test_result_of_one_evaluation() -> None:

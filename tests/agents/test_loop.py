@@ -370,7 +370,5 @@ def test_questions_and_tasks_are_not_confused(agent: Make, monkeypatch: pytest.M
     check_tasks([task], gold, "eval")
     monkeypatch.setattr(CountTo, "gold", lambda _: None)
     check_tasks([task], agent(), "eval")
-    with pytest.raises(
-        ConfigError, match="eval=agent_gold: task 't' has no gold trajectory; take others"
-    ):
+    with pytest.raises(ConfigError, match="eval=agent_gold: task 't' has no gold trajectory; take others"):
         check_tasks([task], gold, "eval")
