@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.inspect.worlds import HOSTILE, PLAIN, make_run
+from tests.inspect.worlds import HOSTILE, LONG, PLAIN, make_run
 from tipx.inspect.job import make_page
 from tipx.inspect.read import open_step
 
@@ -57,7 +57,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Pages of made runs: plain, hostile, agents' old and new and all without a fault, and a comparison."""
+    """Pages of made runs: plain, hostile, agents' old and new and all without a fault and long, and a comparison."""
     out = {}
     kinds: dict[str, dict[str, Any]] = {
         "plain": {},
@@ -65,6 +65,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "agents": {"tools": True, "scores": [1.0, 0.4, 0.0, 1.0]},
         "perfect": {"tools": True, "scores": [1.0] * 4},
         "hostile": {"pieces": HOSTILE + PLAIN},
+        "long": LONG,
     }
     for name, how in kinds.items():
         run = make_run(tmp_path_factory.mktemp(name), **how)

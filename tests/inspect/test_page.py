@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
-from tests.inspect.worlds import HOSTILE, PLAIN, make_run
+from tests.inspect.worlds import HOSTILE, LONG, PLAIN, make_run
 from tipx.inspect.job import make_page
 from tipx.inspect.quadrants import Thresholds
 from tipx.inspect.read import Step, open_step
@@ -281,6 +281,130 @@ def test_each_turn_begins_on_a_new_line(pages: dict[str, Path], open_page: Open)
     )  # the last of a turn, and the tool's first
     assert [i for i, names in enumerate(classes(page)) if "hit" in names][:2] == [1, 2]
     assert open_page(pages["plain"]).locator("#columns .turn").count() == 0
+
+
+def hidden(page: Page) -> list[int]:
+    """Which tokens of the rollout are out of sight."""
+    seen: list[bool] = page.eval_on_selector_all("#columns .t", "all => all.map((one) => one.checkVisibility())")
+    return [k for k, one in enumerate(seen) if not one]
+
+
+def current(page: Page) -> list[int]:
+    """The token that has the focus, and those that are marked, counted over the step."""
+    found: list[int] = page.evaluate(
+        "() => [document.activeElement, ...document.querySelectorAll('#columns .on')].map((one) => +one.dataset.i)"
+    )
+    return found
+
+
+FIRST, SECOND = list(range(110, 131)), list(range(180, 300))
+"""What is folded of LONG: in the first two rollouts, and in the second alone."""
+
+
+def test_a_long_result_is_folded(pages: dict[str, Path], open_page: Open) -> None:
+    page = open_page(pages["long"])
+    assert hidden(page) == FIRST
+    button = page.get_by_role("button", name="… 21 more tokens", expanded=False)
+    button.click()
+    assert hidden(page) == []
+    close = page.get_by_role("button", name="fold", exact=True, expanded=True)
+    close.press("Enter")  # which holds no token then
+    assert hidden(page) == FIRST
+    assert "held" not in page.locator("#details").inner_text()
+    assert page.locator(".fold").all_inner_texts() == ["… 21 more tokens"]
+
+
+def test_all_that_is_folded_opens_and_closes_by_a_key(pages: dict[str, Path], open_page: Open) -> None:
+    page = open_page(pages["long"])
+    page.keyboard.press("j")
+    assert "long parts" in page.locator(".keys").inner_text()
+    assert page.locator(".fold").all_inner_texts() == ["… 21 more tokens", "… 120 more tokens"]
+    page.locator(".fold").first.click()
+    for wanted in ([], FIRST + SECOND, []):
+        page.keyboard.press("o")
+        assert hidden(page) == wanted
+    page.keyboard.press("j")  # whose tools said little
+    assert page.locator(".fold").count() == 0
+    assert "long parts" not in page.locator(".keys").inner_text()
+    page.keyboard.press("k")
+    assert hidden(page) == FIRST + SECOND
+
+
+def test_walking_into_a_folded_part_opens_it(pages: dict[str, Path], open_page: Open) -> None:
+    page = open_page(pages["long"])
+    page.keyboard.press("j")
+    page.locator("#columns .t").nth(109).click()
+    page.keyboard.press("ArrowRight")
+    assert hidden(page) == SECOND
+    assert current(page) == [310, 310]
+    page.locator("#columns .t").nth(300).click()
+    page.keyboard.press("ArrowLeft")
+    assert hidden(page) == []
+    assert current(page) == [499, 499]
+    page.keyboard.press("Enter")
+    page.mouse.move(0, 0)
+    page.keyboard.press("o")  # the reader is not left in what is out of sight
+    assert hidden(page) == FIRST + SECOND
+    assert current(page) == [379, 379]
+    assert page.locator("#columns [data-i][tabindex]").count() == 1
+
+
+def test_a_hit_of_the_search_is_never_folded(pages: dict[str, Path], open_page: Open) -> None:
+    page = open_page(pages["long"])
+    search = page.locator("#search")
+    search.fill("w109.")
+    assert hidden(page) == FIRST  # a hit before it
+    search.fill("w109. w110.")
+    assert hidden(page) == []
+    search.fill("w0.")
+    assert hidden(page) == FIRST
+    search.fill("w450.")  # of the second rollout
+    assert page.locator("#title").inner_text() == "Rollout 2 of 3"
+    assert hidden(page) == FIRST
+    page.locator(".fold").first.click()
+    page.keyboard.press("Escape")
+    assert hidden(page) == SECOND  # what the reader opened stays
+    search.fill("w450.")
+    page.locator("#columns .t").nth(251).click()
+    search.fill("")
+    assert hidden(page) == []
+    assert "held" in page.locator("#details").inner_text()
+
+
+def test_the_browsers_own_search_opens_a_folded_part(pages: dict[str, Path], browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(pages["long"].as_uri() + "#:~:text=w120.")
+    page.wait_for_selector(".fold[aria-expanded=true]", timeout=20_000)
+    assert hidden(page) == []
+    page.close()
+
+
+def test_a_copy_lacks_nothing(pages: dict[str, Path], open_page: Open) -> None:
+    page = open_page(pages["long"])
+    page.evaluate(
+        """() => {
+            const [from, to] = [100, 132].map((k) => document.querySelectorAll('#columns .t')[k].firstChild);
+            getSelection().setBaseAndExtent(from, 0, to, to.length);
+        }"""
+    )
+    page.keyboard.press("ControlOrMeta+c")
+    assert hidden(page) == []
+    page.locator("#search").focus()
+    page.keyboard.press("ControlOrMeta+v")
+    assert page.locator("#search").input_value().split() == [f"w{k}." for k in range(100, 133)]
+
+
+def test_the_columns_of_a_comparison_fold_together(tmp_path: Path, open_page: Open) -> None:
+    step = open_step(make_run(tmp_path, **LONG), None)
+    page = open_page(make_page(step, ["selector=soft_or,q3_only", "ratio=0.2"], None, None))
+    both = [k + column * 200 for column in (0, 1) for k in FIRST]
+    assert hidden(page) == both
+    for wanted in ([], both):
+        page.locator(".fold").nth(1).click()
+        assert hidden(page) == wanted
+        assert page.locator(".fold").all_inner_texts() == ["… 21 more tokens" if wanted else "fold"] * 2
+    page.locator("#search").fill("w120.")
+    assert hidden(page) == []
 
 
 def test_an_agent_is_judged_by_its_score(pages: dict[str, Path], open_page: Open) -> None:

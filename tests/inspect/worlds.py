@@ -34,6 +34,13 @@ HOSTILE = (
     "\\u003c",
     "",
 )
+# Tools' results of 60 tokens, which are shown whole, of 61, whose last 21 are folded, and of 160, whose last 120 are.
+LONG: dict[str, Any] = {
+    "pieces": [f" w{i}." for i in range(600)],
+    "lengths": (200, 320, 30),
+    "tools": True,
+    "heard": ((2, 62), (70, 131), (140, 300)),
+}
 PLAIN = (" the", " of", " 4", "2", " =", ".", " so", " then", "\n", " answer")
 
 
@@ -45,18 +52,20 @@ def make_run(
     steps: Sequence[int] = (10, 20),
     tools: bool = False,
     scores: Sequence[float | None] | None = None,
+    *,
+    heard: Sequence[tuple[int, int]] = ((2, 5),),
 ) -> Run:
-    """A run with sampled steps under `folder`; with `tools` each response's tokens 3 to 5 are not the student's.
+    """A run with sampled steps under `folder`; with `tools` some of each response's tokens are not the student's.
 
-    Answers alternate: right, wrong, and a prompt without one. With `scores` the rollouts are an agent's, which have no
-    answer; None is one that an older tipx saved.
+    Those are [from, to) of `heard`. Answers alternate: right, wrong, and a prompt without one. With `scores` the
+    rollouts are an agent's, which have no answer; None is one that an older tipx saved.
     """
     shown = len(lengths) if shown is None else shown
     words = ["selector=q3_only", "ratio=0.2", "seed=3", "loop.sample_every=10"]
     run = Run.create(folder / "runs" / "solo" / "made-0badcafe", resolved(load(words)), {"argv": ["tipx", "train"]})
     run.log({"step": 0})
     for step in steps:
-        one = snapshot(step, pieces, lengths, shown, tools)
+        one = snapshot(step, pieces, lengths, shown, heard if tools else ())
         rows = [row(one, pieces, b) for b in range(shown)]
         if scores is not None:
             rows = [made | judged(score) for made, score in zip(rows, scores, strict=True)]
@@ -64,10 +73,12 @@ def make_run(
     return run
 
 
-def snapshot(step: int, pieces: Sequence[str], lengths: Sequence[int], shown: int, tools: bool) -> Snapshot:
+def snapshot(
+    step: int, pieces: Sequence[str], lengths: Sequence[int], shown: int, heard: Sequence[tuple[int, int]]
+) -> Snapshot:
     rng, n = np.random.default_rng(step), sum(lengths)
     place_N = np.concatenate([np.arange(length) for length in lengths])
-    valid_N = ~((place_N >= 2) & (place_N < 5)) if tools else np.ones(n, bool)
+    valid_N = ~np.any([np.zeros(n, bool), *((place_N >= start) & (place_N < end) for start, end in heard)], axis=0)
     stats = {name: (rng.gamma(0.3, 1.0, n) * valid_N).astype(F32) for name in sorted(STATISTICS)}
     stats |= {f"{role}_logprob": -stats[f"{role}_logprob"] for role in ROLES}
     m = sum(lengths[:shown])

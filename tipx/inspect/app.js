@@ -20,6 +20,7 @@ function go(r) {
   Object.assign(state, { rollout: r, token: null, held: null });
   plot.box = null;
   showRollout();
+  unfoldHits();
   paintTitle();
   paintList();
   paint();
@@ -81,6 +82,7 @@ function refilter() {
   }
   paintList();
   paint();
+  unfoldHits();
   if (state.query && !state.none) reveal(hits(H.rollouts[state.rollout], state.query).indexOf(1));
 }
 
@@ -104,7 +106,7 @@ const press = (id) => { if ($(id).closest('[hidden]')) return; $(id).checked = !
 const switchTheme = () => theme(document.documentElement.dataset.theme !== 'dark');
 const KEYS = {
   j: () => step(1), k: () => step(-1), ArrowRight: () => walk(1), ArrowLeft: () => walk(-1), x: () => press('only-kept'),
-  w: () => press('only-wrong'), t: switchTheme, '/': () => $('search').focus(), Escape: clear,
+  w: () => press('only-wrong'), t: switchTheme, o: foldAll, '/': () => $('search').focus(), Escape: clear,
   1: () => toggle(1), 2: () => toggle(2), 3: () => toggle(3), 4: () => toggle(4),
   Enter: () => { if (state.token !== null) hold(state.token); },
 };
@@ -122,6 +124,7 @@ function onKey(event) {
 
 function listen() {
   listenToText();
+  listenToFolds();
   listenToScatter();
   for (const axis of ['entropy', 'divergence']) {
     $(axis).addEventListener('input', () => { setCut(axis, Number($(axis).value)); later(recolour); });

@@ -12,7 +12,7 @@ from tipx.inspect.payload import header_and_columns, packed
 from tipx.inspect.read import Step
 from tipx.inspect.rules import Rule
 
-SCRIPTS = ("text.js", "data.js", "scatter.js", "details.js", "reader.js", "side.js", "app.js")
+SCRIPTS = ("text.js", "data.js", "scatter.js", "details.js", "folds.js", "reader.js", "side.js", "app.js")
 
 
 def page(step: Step, rules: Sequence[Rule]) -> str:

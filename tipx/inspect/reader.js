@@ -5,6 +5,7 @@ function showRollout() {
   const { start, length, prompt, turns: parts } = H.rollouts[state.rollout];
   $('prompt').textContent = visible(prompt).replaceAll('↵\n', '\n');
   columns.length = 0;
+  folds = [];
   const boxes = H.rules.map((name, rule) => {
     const spans = new Array(length);
     const text = make('div', 'text');
@@ -14,18 +15,20 @@ function showRollout() {
       span.dataset.i = start + k;
       spans[k] = span;
     }
-    text.append(...(parts.length > 1 ? parts.map(([from, to]) => block(C.valid[start + from], spans.slice(from, to))) : spans));
+    text.append(...(parts.length > 1 ? parts.map(([from, to]) => block(C.valid[start + from], from, spans.slice(from, to))) : spans));
     columns.push({ rule, spans, classes: new Array(length).fill('') });
     return make('div', 'column', null, ...(H.rules.length > 1 ? [make('h3', '', name)] : []), text);
   });
   $('columns').replaceChildren(...boxes);
+  $('folding').hidden = !folds.length;
   $('reader').scrollTop = 0;
   if (length) columns[0].spans[0].tabIndex = 0;
 }
 
 // A turn of the student's, or what stands between two, and who said it.
-function block(own, spans) {
-  return make('div', `turn ${own ? 'own' : 'heard'}`, null, make('div', 'who', own ? 'student' : 'environment'), make('div', 'words', null, ...spans));
+function block(own, first, spans) {
+  const words = make('div', 'words', null, ...(own ? spans : folded(first, spans)));
+  return make('div', `turn ${own ? 'own' : 'heard'}`, null, make('div', 'who', own ? 'student' : 'environment'), words);
 }
 
 // Which tokens the filters and the brush leave out.
@@ -71,17 +74,22 @@ function mark(i, on) {
 }
 
 function reveal(k) {
-  if (k >= 0 && columns[0].spans[k]) columns[0].spans[k].scrollIntoView({ block: 'nearest' });
+  if (k < 0 || !columns[0].spans[k]) return;
+  unfold(k);
+  columns[0].spans[k].scrollIntoView({ block: 'nearest' });
 }
 
 // One token at a time can be reached by the tab key; arrows walk.
-function focusToken(i) {
-  const { start } = H.rollouts[state.rollout];
+function reach(i) {
   for (const span of $('columns').querySelectorAll('[tabindex]')) span.removeAttribute('tabindex');
-  const span = columns[0].spans[i - start];
+  const span = columns[0].spans[i - H.rollouts[state.rollout].start];
   span.tabIndex = 0;
-  span.focus({ preventScroll: true });
-  reveal(i - start);
+  return span;
+}
+
+function focusToken(i) {
+  reveal(i - H.rollouts[state.rollout].start);
+  reach(i).focus({ preventScroll: true });
 }
 
 function listenToText() {
