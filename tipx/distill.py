@@ -122,7 +122,7 @@ def held_out(session: Session, step: int) -> Row:
 def accuracy(session: Session, step: int) -> Row:
     """Accuracy on each benchmark with the current weights."""
     exp, row = session.exp, Row()
-    subject = Subject(session.pair.student, session.pair.tokenizer, exp.model.template)
+    subject = Subject(session.pair.student, session.pair.tokenizer)
     for benchmark in parts(exp.benchmark):
         exam = Exam(benchmark, exp.eval, exp.seed, exp.model.template)
         tick = session.watch.phase(f"{benchmark.name} at step {step}", exam.answers)

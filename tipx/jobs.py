@@ -24,7 +24,7 @@ from tipx.errors import ConfigError, ModelError
 from tipx.evals import Evaluation
 from tipx.evals.exam import Exam
 from tipx.evals.job import EvalJob
-from tipx.evals.runner import Elsewhere, Subject, evaluate
+from tipx.evals.runner import Subject, evaluate
 from tipx.evals.suite import parts
 from tipx.experiment import Experiment
 from tipx.loggers import Silence
@@ -163,14 +163,14 @@ def measure(job: EvalJob, place: str, dtype: str, todo: Sequence[tuple[Exam, Pat
         return [json.loads((out / "result.json").read_text()) for _, out in todo]
     quiet_libraries()
     if isinstance(job.eval.sampling, ServedAgents):
-        return evaluated(job, lambda _: Elsewhere(job.template), todo)
+        return evaluated(job, lambda _: None, todo)
     source = ModelSource(path=place, revision=None, dtype=dtype, attn=None, keep_layers=None)  # type: ignore[arg-type]
     tokenizer = source.load_tokenizer("student")
-    return evaluated(job, lambda device: Subject(source.load("student", device), tokenizer, job.template), todo)
+    return evaluated(job, lambda device: Subject(source.load("student", device), tokenizer), todo)
 
 
 def evaluated(
-    job: EvalJob, subject_on: Callable[[torch.device], Subject | Elsewhere], todo: Sequence[tuple[Exam, Path]]
+    job: EvalJob, subject_on: Callable[[torch.device], Subject | None], todo: Sequence[tuple[Exam, Path]]
 ) -> list[Row]:
     """The results, each benchmark's in its folder."""
     with job.hardware.start("no").together() as world:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
-from tipx.agents.loop import check_tasks
+from tipx.agents.loop import check_chat, check_tasks
 from tipx.contamination import Found, spelling
 from tipx.errors import DataError, ModelError
 from tipx.experiment import Experiment
@@ -95,7 +95,7 @@ def gather(exp: Experiment, guard: Found | None = None) -> Facts:
         )
     check_tasks(clean, exp.rollout, "rollout")
     if clean and clean[0].task is not None:
-        exp.model.template.chat_of(student.tokenizer, tuple(student.endings)).check(clean[0].task.tools)
+        check_chat(exp.model.template.chat_of(student.tokenizer, tuple(student.endings)), clean)
     return Facts(exp, student, teacher, found, clean, fitting(exp, student.tokenizer, clean))
 
 

@@ -12,6 +12,7 @@ from tenacity import wait_none
 from tipx.agents import remote
 from tipx.agents.episode import Episode
 from tipx.agents.server import ServedAgents
+from tipx.agents.task import Task
 from tipx.noise import Noise
 
 Reply = tuple[int, Any] | tuple[int, Any, dict[str, str]]
@@ -123,4 +124,10 @@ def agents(stub: tuple[Stub, str], monkeypatch: pytest.MonkeyPatch) -> Make:
 
 @pytest.fixture
 def play(agents: Make) -> Play:
-    return lambda *tasks, **changed: agents(**changed).play(tasks, range(len(tasks)), Noise(0))
+    return lambda *tasks, **changed: played(agents(**changed), tasks, range(len(tasks)))
+
+
+def played(agents: ServedAgents, tasks: Sequence[Task], rows: Sequence[int]) -> list[Episode]:
+    """Their episodes, in the order of the tasks."""
+    ended = dict(agents.as_they_end(tasks, rows, Noise(0)))
+    return [ended[place] for place in range(len(tasks))]

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.agents.stub import Make, Play, Stub
+from tests.agents.stub import Make, Play, Stub, played
 from tests.agents.toy import TOOL, CountTo
-from tipx.noise import Noise
 
 
 def test_a_conversation(stub: tuple[Stub, str], play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,12 +65,12 @@ def test_episodes_at_once_are_apart(stub: tuple[Stub, str], play: Play) -> None:
 def test_what_is_served_is_known_before_it_plays(stub: tuple[Stub, str], agents: Make) -> None:
     one = agents()
     assert one.served() == "the-model"
-    one.play([CountTo(1)], [0], Noise(0))
-    one.play([CountTo(2)], [1], Noise(0))
+    played(one, [CountTo(1)], [0])
+    played(one, [CountTo(2)], [1])
     assert [place for place, _, _ in stub[0].asked].count("/v1/models") == 1
     assert agents(model="mine").served() == "mine"
     stub[0].models = (404, {"detail": "Not Found"})  # a server need not list them
-    assert agents(model="mine", server=f"{stub[1]}/v1/").play([CountTo(1)], [0], Noise(0))[0].stop == "eos"
+    assert played(agents(model="mine", server=f"{stub[1]}/v1/"), [CountTo(1)], [0])[0].stop == "eos"
     assert [body["model"] for body in stub[0].bodies] == ["the-model"] * 4 + ["mine"] * 2
 
 

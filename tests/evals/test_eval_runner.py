@@ -59,7 +59,7 @@ THREE = Bench(tuple(Prompt(f"p{i}", f"tom has {gold} .", gold) for i, gold in en
 @pytest.fixture(scope="module")
 def subject(pair_dir: Path) -> Subject:
     source = ModelSource(path=str(pair_dir / "student"), revision=None, dtype="float32", attn=None, keep_layers=None)
-    return Subject(source.load("student", torch.device("cpu")), source.load_tokenizer("student"), PLAIN)
+    return Subject(source.load("student", torch.device("cpu")), source.load_tokenizer("student"))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ What a turn is depends on its own episode, its row and its number alone, so not 
 reads the whole text again: transformers keeps no cache between two calls, vLLM does.
 """
 
+import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -17,7 +18,7 @@ from tipx.agents.episode import Episode
 from tipx.agents.rules import Rules
 from tipx.agents.script import Script
 from tipx.agents.task import Task
-from tipx.errors import ConfigError
+from tipx.errors import ConfigError, ModelError
 from tipx.noise import Noise
 from tipx.rollout.collect import from_lists
 from tipx.rollout.hf import HFRollouts
@@ -188,6 +189,24 @@ def check_tasks(prompts: Sequence[Prompt], how: object, group: str) -> None:
             )
         if not agent and prompt.task is not None:
             raise ConfigError(f"{group}: {prompt.id!r} is a task with tools, which needs turns; set {group}=agent")
+
+
+def check_chat(chat: Chat, prompts: Sequence[Prompt]) -> None:
+    """Raises ModelError where the tasks cannot be told to a model: its chat template, or words it does not know."""
+    tokenizer, firsts = chat.tokenizer, dict[tuple[str, str], Prompt]()
+    for prompt in prompts:
+        firsts.setdefault((prompt.task.slice, json.dumps(prompt.task.tools)), prompt)
+    # Some families name a token that stands in every prompt as their unknown one.
+    usual = {None, *chat.ends, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    unknown = {tokenizer.unk_token_id} - usual
+    for prompt in firsts.values():
+        chat.check(prompt.task.tools)
+        ids = chat.start(prompt.task.messages, prompt.task.tools)
+        if lost := sum(token in unknown for token in ids):
+            raise ModelError(
+                f"model: {lost} of the {len(ids)} tokens of task {prompt.id!r} are {tokenizer.unk_token!r} to its "
+                "tokenizer, which does not know these words; take a model with a whole vocabulary"
+            )
 
 
 def plays_gold(how: object) -> bool:

@@ -71,11 +71,6 @@ class ServedAgents(Rules):
     def remote(self) -> Remote:
         return Remote(self.server, self.key_env, self.timeout_s, self.retries, self.batch_size)
 
-    def play(self, tasks: Sequence[Task], rows: Sequence[int], noise: Noise) -> list[Episode]:
-        """As `as_they_end`, in the order of the tasks."""
-        ended = dict(self.as_they_end(tasks, rows, noise))
-        return [ended[place] for place in range(len(tasks))]
-
     def as_they_end(self, tasks: Sequence[Task], rows: Sequence[int], noise: Noise) -> Iterator[tuple[int, Episode]]:
         """(place in `tasks`, episode) of each task; draws are keyed by `rows`.
 

@@ -13,7 +13,6 @@ from tipx.agents.episode import COUNTS, Episode
 from tipx.agents.loop import AgentRollouts
 from tipx.agents.script import Script
 from tipx.agents.server import ServedAgents
-from tipx.errors import ModelError
 from tipx.evals import Aggregated, Benchmark, Evaluation
 from tipx.evals.summary import Sample, grouped
 from tipx.models import Template
@@ -46,24 +45,6 @@ def greedy(agents: Agents) -> Agents:
     if isinstance(agents.backend, Script):
         return agents
     return replace(agents, backend=replace(agents.backend, temperature=0, top_p=1, top_k=0))
-
-
-def check(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: Template, problems: Sequence[Prompt]
-) -> None:
-    """Raises ModelError for a tokenizer that cannot hold the tasks: its chat template, or words it does not know."""
-    chat = template.chat_of(tokenizer, eos_ids(model, tokenizer))
-    firsts: dict[tuple[str, str], Prompt] = {}
-    for problem in problems:
-        firsts.setdefault((problem.task.slice, json.dumps(problem.task.tools)), problem)
-    for problem in firsts.values():
-        chat.check(problem.task.tools)
-        ids = template.prompt(tokenizer, problem)
-        if lost := ids.count(tokenizer.unk_token_id):
-            raise ModelError(
-                f"model: {lost} of the {len(ids)} tokens of task {problem.id!r} are {tokenizer.unk_token!r} to its "
-                "tokenizer, which does not know these words; take a model with a whole vocabulary"
-            )
 
 
 def act(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tipx.evals.summary import Sample
 from tipx.files import append_text, writing
@@ -25,8 +26,7 @@ class Journal:
         A line that was cut off in the middle of being written counts as none.
         """
         mine = [file for file in self.files if int(file.stem.split("-")[1]) % self.world.size == self.world.rank]
-        lines = [line for file in mine for line in file.read_text(encoding="utf-8").splitlines()]
-        rows = [json.loads(line) for line in lines if is_whole(line)]
+        rows = [row for file in mine for line in file.read_text(encoding="utf-8").splitlines() for row in whole(line)]
         return dict(self.world.gather_list([(row["job"], row["answer"]) for row in rows]))
 
     def add(self, answers: Sequence[tuple[int, Sample]]) -> None:
@@ -39,12 +39,12 @@ class Journal:
 
     def remove(self) -> None:
         for file in self.files:
-            file.unlink()
+            file.unlink(missing_ok=True)  # two may evaluate the same at once
 
 
-def is_whole(line: str) -> bool:
+def whole(line: str) -> list[Any]:
+    """What a line says; nothing if it was cut off, or is empty."""
     try:
-        json.loads(line)
+        return [json.loads(line)]
     except ValueError:
-        return False
-    return True
+        return []

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tipx.agents.loop import AgentRollouts, check_tasks
+from tipx.agents.loop import AgentRollouts, check_chat, check_tasks
 from tipx.agents.server import ServedAgents
 from tipx.errors import DataError
 from tipx.evals import Evaluation, Remarked, agents
@@ -21,7 +21,7 @@ from tipx.grading import Answer, Grader, grader
 from tipx.models import Template
 from tipx.noise import Noise
 from tipx.rollout import Rollouts
-from tipx.rollout.hf import HFRollouts
+from tipx.rollout.hf import HFRollouts, eos_ids
 from tipx.rollout.vllm import VLLMRollouts
 from tipx.types import Prompt
 from tipx.world import World
@@ -31,24 +31,14 @@ Sampling = HFRollouts | VLLMRollouts | agents.Agents
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """The model under test is behind a server."""
-
-    template: Template
-
-
-@dataclass(frozen=True)
 class Subject:
-    """The model under test."""
+    """The model under test, where it is on this machine and not behind a server."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    template: Template
 
 
-def evaluate(
-    subject: Subject | Elsewhere, exam: Exam, out: Path, world: World, tick: Tick | None = None
-) -> dict[str, Any]:
+def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick: Tick | None = None) -> dict[str, Any]:
     """Evaluate and write `samples.jsonl` and `result.json` (last) under `out`; an existing result is returned as it is.
 
     What an earlier start answered is not asked again. `tick` is told after each batch how many answers it made.
@@ -62,8 +52,8 @@ def evaluate(
     if not problems:
         raise DataError(f"benchmark={benchmark.name}: holds no problems; expected at least one")
     check_tasks(problems, how.sampling, "eval")
-    if isinstance(how.sampling, AgentRollouts) and isinstance(subject, Subject):
-        agents.check(subject.model, subject.tokenizer, subject.template, problems)
+    if isinstance(how.sampling, AgentRollouts) and subject is not None:
+        check_chat(exam.template.chat_of(subject.tokenizer, eos_ids(subject.model, subject.tokenizer)), problems)
     start, journal = time.perf_counter(), Journal(out, world)
     before = journal.read()
     samples = run_all(subject, exam, before, journal, tick)
@@ -82,7 +72,7 @@ def evaluate(
         "seconds": seconds,
         "answers_before": len(before),
         "tokens_per_s": None if None in lengths else sum(lengths) / seconds,
-        "template": asdict(subject.template),
+        "template": asdict(exam.template),
         "first_prompt": samples[0]["prompt"],
     }
     if isinstance(benchmark, Remarked):
@@ -98,18 +88,18 @@ def evaluate(
     return result
 
 
-def sampled(how: Evaluation, subject: Subject | Elsewhere) -> dict[str, Any]:
+def sampled(how: Evaluation, subject: Subject | None) -> dict[str, Any]:
     """How answers were sampled; `longest` is the text, in tokens, at which a trajectory ends as `context`."""
     if not isinstance(how.sampling, agents.Agents):
         return {name: getattr(how.sampling, name) for name in SAMPLING}
     said = {"max_new_tokens": how.sampling.max_new_tokens, "agent": agents.settings(how.sampling)}
     if isinstance(how.sampling, ServedAgents):
         return said | {"server": how.sampling.server}
-    return said | {"longest": how.sampling.longest(subject.model) if isinstance(subject, Subject) else None}
+    return said | {"longest": None if subject is None else how.sampling.longest(subject.model)}
 
 
 def run_all(
-    subject: Subject | Elsewhere, exam: Exam, before: Mapping[int, Sample], journal: Journal, tick: Tick | None
+    subject: Subject | None, exam: Exam, before: Mapping[int, Sample], journal: Journal, tick: Tick | None
 ) -> list[Sample]:
     """Every answer, graded, in the order (mode, problem, sample); those of `before` are there already, by place."""
     how, problems, world = exam.how, exam.problems, journal.world
@@ -129,7 +119,7 @@ def run_all(
             for start in range(0, len(rows), max(size, 1)):
                 batch = rows[start : start + size]
                 some, noise = [problems[jobs[j][1]] for j in batch], Noise(exam.seed, stream="eval")
-                for part in attempt(subject, some, rollouts, batch, noise, judge):
+                for part in attempt(subject, exam.template, some, rollouts, batch, noise, judge):
                     done = [(batch[i], {"mode": mode, "sample": jobs[batch[i]][2]} | a) for i, a in part]
                     journal.add(done)
                     made += done
@@ -146,7 +136,8 @@ def greedy(sampling: Sampling) -> Sampling:
 
 
 def attempt(
-    subject: Subject | Elsewhere,
+    subject: Subject | None,
+    template: Template,
     problems: Sequence[Prompt],
     how: Sampling,
     rows: Sequence[int],
@@ -158,22 +149,26 @@ def attempt(
         for place, sample in agents.served(how, problems, rows, noise):
             yield [(place, sample)]
         return
-    if isinstance(subject, Elsewhere):
+    if subject is None:
         raise TypeError(f"{type(how).__name__} needs a model, and there is none on this machine")
     if isinstance(how, AgentRollouts):
-        yield list(
-            enumerate(agents.act(how, subject.model, subject.tokenizer, subject.template, problems, rows, noise))
-        )
+        yield list(enumerate(agents.act(how, subject.model, subject.tokenizer, template, problems, rows, noise)))
     else:
-        yield list(enumerate(answer(subject, problems, how, rows, noise, judge)))
+        yield list(enumerate(answer(subject, template, problems, how, rows, noise, judge)))
 
 
 def answer(
-    subject: Subject, problems: Sequence[Prompt], rollouts: Rollouts, rows: Sequence[int], noise: Noise, judge: Grader
+    subject: Subject,
+    template: Template,
+    problems: Sequence[Prompt],
+    rollouts: Rollouts,
+    rows: Sequence[int],
+    noise: Noise,
+    judge: Grader,
 ) -> list[Sample]:
     """One graded answer for each problem."""
     decode = subject.tokenizer.decode
-    prompts = [subject.template.encode(subject.tokenizer, p.text) for p in problems]
+    prompts = [template.encode(subject.tokenizer, p.text) for p in problems]
     rollout = rollouts(subject.model, subject.tokenizer, prompts, rows, noise)
     lengths, stops = rollout.lengths, rollout.stop_reasons
     texts = [str(decode(rollout.response_BT[b, :n], skip_special_tokens=True)) for b, n in enumerate(lengths)]
