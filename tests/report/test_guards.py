@@ -142,8 +142,8 @@ def test_the_mean_before_training_is_of_the_same_problems(sweep: Sweep, tmp_path
         shutil.copytree(last, first / last.name)
         facts = json.loads((last / "result.json").read_text())
         (first / last.name / "result.json").write_text(json.dumps(facts | {"mean": number / 10}))
-        (first / "zz-other").mkdir()
-        (first / "zz-other" / "result.json").write_text(json.dumps(facts | {"n": 99, "mean": 0.99}))
+        (first / "aa-other").mkdir()
+        (first / "aa-other" / "result.json").write_text(json.dumps(facts | {"n": 99, "mean": 0.99}))
     made = make(Ask(str(own), tmp_path / "runs"))[0]
     before = made.columns[0]
     found = [[one.value for one in made.cell(row, before).measured] for row in made.rows]
