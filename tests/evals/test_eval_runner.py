@@ -236,8 +236,10 @@ def test_an_answer_that_the_grader_cannot_judge_is_counted(
     assert result["mean"] == 0
 
 
-def run(subject: Subject, how: Evaluation, seed: int, folder: Path, world: Any) -> list[Sample]:
-    return run_all(subject, Exam(THREE, how, seed, PLAIN), {}, Journal(folder, world), None)
+def run(
+    subject: Subject, how: Evaluation, seed: int, folder: Path, world: Any, tick: Callable[[int], None] | None = None
+) -> list[Sample]:
+    return run_all(subject, Exam(THREE, how, seed, PLAIN), {}, Journal(folder, world), tick)
 
 
 def test_batches_and_processes_change_nothing(subject: Subject, world: World, tmp_path: Path) -> None:
@@ -258,7 +260,9 @@ def test_batches_and_processes_change_nothing(subject: Subject, world: World, tm
             gathered.extend(local)
             return list(gathered)
 
-    first = run(subject, HOW, 3, tmp_path / "two", Half(0))
+    ticks: list[int] = []
+    first = run(subject, HOW, 3, tmp_path / "two", Half(0), ticks.append)
+    assert sum(ticks) == 2 * len(first)  # the bar is that of all
     assert 0 < len(first) < len(whole)
     assert run(subject, HOW, 3, tmp_path / "two", Half(1)) == whole
     # One process goes on from what two have left, and two from what one has.

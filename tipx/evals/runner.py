@@ -42,7 +42,7 @@ def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick:
     """Evaluate and write `samples.jsonl` and `result.json` (last) under `out`; an existing result is returned as it is.
 
     What an earlier start answered is not asked again. `tick` is told after each batch how many answers it made.
-    Problems are shared over the processes of `world`.
+    Problems are shared over the processes of `world`, which are taken to be equally fast.
     """
     done = out / "result.json"
     if done.exists():
@@ -109,7 +109,7 @@ def run_all(
     mine = [j for j in range(len(jobs)) if j not in before][world.rank :: world.size]
     made: list[tuple[int, Sample]] = []
     if tick is not None:
-        tick(len(before) // world.size)
+        tick(len(before))
     with grader() as judge:
         for mode in ("sample", "greedy"):
             rows = [j for j in mine if jobs[j][0] == mode]
@@ -124,7 +124,7 @@ def run_all(
                     journal.add(done)
                     made += done
                     if tick is not None:
-                        tick(len(done))
+                        tick(len(done) * world.size)  # the others are as far
     return [sample for _, sample in sorted([*before.items(), *world.gather_list(made)], key=lambda item: item[0])]
 
 
