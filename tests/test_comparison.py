@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tipx.comparison import compare
-from tipx.errors import DataError, RunError
+from tipx.errors import Damaged, DataError, RunError
+from tipx.run import MARK
 
 BASE: dict[str, Any] = {
     "benchmark": "aime24", "problems": 20, "problems_sha256": "s", "n": 2, "temperature": 1.0, "top_p": 1.0, "top_k": 0,
@@ -19,10 +20,11 @@ def result(folder: Path, right: int, problems: int = 20, **facts: Any) -> str:
     """A result in which the first `right` problems are solved."""
     folder.mkdir(parents=True)
     values = [float(i < right) for i in range(problems)]
-    lines = [{"mode": "sample", "id": str(i), "value": v} for i, v in enumerate(values) for _ in range(2)]
+    n = facts.get("n", BASE["n"])
+    lines = [{"mode": "sample", "id": str(i), "value": v} for i, v in enumerate(values) for _ in range(n)]
     lines += [{"mode": "greedy", "id": str(i), "value": v} for i, v in enumerate(values)]
     mean = sum(values) / problems
-    (folder / "result.json").write_text(json.dumps(BASE | {"mean": mean, "mean_se": 0.1, "greedy": mean} | facts))
+    (folder / "result.json").write_text(json.dumps(BASE | {"mean": mean, "greedy": mean} | facts))
     (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return str(folder)
 
@@ -77,7 +79,7 @@ def test_a_run_is_its_last_evaluation(tmp_path: Path) -> None:
         run = tmp_path / "runs" / "solo" / name
         for step, count in ((0, 1), (100, right)):
             result(run / "evals" / f"{step:06d}" / "aime24-1", count)
-        (run / "config.yaml").write_text("seed: 0\n")
+        (run / MARK).touch()
     (found,) = compare("x", "y", [], tmp_path / "runs")
     assert found.sampled.difference == pytest.approx(0.5)
 
@@ -91,5 +93,5 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected benchmark=NAME"):
         compare(a, a, ["bench=x"], tmp_path)
     (tmp_path / "a" / "samples.jsonl").unlink()
-    with pytest.raises(DataError, match="the samples of a result are needed"):
+    with pytest.raises(Damaged, match=r"samples\.jsonl is damaged: it cannot be read \(No such file"):
         compare(a, a, [], tmp_path)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
@@ -14,8 +15,18 @@ from tipx.errors import RunError, RunFailed
 from tipx.run import Run, all_runs, find_run, lasting
 
 
+SAMPLE = {"prompt": "a", "tokens": [1, 2], "weights": [0.0, 1.0], "stats": {"reverse_kl": [0.1, 0.2]}}
+
+
+def config(seed: int) -> dict[str, Any]:
+    """As much of one as its readers rely on."""
+    part = {"_target_": "tipx.selectors.x.X"}
+    models = {"teacher": {"path": "t"}, "student": {"path": "s"}}
+    return {"seed": seed, "loop": {"steps": 9}, "model": models, "selector": {"score": part, "pick": part}}
+
+
 def made(path: Path) -> Run:
-    return Run.create(path, {"seed": 3}, {"argv": ["tipx"]})
+    return Run.create(path, config(3), {"argv": ["tipx"]})
 
 
 @pytest.fixture
@@ -27,15 +38,21 @@ def weigh(value: str) -> Callable[[Path], None]:
     return lambda folder: (folder / "model.safetensors").write_text(value) and None
 
 
+def lines(run: Run, last: int) -> None:
+    """Metrics from step 1 on."""
+    for step in range(1, last + 1):
+        run.log({"step": step})
+
+
 def steps(run: Run) -> list[int]:
     return [step for step, _ in run.checkpoints()]
 
 
 def test_reopening_keeps_what_is_there_and_notes_the_start(run: Run) -> None:
     run.log({"step": 1})
-    again = Run.create(run.path, {"seed": 4}, {"argv": ["tipx", "again"]})
+    again = Run.create(run.path, config(4), {"argv": ["tipx", "again"]})
     assert again.rows() == [{"step": 1}]
-    assert again.config() == {"seed": 3}
+    assert again.config() == config(3)
     assert [start["argv"] for start in again.provenance()["starts"]] == [["tipx"], ["tipx", "again"]]
 
 
@@ -43,8 +60,8 @@ def test_fresh_forgets_everything(run: Run) -> None:
     run.log({"step": 1})
     run.save(1, weigh("one"), keep=2)
     run.finish({"steps": 1})
-    again = Run.create(run.path, {"seed": 4}, {"argv": ["tipx", "again"]}, fresh=True)
-    assert (again.rows(), again.checkpoints(), again.finished, again.config()) == ([], [], False, {"seed": 4})
+    again = Run.create(run.path, config(4), {"argv": ["tipx", "again"]}, fresh=True)
+    assert (again.rows(), again.checkpoints(), again.finished, again.config()) == ([], [], False, config(4))
     assert len(again.provenance()["starts"]) == 1
 
 
@@ -85,7 +102,7 @@ def test_rewinding_forgets_later_lines_samples_and_results(run: Run) -> None:
     for step in range(5):
         run.log({"step": step})
     for step in (2, 4):
-        run.save_samples(step, [{"text": "a"}], b"abc")
+        run.save_samples(step, [SAMPLE], b"abc")
         (run.eval_dir(step) / "arithmetic-abcdef").mkdir(parents=True)
     run.rewind(2)
     assert [row["step"] for row in run.rows()] == [0, 1, 2]
@@ -98,15 +115,15 @@ def test_rewinding_forgets_later_lines_samples_and_results(run: Run) -> None:
 
 
 def test_rewinding_does_not_stumble_over_what_a_kill_left_aside(run: Run) -> None:
-    run.save_samples(2, [{"text": "a"}], b"abc")
+    run.save_samples(2, [SAMPLE], b"abc")
     (run.path / "rollouts" / ".000004.jsonl.tmp").write_text('{"te')
     (run.path / ".metrics.jsonl.tmp").write_text('{"st')
     run.rewind(2)
-    run.save_samples(4, [{"text": "b"}], b"def")
+    run.save_samples(4, [SAMPLE | {"prompt": "b"}], b"def")
     there = sorted(p.name for p in (run.path / "rollouts").iterdir())
     assert there == ["000002.jsonl", "000002.npz", "000004.jsonl", "000004.npz"]
     assert run.sampled() == [2, 4]
-    assert run.samples(4) == [{"text": "b"}]
+    assert run.samples(4) == [SAMPLE | {"prompt": "b"}]
 
 
 def test_times_and_memory_do_not_last() -> None:
@@ -130,6 +147,7 @@ def test_a_picture_is_whole_or_not_there(run: Run, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_newest_checkpoints_are_kept(run: Run) -> None:
+    lines(run, 10)
     for step in (2, 4, 10):
         run.save(step, weigh(str(step)), keep=2)
     assert steps(run) == [4, 10]
@@ -145,6 +163,7 @@ def test_one_that_was_being_written_is_none(run: Run) -> None:
 
 
 def test_damaged_ones_are_named_and_left_behind(run: Run) -> None:
+    lines(run, 6)
     for step in (2, 4, 6):
         run.save(step, weigh(str(step)), keep=3)
     (run.path / "checkpoints" / "000006" / "manifest.json").unlink()
@@ -152,10 +171,12 @@ def test_damaged_ones_are_named_and_left_behind(run: Run) -> None:
     said: list[str] = []
     assert run.newest(said.append) == (2, run.path / "checkpoints" / "000002")
     first, second = said
-    back = "; going back to the one before it"
-    assert first == f"warning: checkpoint {run.path}/checkpoints/000006 is damaged (it has no manifest){back}"
-    assert second.endswith(f"/000004 is damaged (the checksum of model.safetensors does not match){back}")
+    place, back = f"{run.path}/checkpoints", "; going back to the one before it"
+    assert first == f"warning: checkpoint {place}/000006 is damaged (it has no manifest), kept as .000006.damaged{back}"
+    checksum = "the checksum of model.safetensors does not match"
+    assert second.endswith(f"/000004 is damaged ({checksum}), kept as .000004.damaged{back}")
     assert steps(run) == [2]
+    assert (run.path / "checkpoints" / ".000004.damaged" / "model.safetensors").read_text() == "5"
 
 
 def test_a_checkpoint_is_found_by_step_or_as_the_last(run: Run) -> None:

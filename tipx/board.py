@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
-from tipx.errors import RunError
-from tipx.files import read_json, write_json
+from tipx.errors import Damaged, RunError
+from tipx.files import damaged, read_json, set_aside, write_json
 from tipx.run import Run
 
+PLANNED = "the `tipx sweep` command plans anew"
 Status = Literal["done", "running", "failed", "stopped", "waiting"]
 
 
@@ -65,19 +66,24 @@ class Board:
         return self.folder / "failures" / f"{point.run}.json"
 
     def points(self) -> list[Point]:
-        """What is planned here, in order; nothing where no sweep did. Raises RunError for a plan that is damaged."""
-        listed = read_json(self.file)["points"] if self.file.exists() else []
-        return [Point(one["run"], tuple(one["overrides"]), one["choices"]) for one in listed]
+        """What is planned here, in order; nothing where no sweep did. Raises Damaged."""
+        return [point(one, self.file) for one in self._plan().get("points", [])]
 
     @property
     def command(self) -> str:
         """What makes the points that are missing: the command that planned last."""
-        return str(read_json(self.file)["command"]) if self.file.exists() else f"tipx sweep {self.folder.name}"
+        return str(self._plan().get("command", f"tipx sweep {self.folder.name}"))
 
-    def record(self, points: Iterable[Point], *, name: str, description: str, command: str) -> None:
+    def _plan(self) -> dict[str, Any]:
+        plan = read_json(self.file, PLANNED) if self.file.exists() else {}
+        if not isinstance(plan.get("points", []), list):
+            raise damaged(self.file, "its points are no list", PLANNED)
+        return plan
+
+    def record(self, points: Iterable[Point], *, name: str, description: str, command: str) -> str | None:
         """Add points to the plan, and which command asked for them; points of an earlier call stay.
 
-        Raises RunError if it cannot be written.
+        Returns what is to be said of a plan that was damaged. Raises RunError if it cannot be written.
         """
         try:
             for part in ("logs", "failures"):
@@ -85,10 +91,20 @@ class Board:
         except OSError as error:
             raise RunError(f"cannot write {self.folder}: {error.strerror}; give runs_dir=/path/to/runs") from error
         with FileLock(self.folder / ".lock"):
+            wrong = self._aside_if_damaged()
             known = {point.run: point for point in self.points()}
             new = {point.run: point for point in points}
             facts = {"name": name, "description": description, "command": command}
             write_json(self.file, facts | {"points": [asdict(point) for point in (known | new).values()]})
+        return wrong
+
+    def _aside_if_damaged(self) -> str | None:
+        """Set aside a plan that cannot be read, and what to say of it: what is typed now plans anew."""
+        try:
+            self.points()
+        except Damaged as error:
+            return f"warning: {error}; it is kept as {set_aside(self.file, 'damaged').name}"
+        return None
 
     def fail(self, point: Point, error: str) -> None:
         """Note that a point failed, and why."""
@@ -98,7 +114,12 @@ class Board:
     def error(self, point: Point) -> str | None:
         """Why a point failed; None if it did not."""
         file = self.failure(point)
-        return str(read_json(file)["error"]) if file.exists() else None
+        if not file.exists():
+            return None
+        try:
+            return str(read_json(file).get("error", f"see {self.log(point)}"))
+        except Damaged:
+            return f"its note {file} is damaged; see {self.log(point)}"
 
     def forgive(self, point: Point) -> None:
         """Forget that a point failed."""
@@ -108,7 +129,7 @@ class Board:
         """How a point stands."""
         run, error = self.run(point), None
         finished = run.finished  # first: what is read after it then is all there is
-        rows = run.rows()
+        rows = run.good_rows()[0]
         status: Status
         if finished:
             status = "done"
@@ -120,6 +141,17 @@ class Board:
             status = "stopped" if rows else "waiting"
         step = max((row["step"] for row in rows), default=0)
         return State(point, status, step, spent(rows), accuracies(rows), error)
+
+
+def point(one: Any, file: Path) -> Point:
+    """A point of a plan; raises Damaged if it is none."""
+    run, overrides, choices = (one.get(k) if isinstance(one, dict) else None for k in ("run", "overrides", "choices"))
+    texts = (
+        [run, *overrides, *choices.values()] if isinstance(overrides, list) and isinstance(choices, dict) else [None]
+    )
+    if not all(isinstance(text, str) for text in texts) or run != Path(str(run)).name:
+        raise damaged(file, f"it holds {one!r:.60}, which is no point", PLANNED)
+    return Point(str(run), tuple(map(str, overrides or ())), choices or {})
 
 
 def spent(rows: Sequence[dict[str, Any]]) -> float:

@@ -1,11 +1,11 @@
 """A model card made from a run directory: what was done, to what, and what came of it. Reads files, needs no torch."""
 
-import json
 from typing import Any
 
 import yaml
 
 from tipx.licences import UNKNOWN, licence, shown
+from tipx.results import found_results
 from tipx.run import Row, Run
 
 Tree = dict[str, Any]
@@ -88,8 +88,8 @@ def results(run: Run, step: int) -> str:
     """Every evaluation before training and of this step, and what the metrics say of the student's own responses."""
     rows: list[list[str]] = []
     for when in dict.fromkeys((0, step)):
-        for file in sorted(run.eval_dir(when).glob("*/result.json")):
-            rows += [[str(when), *line] for line in measured(json.loads(file.read_text()))]
+        for _, result in found_results(run.eval_dir(when)):
+            rows += [[str(when), *line] for line in measured(result)]
     steps = [row for row in run.rows() if row["step"] <= step and "select/div_all" in row]
     for row in dict.fromkeys((0, len(steps) - 1)) if steps else ():
         at, value = steps[row]["step"], steps[row]["select/div_all"]

@@ -1,6 +1,5 @@
 """`tipx compare`: two results over the same problems. Reads files, needs neither torch nor hydra."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from tipx.errors import DataError, RunError
 from tipx.paired import CONFIDENCE, McNemar, Paired, compare_means, mcnemar
+from tipx.results import CHECKSUM, FILE, SAMPLES, read_answers, read_result
 from tipx.run import Run, find_run
 
 SETTINGS = (
@@ -39,12 +39,8 @@ class Result:
 
     @classmethod
     def read(cls, folder: Path) -> "Result":
-        """Raises DataError when `result.json` is none."""
-        file = folder / "result.json"
-        try:
-            return cls(folder, dict(json.loads(file.read_text())))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file} is no result ({error}); evaluate again with `tipx eval`") from error
+        """Raises Damaged when `result.json` is none."""
+        return cls(folder, read_result(folder / FILE))
 
     @property
     def benchmark(self) -> str:
@@ -53,17 +49,10 @@ class Result:
     def values(self, mode: str) -> dict[str, float]:
         """Mean value of each problem's answers of a mode (sample or greedy), by the problem's id."""
         found: dict[str, list[float]] = {}
-        for line in self._lines():
+        for line in read_answers(self.folder / SAMPLES, self.facts.get(CHECKSUM)):
             if line["mode"] == mode:
                 found.setdefault(line["id"], []).append(line["value"])
         return {problem: sum(values) / len(values) for problem, values in found.items()}
-
-    def _lines(self) -> list[dict[str, Any]]:
-        file = self.folder / "samples.jsonl"
-        try:
-            return [json.loads(line) for line in file.read_text().splitlines()]
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file}: the samples of a result are needed ({error}); evaluate again") from error
 
 
 @dataclass(frozen=True)
@@ -106,7 +95,7 @@ class Comparison:
 def compare(a: str, b: str, words: Sequence[str], runs_dir: Path) -> list[Comparison]:
     """Every benchmark that both have a comparable result of; raises RunError or DataError when there is none."""
     only = benchmark_of(words)
-    sides = [[r for r in results(name, runs_dir) if only in (None, r.benchmark)] for name in (a, b)]
+    sides = [[r for r in answered(name, runs_dir) if only in (None, r.benchmark)] for name in (a, b)]
     for name, found in zip((a, b), sides, strict=True):
         if not found:
             raise RunError(
@@ -129,6 +118,11 @@ def benchmark_of(words: Sequence[str]) -> str | None:
                 f"{word!r}: expected benchmark=NAME after the two results, as in `tipx compare A B benchmark=math500`"
             )
     return words[-1].partition("=")[2] if words else None
+
+
+def answered(name: str, runs_dir: Path) -> list[Result]:
+    """Results on benchmarks, not those on held-out texts."""
+    return [result for result in results(name, runs_dir) if "benchmark" in result.facts]
 
 
 def results(name: str, runs_dir: Path) -> list[Result]:

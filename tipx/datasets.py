@@ -47,7 +47,7 @@ def known(words: Sequence[str], config_dir: Path | None) -> list[Known]:
     eval_ones = [o for o in overrides if not o.startswith("data.")]
     if names == {official.NAME}:
         # Composed for its complaints alone: to compose every benchmark takes seconds.
-        config.build(config.load(eval_ones, "eval", config_dir))
+        config.build(config.load(eval_ones, "eval", config_dir), config_dir)
         return []
     found = [*benchmarks(eval_ones, config_dir), *training_sets(overrides, config_dir)]
     there = {one.name for one in found} | {official.NAME}
@@ -61,7 +61,7 @@ def known(words: Sequence[str], config_dir: Path | None) -> list[Known]:
 def benchmarks(overrides: Sequence[str], config_dir: Path | None) -> Iterator[Known]:
     """Every benchmark that is a table."""
     for name in config.options("benchmark", config_dir):
-        job = config.build(config.load([f"benchmark={name}", *overrides], "eval", config_dir))
+        job = config.build(config.load([f"benchmark={name}", *overrides], "eval", config_dir), config_dir)
         if isinstance(job.benchmark, Problems):
             yield Known(name, "benchmark", job.benchmark, job.eval.path)
 
@@ -73,7 +73,7 @@ def training_sets(overrides: Sequence[str], config_dir: Path | None) -> Iterator
         cfg = config.load([f"data={name}"], "train", config_dir)
         if "hub" in cfg.data and (cfg.data.hub or given):
             cfg = config.load([f"data={name}", *given], "train", config_dir)
-            yield Known(name, "data", config.build(cfg).data, None)
+            yield Known(name, "data", config.build(cfg, config_dir).data, None)
 
 
 def check(words: Sequence[str], config_dir: Path | None) -> tuple[pd.DataFrame, list[str]]:

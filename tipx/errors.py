@@ -27,6 +27,10 @@ class RunError(TipxError):
     """A run directory or checkpoint cannot be found, read or written."""
 
 
+class Damaged(RunError):
+    """A file of a run, a result or a sweep is not as tipx wrote it."""
+
+
 class ReportError(TipxError):
     """A report cannot be made: an unknown name, runs that differ in more than they should, a missing cell."""
 

@@ -1,6 +1,7 @@
-"""Files that are whole or not there: written aside, fsynced, renamed into place."""
+"""Files that are whole or not there: written aside, fsynced, renamed into place; and reading them."""
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tipx.errors import RunError, RunFailed
+from tipx.errors import Damaged, RunFailed
 
 MANIFEST = "manifest.json"
 
@@ -58,12 +59,71 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote; raises RunError when it is none."""
+AGAIN = "remove it and make it again"
+
+
+def damaged(path: Path, problem: str, remedy: str) -> Damaged:
+    """The error for a file that is not as it was written."""
+    return Damaged(f"{path} is damaged: {' '.join(problem.split())}; {remedy}")
+
+
+def read_text(path: Path, remedy: str = AGAIN) -> str:
+    """What `write_text` wrote; raises Damaged when it cannot be read."""
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); remove it and make it again") from error
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise damaged(path, f"it is no text (byte {error.start})", remedy) from error
+    except OSError as error:
+        raise damaged(path, f"it cannot be read ({error.strerror})", remedy) from error
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """A JSON object; raises ValueError, in a few words, for anything else."""
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"is no JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"holds {type(value).__name__}, not an object")  # noqa: TRY004 - what came is wrong
+    return value
+
+
+def read_json(path: Path, remedy: str = AGAIN) -> dict[str, Any]:
+    """What `write_json` wrote; raises Damaged when it is no JSON object."""
+    try:
+        return parse_object(read_text(path, remedy))
+    except ValueError as error:
+        raise damaged(path, f"it {error}", remedy) from error
+
+
+def read_lines(path: Path, remedy: str = AGAIN) -> list[dict[str, Any]]:
+    """One JSON object a line; raises Damaged with the number of the first line that is none."""
+    rows = []
+    for number, line in enumerate(read_text(path, remedy).split("\n"), 1):
+        if line:
+            try:
+                rows.append(parse_object(line))
+            except ValueError as error:
+                raise damaged(path, f"line {number} {error}", remedy) from error
+    return rows
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a folder with all in it, or a link, never what is behind a link; nothing there is no error."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def set_aside(path: Path, why: str) -> Path:
+    """Rename to a hidden name beside it that is free, `.NAME.<why>`; returns where it is now."""
+    names = (f".{path.name}.{why}{f'-{i}' if i else ''}" for i in itertools.count())
+    aside = next(free for free in map(path.with_name, names) if not os.path.lexists(free))
+    path.rename(aside)
+    return aside
 
 
 def digest(path: Path) -> str:
@@ -73,12 +133,16 @@ def digest(path: Path) -> str:
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None], what: str = "checkpoint") -> None:
-    """Let `fill` write a folder, add a manifest of checksums, and move it into place in one step.
+    """Let `fill` write a folder, add a manifest of checksums, and move it into place.
 
-    Raises RunFailed when the disk does not take it; what was written is removed, and nothing else is touched.
+    A folder that is there is moved aside before and deleted last. Raises RunFailed when the disk does not take it; what
+    was written is removed, and nothing else is touched.
     """
-    aside = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
+    if old.is_dir() and not folder.exists():  # killed between the two renames below
+        old.rename(folder)
+    for left in (aside, old):
+        remove(left)
     try:
         aside.mkdir(parents=True)
         fill(aside)
@@ -86,12 +150,16 @@ def write_folder(folder: Path, fill: Callable[[Path], None], what: str = "checkp
         (aside / MANIFEST).write_text(json.dumps(sums, indent=1))
         for path in [*aside.iterdir(), aside]:
             sync(path)
-        shutil.rmtree(folder, ignore_errors=True)
+        if os.path.lexists(folder):
+            folder.rename(old)
         aside.replace(folder)
         sync(folder.parent)
+        remove(old)
     except Exception as error:
         # Four libraries write here, and not all have a class for a full disk; what is none is raised again.
-        shutil.rmtree(aside, ignore_errors=True)
+        remove(aside)
+        if old.is_dir() and not folder.exists():
+            old.rename(folder)
         reason = disk_error(error)
         if reason is None:
             raise
@@ -132,14 +200,19 @@ def damage(folder: Path) -> str | None:
     if not manifest.is_file():
         return "it has no manifest"
     try:
-        sums = dict(json.loads(manifest.read_text()))
-    except (ValueError, TypeError):
+        sums = read_json(manifest)
+    except Damaged:
         return "its manifest cannot be read"
     if not sums:
         return "its manifest is empty"
-    for name, expected in sums.items():
-        if not (folder / name).is_file():
-            return f"{name} is missing"
-        if digest(folder / name) != expected:
-            return f"the checksum of {name} does not match"
-    return None
+    return next((wrong for name, expected in sums.items() if (wrong := changed(folder, name, expected))), None)
+
+
+def changed(folder: Path, name: str, expected: object) -> str | None:
+    """What is wrong with a file of a manifest, or None. A manifest speaks of the files beside it, whoever wrote it."""
+    if name != Path(name).name or not (folder / name).is_file():
+        return f"{name} is missing"
+    try:
+        return None if digest(folder / name) == expected else f"the checksum of {name} does not match"
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"

@@ -1,7 +1,6 @@
 """The two jobs behind `tipx train` and `tipx eval`: from overrides to a finished run or result."""
 
 import hashlib
-import json
 import logging
 import os
 import platform
@@ -27,11 +26,11 @@ from tipx.evals.job import EvalJob
 from tipx.evals.runner import Subject, evaluate
 from tipx.evals.suite import parts
 from tipx.experiment import Experiment
-from tipx.loggers import Silence
 from tipx.memory.finding import memory_finding
 from tipx.models import ModelSource
 from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
+from tipx.results import FILE, read_result
 from tipx.run import Row, Run, find_run
 from tipx.session import Session
 
@@ -41,9 +40,8 @@ STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
 def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> tuple[Run, bool]:
     """Train the run that `overrides` describe, from wherever it stands; (run, whether there was anything to do)."""
     cfg, choices = config.composed(overrides, "train", config_dir)
-    exp: Experiment = config.build(cfg)
-    tree = config.resolved(cfg)
-    run = Run(run_path(tree, choices))
+    exp: Experiment = config.build(cfg, config_dir)
+    run = Run(run_path(config.resolved(cfg), choices))
     if run.finished and not fresh:
         return run, False
     quiet_libraries()
@@ -52,29 +50,37 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
         if not world.is_main:
             if world.from_main(run.finished):  # what the main process says, under the lock
                 return run, False
+            session = Session(exp, run, world, Quiet())
+            session.prepare(fresh=fresh)
             world.barrier()
-            distill(Session(exp, run, world, Quiet(), Silence()))
+            distill(session)
             return run, True
         with run.lock(), Screen(exp.loop.steps) as screen:
+            run.recover(screen.say)
             # Another process may have finished it between the first look and the lock.
             if world.from_main(run.finished and not fresh):
                 return run, False
-            Run.create(run.path, tree, provenance(world.size, str(world.device)), fresh=fresh)
-            run.note("choices", choices)
-            run.note("overrides", list(overrides))
-            world.barrier()
-            sink = exp.logger.open(run.path, tree)
+            session = Session(exp, run, world, screen)
             try:
-                distill(Session(exp, run, world, screen, sink))
+                run.repair(screen.say)
+                session.prepare(fresh=fresh)
+                tree = config.stored(cfg)
+                Run.create(run.path, tree, provenance(world.size, str(world.device)), fresh=fresh)
+                run.note("choices", choices)
+                run.note("overrides", list(overrides))
+                world.barrier()
+                session.sink = exp.logger.open(run.path, tree)
+                distill(session)
             finally:
-                sink.finish()
+                session.sink.finish()
+                run.recover(screen.say)
                 run.discard_if_empty()
     return run, True
 
 
 def check(overrides: Sequence[str], config_dir: Path | None) -> list[Row]:
     """What `train` would find out before its first step, and the memory that a step is predicted to take."""
-    exp: Experiment = config.build(config.load(overrides, "train", config_dir))
+    exp: Experiment = config.build(config.load(overrides, "train", config_dir), config_dir)
     quiet_libraries()
     findings = preflight.examine(preflight.gather(exp))
     return [finding.row() for finding in (*findings, memory_finding(exp))]
@@ -107,13 +113,14 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
     run = find_run(target, runs_dir)
     if run is not None:
         made = run.config()
-        lent = {"eval": {"sampling": made["eval"]["sampling"]}, "template": made["model"]["template"]}
+        sampling, template = (run.need(made, key, dict) for key in ("eval.sampling", "model.template"))
+        lent = {"eval": {"sampling": sampling}, "template": template}
         config.inherit(cfg, lent, overrides)
-    job: EvalJob = config.build(cfg)
+    job: EvalJob = config.build(cfg, config_dir)
     how = asked_by_name(job, target, run)
     if run is not None:
         step, folder = run.checkpoint(str(job.checkpoint))
-        place, base, dtype = str(folder), run.eval_dir(step), made["model"]["student"]["dtype"]
+        place, base, dtype = str(folder), run.eval_dir(step), run.need(made, "model.student.dtype", str)
     else:
         elsewhere = isinstance(job.eval.sampling, ServedAgents)  # the target is the name of a result
         place, dtype = target if elsewhere else known_model(target, runs_dir), "float32"
@@ -122,7 +129,7 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
         base = runs_dir / "eval" / model_name(target)
     exams = [Exam(one, how, job.seed, job.template) for one in parts(job.benchmark)]
     todo = [(exam, base / exam.folder_name) for exam in exams]
-    missing = [not (out / "result.json").exists() for _, out in todo]
+    missing = [not (out / FILE).exists() for _, out in todo]
     return list(zip(measure(job, place, dtype, todo), [out for _, out in todo], missing, strict=True))
 
 
@@ -159,8 +166,8 @@ def model_name(target: str) -> str:
 
 def measure(job: EvalJob, place: str, dtype: str, todo: Sequence[tuple[Exam, Path]]) -> list[Row]:
     """Load and evaluate on each benchmark; an existing result is returned as it is."""
-    if all((out / "result.json").exists() for _, out in todo):
-        return [json.loads((out / "result.json").read_text()) for _, out in todo]
+    if all((out / FILE).exists() for _, out in todo):
+        return [read_result(out / FILE) for _, out in todo]
     quiet_libraries()
     if isinstance(job.eval.sampling, ServedAgents):
         return evaluated(job, lambda _: None, todo)

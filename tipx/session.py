@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from transformers import PreTrainedTokenizerBase
-
 from tipx import preflight
 from tipx.agents.loop import AgentRollouts
 from tipx.contamination import Found
@@ -15,10 +13,11 @@ from tipx.data import batch_indices
 from tipx.errors import ConfigError
 from tipx.evals.heldout import Encoded, encode
 from tipx.experiment import Experiment
-from tipx.loggers import Sink
+from tipx.loggers import Silence, Sink
 from tipx.meter import Meter
 from tipx.models import LoadedPair
 from tipx.noise import Noise
+from tipx.preflight import Facts, Finding
 from tipx.rollout.hf import eos_ids
 from tipx.run import Row, Run
 from tipx.trainer import Trainer
@@ -45,25 +44,46 @@ class Session:
     run: Run
     world: World
     watch: Watcher
-    sink: Sink
+    sink: Sink = field(default_factory=Silence)
     meter: Meter = field(init=False)
     pair: LoadedPair = field(init=False)
     trainer: Trainer = field(init=False)
+    facts: Facts = field(init=False)
+    findings: list[Finding] = field(init=False)
     prompts: list[list[int]] = field(init=False)
     questions: list[Prompt] = field(init=False)
     texts: list[Encoded] = field(default_factory=list)
 
-    def open(self) -> int:
-        """Load models, prompts and the newest good checkpoint; returns the step that is done, 0 for a new run."""
-        self.meter = Meter(self.world.device)
+    def prepare(self, *, fresh: bool = False) -> None:
+        """Tokenizers, prompts and texts, and whether all fits together: before weights are loaded or a file is touched.
+
+        With `fresh` nothing of an earlier start counts. Raises ConfigError, ModelError or DataError.
+        """
         if self.exp.loop.score_from == "rollout" and not self.exp.rollout.records_states:
             raise ConfigError(
                 f"loop.score_from=rollout: {type(self.exp.rollout).__name__} leaves no hidden states to score from; "
                 "set loop.score_from=forward, or rollout=hf"
             )
-        tokenizer = self._prepare()
+        # A benchmark that is fetched later must not change a run's prompts: what was left out first stays so.
+        earlier = self.run.provenance().get("guard") if self.world.is_main and not fresh else None
+        noted = self.world.from_main(earlier)
+        self.facts = preflight.gather(self.exp, None if noted is None else Found(**noted))
+        self.findings = preflight.examine(self.facts)
+        preflight.insist(self.findings)
+        self.prompts, self.questions = self.facts.prompts, [asked.question for asked in self.facts.fit]
+        for finding in self.findings:
+            if finding.level == "warning":
+                self.watch.say(f"warning: {finding.check}: {finding.text}")
         if self.exp.heldout.every:
-            self.texts = encode(self.exp.heldout, tokenizer, self.exp.model.template)
+            self.texts = encode(self.exp.heldout, self.facts.student.tokenizer, self.exp.model.template)
+
+    def open(self) -> int:
+        """Load models and the newest good checkpoint; returns the step that is done, 0 for a new run."""
+        self.meter = Meter(self.world.device)
+        if self.world.is_main:
+            self.run.save_preflight([finding.row() for finding in self.findings])
+            self.run.note("guard", self.facts.guard.record())
+        tokenizer = self.facts.student.tokenizer
         saved = self.world.from_main(self.run.newest(self.watch.say) if self.world.is_main else None)
         done, folder = saved if saved is not None else (0, None)
         self.pair = self.exp.model.load(self.world.device, tokenizer, folder)
@@ -75,22 +95,6 @@ class Session:
             self.run.rewind(done if folder else -1)
         self.world.barrier()
         return done
-
-    def _prepare(self) -> PreTrainedTokenizerBase:
-        """The prompts, and the tokenizer: what is wrong with them shows long before big weights are loaded."""
-        # A benchmark that is fetched later must not change a run's prompts: what was left out first stays so.
-        noted = self.world.from_main(self.run.provenance().get("guard") if self.world.is_main else None)
-        facts = preflight.gather(self.exp, None if noted is None else Found(**noted))
-        findings = preflight.examine(facts)
-        preflight.insist(findings)
-        for finding in findings:
-            if finding.level == "warning":
-                self.watch.say(f"warning: {finding.check}: {finding.text}")
-        if self.world.is_main:
-            self.run.save_preflight([finding.row() for finding in findings])
-            self.run.note("guard", facts.guard.record())
-        self.prompts, self.questions = facts.prompts, [asked.question for asked in facts.fit]
-        return facts.student.tokenizer
 
     def sample(self, chosen: Sequence[int], rows: Sequence[int], noise: Noise, *, states: bool) -> Rollout:
         """The current student's responses to the prompts of these numbers, or an agent's trajectories.

@@ -18,11 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tipx.errors import RunError
+from tipx.files import damaged
 
 FORMAT = 1
 LEADERS = 5
 """Tokens of each model that are kept with their probabilities at every place shown."""
 ROLES = ("student", "teacher")
+
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError, NotImplementedError),
+    *(RecursionError, OverflowError, SyntaxError, zipfile.BadZipFile, zlib.error),
+)
+"""What reading a file that is damaged ends in."""
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.uint32]
@@ -87,15 +94,32 @@ class Snapshot:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             meta, pieces = (json.loads(arrays.pop(name).tobytes()) for name in ("meta", "pieces"))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise RunError(
-                f"{path} is damaged ({error}); remove it, and train the run again with --fresh, or inspect another step"
-            ) from error
-        if meta["format"] != FORMAT:
-            raise RunError(f"{path}: expected format {FORMAT}, got {meta['format']}; use the tipx that wrote it")
-        groups: dict[str, dict[str, NDArray[np.generic]]] = {"stats": {}, "top_ids": {}, "top_probs": {}}
-        for name in [name for name in arrays if "/" in name]:
-            group, _, rest = name.partition("/")
-            groups[group][rest] = arrays.pop(name)
-        texts = {int(token): text for token, text in pieces.items()}
-        return cls(seed=meta["seed"], step=meta["step"], pieces=texts, **groups, **arrays)  # type: ignore[arg-type]
+            if meta["format"] != FORMAT:
+                raise RunError(f"{path}: expected format {FORMAT}, got {meta['format']}; use the tipx that wrote it")
+            groups: dict[str, dict[str, NDArray[np.generic]]] = {"stats": {}, "top_ids": {}, "top_probs": {}}
+            for name in [name for name in arrays if "/" in name]:
+                group, _, rest = name.partition("/")
+                groups[group][rest] = arrays.pop(name)
+            texts = {int(token): str(text) for token, text in pieces.items()}
+            seed, step = int(meta["seed"]), int(meta["step"])
+            made = cls(seed=seed, step=step, pieces=texts, **groups, **arrays)  # type: ignore[arg-type]
+            made.check()
+        except UNREADABLE as error:
+            raise damaged(path, str(error), "inspect another step, or train the run again with --fresh") from error
+        return made
+
+    def check(self) -> None:
+        """Raises ValueError unless the arrays fit together."""
+        tokens, shown = int(self.lengths_B.sum()), {len(values) for values in self.tops}
+        columns = [self.tokens_N, self.valid_N, self.weights_N, *self.stats.values()]
+        if any(values.shape != (tokens,) for values in columns) or (self.lengths_B < 0).any():
+            raise ValueError("its columns are not of one length")
+        if len(self.prompts_P) != self.prompt_lengths_B.sum() or len(self.prompt_lengths_B) != len(self.lengths_B):
+            raise ValueError("its prompts are not of their lengths")
+        if len(shown) != 1 or max(shown) > tokens or {*self.top_ids, *self.top_probs} != {*ROLES}:
+            raise ValueError("its likeliest tokens are not those of its tokens")
+
+    @property
+    def tops(self) -> list[NDArray[np.generic]]:
+        """Ids and probabilities of the likeliest tokens."""
+        return [*self.top_ids.values(), *self.top_probs.values()]

@@ -22,9 +22,15 @@ Whole = Annotated[int, Field(ge=0)]
 Auto = Literal["auto"]
 
 
+SPECS: set[type] = set()
+"""Every spec there is: what a configuration may name in a `_target_`, and nothing else."""
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def spec(cls: type[T]) -> type[T]:
     """Make `cls` a frozen keyword-only dataclass that validates its fields and refuses unknown ones."""
     # extra="forbid": without it a typo such as `+selector.kep=0.5` is silently accepted.
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    return dataclass(cls, frozen=True, kw_only=True, config=config)  # type: ignore[return-value]
+    made = dataclass(cls, frozen=True, kw_only=True, config=config)
+    SPECS.add(made)
+    return made  # type: ignore[return-value]

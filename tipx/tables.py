@@ -38,6 +38,16 @@ def run_row(run: Run) -> dict[str, Any]:
     }
 
 
+def damaged_row(run: Run) -> dict[str, Any]:
+    """Of a run whose files cannot be read, where it is."""
+    return dict.fromkeys(("steps", "student", "rule", "ratio", "seed", "kept", "before", "after")) | {
+        "run": run.path.name,
+        "group": run.path.parent.name,
+        "state": "damaged",
+        "path": str(run.path),
+    }
+
+
 def rule(run: Run, selector: dict[str, Any]) -> str:
     """The selector's name, or the classes of its score and pick where these were set apart or are all that is known."""
     made = run.provenance()

@@ -67,14 +67,14 @@ def test_it_selects_with_any_pick_and_as_a_preset(mine: Path) -> None:
         (["selector=mine", "ratio=0.4"], [0, 1, 0]),
         (["selector/score=unlikely", "selector/pick=bottomk", "ratio=0.7"], [1, 0, 1]),
     ):
-        selector = build(load(overrides, "train", mine)).selector
+        selector = build(load(overrides, "train", mine), mine).selector
         assert selector.needs == {"student_logprob"}
         assert selector(stats, valid_BT, Noise(0)).tolist() == [expected]
 
 
 def test_its_fields_are_checked_like_any(mine: Path) -> None:
     with pytest.raises(ConfigError, match=r"^selector\.score\.power: must be greater than 0, got -1"):
-        build(load(["selector=mine", "selector.score.power=-1"], "train", mine))
+        build(load(["selector=mine", "selector.score.power=-1"], "train", mine), mine)
     with pytest.raises(ConfigError, match=r"^selector=mime: no such choice; did you mean mine\?"):
         load(["selector=mime"], "train", mine)
 

@@ -66,6 +66,7 @@ class Sweep:
         path = self.folder / name
         path.mkdir(parents=True)
         rng = np.random.default_rng(int(name[-8:], 16))
+        (path / ".lock").touch()
         (path / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
         start = {"argv": [], "commit": COMMIT, "dirty": False, "device": "cpu"} | self.start
         write(path / "provenance.json", {"starts": [start], "choices": chosen, "overrides": overrides})

@@ -33,7 +33,7 @@ def runs(
         if not yes:
             typer.confirm(f"remove {len(doomed)} runs?", abort=True)
         for one in doomed:
-            one.run.remove()
+            one.run.remove(runs_dir)
         return
     found = chosen(runs_dir, words or [])
     if not found:
@@ -43,3 +43,6 @@ def runs(
         return
     frame = listed(found, sort, columns.split(",") if columns else [])
     Console().print(show_frame(frame, f"{len(frame)} run{'s' * (len(frame) != 1)} under {runs_dir}"))
+    for one in found:
+        if one.damage:
+            Console().print(f"damaged: {one.damage}", style="yellow", soft_wrap=True, highlight=False, markup=False)

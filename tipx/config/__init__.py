@@ -11,6 +11,7 @@ from tipx.config.compose import (
     options,
     rebuild,
     resolved,
+    stored,
 )
 from tipx.config.grid import expand, key_of
 from tipx.config.launch import check_launcher, launch
@@ -38,4 +39,5 @@ __all__ = [
     "rebuild",
     "resolved",
     "rules",
+    "stored",
 ]

@@ -6,17 +6,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, InstantiationException, OverrideParseException
-from hydra.utils import instantiate
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ValidationError
+from omegaconf.resolvers import oc
 
-from tipx.config.explain import explain, explain_values
+from tipx.config.construct import construct, packages
+from tipx.config.explain import explain
 from tipx.config.trees import Tree, at, leaves
-from tipx.errors import ConfigError, TipxError
+from tipx.errors import ConfigError
 from tipx.identity import PLACE
 from tipx.shipped import shipped
 
@@ -82,37 +83,62 @@ def words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
     return [*search_path(config_dir), *plain]
 
 
-def build(cfg: DictConfig) -> Any:
-    """Instantiate every `_target_`; raises ConfigError naming the key, what was expected, and what came."""
-    try:
-        tree = {key: value for key, value in resolved(cfg).items() if key not in PLACE}
-        return instantiate(tree, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, TipxError):
-            raise cause from error
-        full_key = re.search(r"full_key: (\S+)", str(error))
-        key = full_key.group(1) if full_key else ""
-        if isinstance(cause, ValidationError):
-            raw = OmegaConf.to_container(cfg, resolve=False)
-            raise ConfigError(explain_values(cause, key, raw)) from error
-        raise ConfigError(f"{key or 'config'}: {str(error).splitlines()[0]}") from error
-    except OmegaConfBaseException as error:
-        key = error.full_key or "config"
-        raise ConfigError(f"{key}: {str(error).splitlines()[0]}; give it as {key}=VALUE") from error
+def build(cfg: DictConfig, config_dir: Path | None = None) -> Any:
+    """Make the spec of every `_target_`; raises ConfigError naming the key, what was expected, and what came.
+
+    `config_dir` is the folder that the user gave on this command line, whose packages are trusted.
+    """
+    return construct(placeless(resolved(cfg)), packages(config_dir), OmegaConf.to_container(cfg, resolve=False))
+
+
+def placeless(tree: Tree) -> Tree:
+    """Without the keys that say where a run goes, which are no part of what is made."""
+    return {key: value for key, value in tree.items() if key not in PLACE}
 
 
 def resolved(cfg: DictConfig) -> Tree:
     """Plain containers with every interpolation filled in; raises ConfigError for a value that is still `???`."""
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise ConfigError(f"{key}: a value is required; give it as {key}=VALUE")
-    tree: Tree = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    try:
+        tree: Tree = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        key = error.full_key or "config"
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}; give it as {key}=VALUE") from error
     return tree
 
 
-def rebuild(tree: Tree) -> Any:
-    """The object a resolved config describes."""
-    return build(OmegaConf.create(tree))
+def stored(cfg: DictConfig) -> Tree:
+    """`resolved`, to be written to files: text from the environment, which may be a key or a password, stays unread.
+
+    What is a number there is no secret, and a run is told by its seed: that is stored as the number.
+    """
+    OmegaConf.register_new_resolver("oc.env", unread, replace=True)
+    try:
+        kept = resolved(cfg)
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+    return numbered(kept, resolved(cfg))
+
+
+def unread(*words: str) -> str:
+    """The interpolation that asks for a variable of the environment."""
+    return f"${{oc.env:{','.join(words)}}}"
+
+
+def numbered(kept: Any, read: Any) -> Any:
+    """`kept`, with the numbers that `read` has where `kept` has text that was not read."""
+    if isinstance(kept, dict):
+        return {key: numbered(value, read[key]) for key, value in kept.items()}
+    if isinstance(kept, list):
+        return [numbered(value, one) for value, one in zip(kept, read, strict=True)]
+    number = isinstance(read, str) and re.fullmatch(r"-?\d{1,18}|-?\d*\.\d+(e-?\d+)?", read)
+    return yaml.safe_load(read) if number and kept != read else kept
+
+
+def rebuild(tree: Tree, config_dir: Path | None = None) -> Any:
+    """What a stored configuration, or a part of it, describes; raises ConfigError, as `build` does."""
+    return construct(placeless(tree), packages(config_dir), tree)
 
 
 def inherit(cfg: DictConfig, values: Tree, overrides: Sequence[str]) -> None:
@@ -121,6 +147,7 @@ def inherit(cfg: DictConfig, values: Tree, overrides: Sequence[str]) -> None:
     Where an object's class is another one, nothing stays of what `cfg` has there but what `overrides` set.
     """
     given = {override.lstrip("+~").split("=")[0].split("@")[-1] for override in overrides}
+    refuse_strange_keys(values)
     for kind in [key for key in leaves(values) if key.endswith("._target_")]:
         key = kind.removesuffix("._target_")
         if OmegaConf.select(cfg, kind) != at(values, kind) and not any(f"{key}.".startswith(f"{g}.") for g in given):
@@ -130,10 +157,33 @@ def inherit(cfg: DictConfig, values: Tree, overrides: Sequence[str]) -> None:
                 OmegaConf.update(cfg, name, own, force_add=True)
     for key in leaves(values):
         if not any(key == g or key.startswith(f"{g}.") for g in given):
+            literal(key, at(values, key))
+    for key in leaves(values):
+        if not any(key == g or key.startswith(f"{g}.") for g in given):
             value: Any = values
             for part in key.split("."):
                 value = value[part]
             OmegaConf.update(cfg, key, value, force_add=True)
+
+
+def refuse_strange_keys(values: Any) -> None:
+    """Raises ConfigError for stored keys that cannot be told by dots."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            if not isinstance(key, str) or not re.fullmatch(r"\w+", key):
+                raise ConfigError(
+                    f"the run's configuration has the key {key!r:.80}, which tipx has not; train it again"
+                )
+            refuse_strange_keys(value)
+
+
+def literal(key: str, value: Any) -> None:
+    """Raises ConfigError for stored text that would be filled in here, from this user's environment."""
+    if isinstance(value, list):
+        for one in value:
+            literal(key, one)
+    if isinstance(value, str) and "${" in value:
+        raise ConfigError(f"{key}: the run has {value!r} there, which is not filled in; give it as {key}=VALUE")
 
 
 def choices(overrides: Sequence[str], name: str = "train", config_dir: Path | None = None) -> dict[str, str]:

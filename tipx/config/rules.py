@@ -40,11 +40,11 @@ def name(words: Sequence[str], varies: Sequence[bool]) -> str:
 def selector(made: Tree, overrides: Sequence[str], config_dir: Path | None) -> Any:
     """One of them."""
     cfg = load(overrides, "train", config_dir)
-    inherit(cfg, {key: made[key] for key in SHORTHANDS}, overrides)
+    inherit(cfg, {key: made[key] for key in SHORTHANDS if key in made}, overrides)
     tree = resolved(cfg)
     if any(word.lstrip("+~").startswith("selector") for word in overrides):
-        return rebuild({"selector": tree["selector"]})["selector"]
-    return rebuild({"selector": exchanged(made["selector"], made, tree)})["selector"]
+        return rebuild({"selector": tree["selector"]}, config_dir)["selector"]
+    return rebuild({"selector": exchanged(made["selector"], made, tree)}, config_dir)["selector"]
 
 
 def exchanged(value: Any, old: Tree, new: Tree) -> Any:
@@ -52,4 +52,4 @@ def exchanged(value: Any, old: Tree, new: Tree) -> Any:
     if not isinstance(value, dict):
         return value
     out = {key: exchanged(part, old, new) for key, part in value.items()}
-    return out | {key: new[key] for key in SHORTHANDS if key in value and value[key] == old[key]}
+    return out | {key: new[key] for key in SHORTHANDS if key in value and value[key] == old.get(key)}

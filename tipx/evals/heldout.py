@@ -5,7 +5,6 @@ On its own rollouts a student can come close to its teacher by saying little; on
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ from tipx.data.table import Place
 from tipx.errors import DataError
 from tipx.files import write_json, write_text
 from tipx.models import Template
+from tipx.results import CHECKSUM, FILE, TEXTS, checksum, of_texts
 from tipx.rollout.collect import from_lists
 from tipx.spec import Count, Whole, spec
-from tipx.statistics import ratio_and_error
 from tipx.types import Rollout, TokenStats
 from tipx.world import World
 
@@ -114,11 +113,12 @@ def evaluate(texts: Sequence[Encoded], score: Score, batch: int, world: World, o
         sums = totals([texts[i] for i in some], score, world)
         rows += [{"text": i} | found for i, found in zip(some, sums, strict=True)]
     rows = sorted(world.gather_list(rows), key=lambda row: row["text"])
-    result = summarise(rows)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    result = of_texts(rows) | {CHECKSUM: checksum(text)}
     if world.is_main:
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "texts.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-        write_json(out / "result.json", result)
+        write_text(out / TEXTS, text)
+        write_json(out / FILE, result)
     world.barrier()
     return result
 
@@ -133,16 +133,3 @@ def totals(texts: Sequence[Encoded], score: Score, world: World) -> list[dict[st
         {"tokens": len(text.scored)} | {name: values[b] for name, values in sorted(sums.items())}
         for b, text in enumerate(texts)
     ]
-
-
-def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over all tokens, with standard errors over texts; a perplexity's is carried over from its logarithm."""
-    counts = [row["tokens"] for row in rows]
-    result: dict[str, Any] = {"texts": len(rows), "tokens": sum(counts)}
-    for name, key in (("perplexity", "student_logprob"), ("teacher_perplexity", "teacher_logprob")):
-        nll, error = ratio_and_error([-row[key] for row in rows], counts)
-        result[name] = math.exp(nll)
-        result[f"{name}_se"] = None if error is None else math.exp(nll) * error
-    for name in ("reverse_kl", "forward_kl"):
-        result[name], result[f"{name}_se"] = ratio_and_error([row[name] for row in rows], counts)
-    return result

@@ -1,13 +1,17 @@
 """The answers of an evaluation as they come, so that a stopped one goes on where it was."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tipx.evals.summary import Sample
-from tipx.files import append_text, writing
+from tipx.files import append_text, parse_object, writing
 from tipx.world import World
+
+ANSWER = {"mode", "id", "prompt", "value", "outcome", "extracted", "length", "stop"}
+"""What every answer has."""
 
 
 class Journal:
@@ -18,7 +22,7 @@ class Journal:
 
     @property
     def files(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.jsonl"))
+        return sorted(path for path in self.folder.glob("part-*.jsonl") if re.fullmatch(r"part-\d+", path.stem))
 
     def read(self) -> dict[int, Sample]:
         """Answers of earlier starts by job, also with another number of processes; the same for every process.
@@ -26,7 +30,7 @@ class Journal:
         A line that was cut off in the middle of being written counts as none.
         """
         mine = [file for file in self.files if int(file.stem.split("-")[1]) % self.world.size == self.world.rank]
-        rows = [row for file in mine for line in file.read_text(encoding="utf-8").splitlines() for row in whole(line)]
+        rows = [row for file in mine for line in file.read_bytes().split(b"\n") for row in whole(line)]
         return dict(self.world.gather_list([(row["job"], row["answer"]) for row in rows]))
 
     def add(self, answers: Sequence[tuple[int, Sample]]) -> None:
@@ -42,9 +46,12 @@ class Journal:
             file.unlink(missing_ok=True)  # two may evaluate the same at once
 
 
-def whole(line: str) -> list[Any]:
-    """What a line says; nothing if it was cut off, or is empty."""
+def whole(line: bytes) -> list[dict[str, Any]]:
+    """What a line says; nothing if it was cut off or damaged, or is empty: its answer is then made again."""
     try:
-        return [json.loads(line)]
+        row = parse_object(line.decode())
     except ValueError:
         return []
+    answer = row.get("answer")
+    there = type(row.get("job")) is int and isinstance(answer, dict) and answer.keys() >= ANSWER
+    return [row] if there else []

@@ -20,6 +20,7 @@ from tipx.files import write_json, write_text
 from tipx.grading import Answer, Grader, grader
 from tipx.models import Template
 from tipx.noise import Noise
+from tipx.results import CHECKSUM, FILE, SAMPLES, checksum, read_result
 from tipx.rollout import Rollouts
 from tipx.rollout.hf import HFRollouts, eos_ids
 from tipx.rollout.vllm import VLLMRollouts
@@ -44,10 +45,9 @@ def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick:
     What an earlier start answered is not asked again. `tick` is told after each batch how many answers it made.
     Problems are shared over the processes of `world`, which are taken to be equally fast.
     """
-    done = out / "result.json"
+    done = out / FILE
     if done.exists():
-        result: dict[str, Any] = json.loads(done.read_text())
-        return result
+        return read_result(done)
     benchmark, how, problems = exam.benchmark, exam.how, exam.problems
     if not problems:
         raise DataError(f"benchmark={benchmark.name}: holds no problems; expected at least one")
@@ -58,6 +58,7 @@ def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick:
     before = journal.read()
     samples = run_all(subject, exam, before, journal, tick)
     seconds = time.perf_counter() - start
+    text = "".join(json.dumps(s) + "\n" for s in samples)
     lengths = [s["length"] for i, s in enumerate(samples) if i not in before]
     acted = isinstance(how.sampling, agents.Agents)
     result = (agents.summarise(samples, how, benchmark) if acted else summarise(samples, how)) | {
@@ -74,13 +75,14 @@ def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick:
         "tokens_per_s": None if None in lengths else sum(lengths) / seconds,
         "template": asdict(exam.template),
         "first_prompt": samples[0]["prompt"],
+        CHECKSUM: checksum(text),
     }
     if isinstance(benchmark, Remarked):
         remarks = benchmark.remarks(how)
         result |= remarks | {"notes": [*result.get("notes", ()), *remarks["notes"]]}
     if world.is_main:
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "samples.jsonl", "".join(json.dumps(s) + "\n" for s in samples))
+        write_text(out / SAMPLES, text)
         write_json(done, result)
     world.barrier()
     if world.is_main:

@@ -14,5 +14,5 @@ def make_page(step: Step, overrides: Sequence[str], config_dir: Path | None, out
     """Write the page of a step under the run's own rule, or under those that overrides stand for; returns its place."""
     if not step.rows:
         raise RunError(f"{step.run.path}: no rollout was saved to be read; train with loop.sample_count=8")
-    rules = asked_rules(step, overrides, config_dir) if overrides else [own_rule(step)]
+    rules = asked_rules(step, overrides, config_dir) if overrides else [own_rule(step, config_dir)]
     return save_page(step.run, step.snapshot.step, page(step, rules), out)

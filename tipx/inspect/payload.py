@@ -14,19 +14,11 @@ from numpy.typing import NDArray
 
 from tipx.grading import Answer, Grade, grader
 from tipx.inspect.quadrants import AXES, table
-from tipx.inspect.read import Step
+from tipx.inspect.read import ENDS, Step
 from tipx.inspect.rules import Rule, only, overlap
 from tipx.run import Row
 from tipx.snapshot import LEADERS, ROLES
 
-ENDS = {
-    "eos": "",
-    "length": "cut at the limit of a response",
-    "tokens": "cut at the limit of its tokens",
-    "context": "cut at the limit of the whole text",
-    "turns": "cut at the limit of turns",
-}
-"""How a rollout ended, if not by itself."""
 TYPES = {"uint8": "Uint8Array", "uint32": "Uint32Array", "float32": "Float32Array"}
 Columns = dict[str, NDArray[Any]]
 

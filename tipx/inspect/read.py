@@ -6,9 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from tipx.errors import ConfigError, RunError
+from tipx.files import damaged
 from tipx.inspect.quadrants import Thresholds
-from tipx.run import Row, Run, find_run
+from tipx.run import FRESH, Row, Run, find_run
 from tipx.snapshot import Snapshot
+
+ENDS = {
+    "eos": "",
+    "length": "cut at the limit of a response",
+    "tokens": "cut at the limit of its tokens",
+    "context": "cut at the limit of the whole text",
+    "turns": "cut at the limit of turns",
+}
+"""How a rollout ended, if not by itself."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +33,9 @@ class Step:
     @property
     def thresholds(self) -> Thresholds:
         """Between low and high, as the run's log has them."""
-        found = self.config["quadrants"]
-        quantiles = found["entropy_quantile"], found["divergence_quantile"]
-        return Thresholds.of(self.snapshot, *quantiles)
+        names = ("entropy_quantile", "divergence_quantile")
+        entropy, divergence = (self.run.need(self.config, f"quadrants.{name}", float) for name in names)
+        return Thresholds.of(self.snapshot, entropy, divergence)
 
 
 def the_run(target: str, runs_dir: Path) -> Run:
@@ -50,7 +60,13 @@ def open_step(run: Run, number: int | None) -> Step:
             f"{run.path}: step {step} lacks {file.name}: an older tipx saved it, without the statistics that "
             "inspecting takes; train the run again with --fresh"
         )
-    return Step(run, run.config(), Snapshot.read(file), run.samples(step))
+    snapshot, rows = Snapshot.read(file), run.samples(step)
+    if [len(row["tokens"]) for row in rows] != snapshot.lengths_B[: len(rows)].tolist() or any(
+        row.get("stop") not in ENDS or row.get("pieces") is None for row in rows
+    ):
+        lines = run.sample_files(step)[0]
+        raise damaged(lines, f"it does not tell the rollouts of {file.name}", f"inspect another step, or {FRESH}")
+    return Step(run, run.config(), snapshot, rows)
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,12 @@ class Rule:
         return self.weights_N > 0
 
 
-def own_rule(step: Step) -> Rule:
+def own_rule(step: Step, config_dir: Path | None = None) -> Rule:
     """The run's own, with the weights that trained."""
     from tipx.config import rebuild
 
     section = step.config["selector"]
-    selector = rebuild({"selector": section})["selector"]
+    selector = rebuild({"selector": section}, config_dir)["selector"]
     _, ranks_N = replay(step.snapshot, selector)
     pick = section["pick"]
     parts = [str(part["_target_"]).rsplit(".", 1)[-1] for part in (section["score"], pick)]
@@ -46,7 +46,7 @@ def asked_rules(step: Step, overrides: Sequence[str], config_dir: Path | None) -
     from tipx.config import rules
 
     found = [Rule(n, *replay(step.snapshot, one)) for n, one in rules(step.config, overrides, config_dir).items()]
-    return found if len(found) > 1 else [own_rule(step), *found]
+    return found if len(found) > 1 else [own_rule(step, config_dir), *found]
 
 
 def replay(snapshot: Snapshot, selector: Any) -> tuple[Floats, NDArray[np.uint32]]:

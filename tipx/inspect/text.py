@@ -9,9 +9,9 @@ from rich.text import Text
 
 from tipx.errors import ConfigError
 from tipx.grading import Grade
-from tipx.inspect.payload import ENDS, graded
+from tipx.inspect.payload import graded
 from tipx.inspect.quadrants import NAMES
-from tipx.inspect.read import Step
+from tipx.inspect.read import ENDS, Step
 from tipx.inspect.shown import visible
 from tipx.run import Row
 

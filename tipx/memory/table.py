@@ -26,7 +26,7 @@ def memory_frame(
     rows = []
     hows: tuple[Implementation, ...] = ("materialise", "tiled") if implementation == "both" else (implementation,)
     for words in config.expand(overrides, config_dir):
-        exp = config.build(config.load(words, "train", config_dir))
+        exp = config.build(config.load(words, "train", config_dir), config_dir)
         if not isinstance(exp, Experiment):
             raise ConfigError(f"{' '.join(words)}: no training run; expected overrides of `tipx train`")
         chosen = config.choices(words, "train", config_dir)

@@ -1,5 +1,6 @@
 """`tipx report`: tables and figures from run directories. Needs neither torch nor hydra."""
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tipx.report.keys import insist
 from tipx.report.plain import plain
 from tipx.report.significance import add_tests
 from tipx.report.spec import Report
-from tipx.report.store import Store, read_store
+from tipx.report.store import Store, groups_of, read_store
 from tipx.report.table import Table, build
 
 
@@ -32,20 +33,29 @@ class Ask:
 def make(ask: Ask) -> tuple[Table, Path]:
     """The table with tests, marks and notes, and the folder of the (first) group it is about. Raises ReportError."""
     found = spec.load(ask.name, ask.own)
-    if found is None and not ask.sweeps and not (ask.runs_dir / ask.name).is_dir():
-        raise ReportError(
-            f"no report and no group of runs {ask.name!r}; reports are {', '.join(spec.available(ask.own))}; "
-            f"groups are the folders of {ask.runs_dir}, or give your own report as a file: tipx report mine.yaml"
-        )
+    if found is None and not (ask.name.strip() and (ask.runs_dir / ask.name).is_dir()):
+        raise ReportError(unknown(ask))
     name = Path(ask.name).stem if ask.name.endswith(".yaml") else ask.name
     groups = ask.sweeps or (found.sweep if found else ()) or (name,)
     store = read_store(ask.runs_dir, groups)
     if not store.finished:
+        damaged = f", {len(store.damaged)} more are damaged" if store.damaged else ""
         raise ReportError(
-            f"{', '.join(groups)}: none of {len(store.runs)} runs is finished; `{Board(store.groups[0]).command}` "
-            f"makes them, `tipx runs group={groups[0]}` shows how far they are"
+            f"{', '.join(groups)}: none of {len(store.runs)} runs is finished{damaged}; "
+            f"`{Board(store.groups[0]).command}` makes them, `tipx runs group={groups[0]}` shows how far they are"
         )
     return table_of(found or plain(name, store), store, partial=ask.partial), store.groups[0]
+
+
+def unknown(ask: Ask) -> str:
+    """What to say of a name that is neither a report nor a group."""
+    names = list(spec.available(ask.own))
+    near = difflib.get_close_matches(ask.name, [*names, *groups_of(ask.runs_dir)], n=1)
+    return (
+        f"no report and no group of runs {ask.name!r}{f', did you mean {near[0]}?' if near else ''}; reports are "
+        f"{', '.join(names)}; groups are the folders of {ask.runs_dir}, or give your own report as a file: tipx report "
+        "mine.yaml"
+    )
 
 
 def table_of(report: Report, store: Store, *, partial: bool) -> Table:
@@ -59,6 +69,7 @@ def table_of(report: Report, store: Store, *, partial: bool) -> Table:
     mark_best(table)
     guards.note_results(table)
     guards.note_code(table)
+    guards.note_damage(table, store)
     return table
 
 

@@ -1,6 +1,5 @@
 """Pictures of what happened during training, for each row of a table."""
 
-import json
 import textwrap
 from collections.abc import Sequence
 from math import ceil
@@ -180,8 +179,8 @@ def scatter(table: Table, _: FigureSpec) -> Figure:
 
 def last_tokens(run: Stored) -> pd.DataFrame | None:
     """Entropy, reverse KL and whether it was kept, of each saved token; None without them."""
-    files = sorted((run.run.path / "rollouts").glob("[0-9]*.jsonl"))
-    lines = [json.loads(line) for line in files[-1].read_text().splitlines()] if files else []
+    steps = run.run.sampled()
+    lines = run.run.samples(steps[-1]) if steps else []
     lines = [line for line in lines if {"student_entropy", "reverse_kl"} <= line["stats"].keys()]
     if not lines:
         return None

@@ -10,7 +10,7 @@ from tipx.identity import OUTSIDE_IDENTITY, OUTSIDE_LOOP_IDENTITY, OUTSIDE_TEACH
 from tipx.report.keys import RATIO, label, shown, under, value
 from tipx.report.long import setting
 from tipx.report.metrics import truncated
-from tipx.report.store import Stored
+from tipx.report.store import Store, Stored
 from tipx.report.table import Table, Values
 
 TRUNCATED = 0.05
@@ -153,6 +153,11 @@ def note_code(table: Table) -> None:
         table.notes.append(f"runs of {len(commits)} commits: {', '.join(f'{c} ({n})' for c, n in commits.items())}")
     if dirty := [run for run in runs.values() if run.start.get("dirty")]:
         table.notes.append(f"{len(dirty)} of {len(runs)} runs were made from a tree with uncommitted changes")
+
+
+def note_damage(table: Table, store: Store) -> None:
+    """Runs that cannot be read are left out, and named."""
+    table.notes += [f"left out: {run.damage}" for run in store.damaged]
 
 
 def add(table: Table, note: str) -> None:

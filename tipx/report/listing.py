@@ -12,7 +12,7 @@ from tipx.report.keys import insist, known, value
 from tipx.report.metrics import FIXED, metric
 from tipx.report.store import Stored
 from tipx.run import all_runs, find_run
-from tipx.tables import run_row
+from tipx.tables import damaged_row, run_row
 
 PLACES = ("group", "state", "run")
 SHOWN = ("run", "state", "rule", "ratio", "seed", "kept", "before", "after")
@@ -25,13 +25,16 @@ def chosen(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
     for word, (key, equals, _) in zip(words, pairs, strict=True):
         if not equals or not key:
             raise ReportError(f"{word!r}: expected KEY=VALUE, as in selector=soft_or, optim.lr=1e-4 or state=finished")
-    if runs:
-        insist([key for key, _, _ in pairs if key not in PLACES], runs, "tipx runs")
+    whole = [run for run in runs if run.damage is None]
+    if whole:
+        insist([key for key, _, _ in pairs if key not in PLACES], whole, "tipx runs")
     return [run for run in runs if all(fits(run, key, given) for key, _, given in pairs)]
 
 
 def fits(run: Stored, key: str, given: str) -> bool:
-    """Whether a run has one of the values, as text or as YAML reads it."""
+    """Whether a run has one of the values, as text or as YAML reads it; what is damaged has a place and no values."""
+    if run.damage and key not in PLACES:
+        return False
     have = fact(run, key)
     return any(one == str(have) or number(yaml.safe_load(one)) == have for one in given.split(","))
 
@@ -68,15 +71,20 @@ def measured(run: Stored, name: str) -> float | None:
 def listed(runs: Sequence[Stored], sort: str | None, columns: Sequence[str]) -> pd.DataFrame:
     """One row a run. Metrics sort from high to low, all else upwards. Raises ReportError for a name nobody has."""
     named = [*columns, *([sort] if sort else [])]
-    extra = {name: [fact(run, name) for run in runs] for name in named if name not in SHOWN or name == "state"}
+    whole = [run for run in runs if run.damage is None]
+    extra = {
+        name: [fact(run, name) if run.damage is None or name in PLACES else None for run in runs]
+        for name in named
+        if name not in SHOWN or name == "state"
+    }
     for name, found in extra.items():
-        if all(one is None for one in found) and name not in known(runs):
-            insist([name], runs, "tipx runs")
-    frame = pd.DataFrame([run_row(run.run) for run in runs])
+        if all(one is None for one in found) and name not in known(whole):
+            insist([name], whole, "tipx runs")
+    frame = pd.DataFrame([damaged_row(run.run) if run.damage else run_row(run.run) for run in runs])
     for name in [n for n in extra if n != "state"]:
         frame[name] = extra[name]
     if sort:
-        down = sort in ("kept", "before", "after") or any(measured(run, sort) is not None for run in runs)
+        down = sort in ("kept", "before", "after") or any(measured(run, sort) is not None for run in whole)
         frame = frame.sort_values(sort, ascending=not down, kind="stable", na_position="last")
     wanted = ["run", *(c for c in columns if c != "run")] if columns else [*SHOWN, *([sort] if sort else [])]
     return frame[list(dict.fromkeys(wanted))]
@@ -92,6 +100,9 @@ def to_remove(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
         if run is None:
             raise ReportError(f"{name!r} is no run under {runs_dir}; `tipx runs` lists the runs")
         found.append(Stored(run))
+    found = list({one.run.path.resolve(): one for one in found}.values())
+    for one in found:
+        one.run.refuse_removal(runs_dir)
     if not found:
         said = f"none fits {' '.join(words)}" if words else "say which: tipx runs rm RUN, or rm selector=random"
         raise ReportError(f"no run to remove under {runs_dir}: {said}")

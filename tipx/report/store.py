@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tipx.board import Board, Point
-from tipx.errors import RunError
-from tipx.files import read_json
+from tipx.errors import Damaged, RunError
 from tipx.identity import identity
-from tipx.run import Row, Run
+from tipx.results import found_results
+from tipx.run import Row, Run, all_runs
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,24 @@ class Stored:
         return self.results_at(0)
 
     def results_at(self, step: int) -> list[tuple[Path, Row]]:
-        return [(file, read_json(file)) for file in sorted(self.run.eval_dir(step).glob("*/result.json"))]
+        return found_results(self.run.eval_dir(step))
+
+    @cached_property
+    def damage(self) -> str | None:
+        """The first file of the run that is not as tipx wrote it, and what is wrong; None if all can be read."""
+        try:
+            _ = self.tree, self.provenance, self.rows, self.results, self.first_results
+            if self.run.finished:
+                self.run.summary()
+        except Damaged as error:
+            return str(error)
+        return None
 
     @property
     def state(self) -> str:
-        """finished, running or stopped."""
+        """finished, running, stopped or damaged."""
+        if self.damage:
+            return "damaged"
         if self.run.finished:
             return "finished"
         return "running" if self.run.locked else "stopped"
@@ -113,11 +126,15 @@ class Planned:
 
 @dataclass(frozen=True)
 class Store:
-    """The runs of some groups, and the points planned for them: every run has one only where a sweep made it."""
+    """The runs of some groups, and the points planned for them: every run has one only where a sweep made it.
+
+    `damaged` runs are none of `runs`, and nor are their points: nothing can be said about them but that.
+    """
 
     groups: tuple[Path, ...]
     runs: tuple[Stored, ...]
     points: tuple[Planned, ...]
+    damaged: tuple[Stored, ...] = ()
 
     @cached_property
     def finished(self) -> list[Stored]:
@@ -125,7 +142,7 @@ class Store:
         found: dict[str, Stored] = {}
         for run in self.runs:
             if run.run.finished:
-                found.setdefault(identity(run.tree), run)
+                found.setdefault(run.run.hash or identity(run.tree), run)
         return list(found.values())
 
 
@@ -135,7 +152,7 @@ def read_store(runs_dir: Path, groups: Sequence[str]) -> Store:
     for group in groups:
         folder = runs_dir / group
         if not folder.is_dir():
-            there = sorted(p.name for p in runs_dir.iterdir() if p.is_dir()) if runs_dir.is_dir() else []
+            there = groups_of(runs_dir)
             raise RunError(
                 f"no group {group!r} under {runs_dir}; there are {', '.join(there) or 'none'}; "
                 f"`tipx sweep {group}` makes one, --sweep GROUP reads another"
@@ -143,11 +160,23 @@ def read_store(runs_dir: Path, groups: Sequence[str]) -> Store:
         folders.append(folder)
     boards = [Board(folder) for folder in folders]
     points = [Planned(board, point) for board in boards for point in board.points()]
-    places = [Run(file.parent) for folder in folders for file in folder.glob("*/config.yaml")]
+    places = [run for run in all_runs(runs_dir) if run.path.parent in folders]
     order = {point.path: i for i, point in enumerate(points)}
     # As planned, then by age.
-    places.sort(key=lambda run: (order.get(run.path, len(order)), run.config_file.stat().st_mtime, run.path.name))
-    return Store(tuple(folders), tuple(Stored(run) for run in places), tuple(points))
+    places.sort(key=lambda run: order.get(run.path, len(order)))
+    runs = [Stored(run) for run in places]
+    bad = {run.run.path: run for run in runs if run.damage}
+    return Store(
+        tuple(folders),
+        tuple(run for run in runs if run.run.path not in bad),
+        tuple(point for point in points if point.path not in bad),
+        tuple(bad.values()),
+    )
+
+
+def groups_of(runs_dir: Path) -> list[str]:
+    """Names of the groups of runs there are."""
+    return sorted(path.name for path in runs_dir.iterdir() if path.is_dir()) if runs_dir.is_dir() else []
 
 
 def leaves(tree: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -23,7 +23,9 @@ def sweep(plan: Plan, say: Say, *, retry_failed: bool) -> list[State]:
     asked to stop; every point then continues from its last checkpoint at the next call.
     """
     config.check_launcher(plan.settings, plan.config_dir)
-    plan.board.record(plan.points, name=plan.name, description=plan.description, command=plan.command)
+    wrong = plan.board.record(plan.points, name=plan.name, description=plan.description, command=plan.command)
+    if wrong is not None:
+        say(wrong)
     if retry_failed:
         for point in plan.points:
             plan.board.forgive(point)

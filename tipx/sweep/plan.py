@@ -62,6 +62,6 @@ def is_override(word: str) -> bool:
 def located(overrides: Sequence[str], config_dir: Path | None) -> tuple[Path, Point]:
     """Where a point's run lies, and the point; building what it describes finds what cannot be."""
     cfg, choices = config.composed(overrides, "train", config_dir)
-    config.build(cfg)
+    config.build(cfg, config_dir)
     path = run_path(config.resolved(cfg), choices)
     return path, Point(path.name, tuple(overrides), choices)
