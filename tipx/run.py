@@ -233,7 +233,8 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return (self.path / "summary.json").exists()
+        """Whether it is trained to its end, and not on its way to or from where `--fresh` sets it aside."""
+        return (self.path / "summary.json").exists() and not (self._previous.exists() or self._moving.exists())
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration; raises Damaged."""
