@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from tipx.errors import RunError, RunFailed
 from tipx.run import Run, all_runs, find_run, lasting
 
-
 SAMPLE = {"prompt": "a", "tokens": [1, 2], "weights": [0.0, 1.0], "stats": {"reverse_kl": [0.1, 0.2]}}
 
 

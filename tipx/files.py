@@ -6,14 +6,18 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tipx.errors import Damaged, RunFailed
+from tipx.errors import Damaged, RunError, RunFailed
 
 MANIFEST = "manifest.json"
+MADE = "made by tipx"
+"""Stands in every page and picture that tipx writes under a name of the user's choice."""
+WRITTEN = ".tipx-files"
+"""Names of what tipx wrote into a folder of the user's choice."""
 
 
 def cache_dir() -> Path:
@@ -108,6 +112,30 @@ def read_lines(path: Path, remedy: str = AGAIN) -> list[dict[str, Any]]:
             except ValueError as error:
                 raise damaged(path, f"line {number} {error}", remedy) from error
     return rows
+
+
+def refuse_others(path: Path) -> None:
+    """Raises RunError for a file that does not say that tipx made it: it would be written over."""
+    if not os.path.lexists(path):
+        return
+    try:
+        ours = MADE.encode() in path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}), nor written over; give another name") from error
+    if not ours:
+        raise RunError(f"{path} is there and was not made by tipx; it stays: give another name, or move it away")
+
+
+def claim(folder: Path, names: Iterable[str]) -> None:
+    """Note which files tipx writes into a folder; raises RunError for one that is there and was not written by tipx."""
+    note, names = folder / WRITTEN, set(names)
+    known = set(read_text(note).split("\n")) if note.is_file() else set()
+    if others := sorted(name for name in names - known if os.path.lexists(folder / name)):
+        raise RunError(
+            f"{folder / others[0]} is there and was not made by tipx; it stays: give another folder, or move it away"
+        )
+    if not names <= known:
+        write_text(note, "\n".join(sorted(names | known)))
 
 
 def remove(path: Path) -> None:

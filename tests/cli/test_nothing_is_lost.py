@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ Trained = tuple[Path, list[str], Done]
 def content(folder: Path) -> dict[str, bytes | str]:
     """Every file and link below a folder."""
     return {
-        str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        str(path.relative_to(folder)): str(path.readlink()) if path.is_symlink() else path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file() or path.is_symlink()
     }
@@ -85,7 +87,7 @@ def test_a_run_is_removed_whole_and_alone(place: Path, here: Tipx, run: Run) -> 
 
 
 @pytest.mark.usefixtures("kept")
-def test_what_is_not_below_the_runs_folder_stays(place: Path, here: Tipx, run: Run, tmp_path: Path) -> None:
+def test_what_is_not_below_the_runs_folder_stays(here: Tipx, run: Run, tmp_path: Path) -> None:
     away = Path(shutil.copytree(run.path, tmp_path / "away" / "group" / run.path.name))
     done = here("runs", "rm", str(away), "-y")
     assert done.code == 2
@@ -124,7 +126,7 @@ def test_the_mark_goes_last(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("tipx.run.remove", fails)
     monkeypatch.setattr(os.path, "lexists", lambda _: True)
-    with pytest.raises(Exception, match="cannot remove .*Device or resource busy"):
+    with pytest.raises(Exception, match=r"cannot remove .*Device or resource busy"):
         run.remove(run.path.parent.parent)
     assert is_run(run.path.with_name(f".{run.path.name}.removed"))
 
@@ -237,7 +239,7 @@ def test_fresh_brings_back_a_run_whose_successor_trains_no_step(
 
 
 def test_fresh_lets_go_of_the_old_run_with_the_first_step(
-    place: Path, here: Tipx, trained: Trained, run: Run, monkeypatch: pytest.MonkeyPatch
+    here: Tipx, trained: Trained, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, bool]] = []
     log = Run.log
@@ -276,7 +278,7 @@ def test_a_kill_while_the_old_run_is_set_aside_is_put_right(
     assert content(place) == before
 
 
-def test_a_kill_after_the_first_step_of_the_new_run_keeps_the_new_one(place: Path, run: Run) -> None:
+def test_a_kill_after_the_first_step_of_the_new_run_keeps_the_new_one(run: Run) -> None:
     run.set_aside()
     (run.path / "metrics.jsonl").write_text('{"step": 1}\n')
     with run.lock():
@@ -289,7 +291,7 @@ def test_a_kill_after_the_first_step_of_the_new_run_keeps_the_new_one(place: Pat
 
 
 def test_a_run_behind_a_link_trains_evaluates_and_starts_over(
-    place: Path, here: Tipx, trained: Trained, run: Run, tmp_path: Path
+    here: Tipx, trained: Trained, run: Run, tmp_path: Path
 ) -> None:
     away = run.path.rename(tmp_path / "disk")
     run.path.symlink_to(away)
@@ -320,7 +322,7 @@ def test_a_directory_with_content_of_others_is_not_written(place: Path, here: Ti
 
 
 def test_a_link_to_an_empty_folder_stays_when_a_run_cannot_start(
-    place: Path, here: Tipx, trained: Trained, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Tipx, trained: Trained, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.rmtree(run.path)
     (tmp_path / "disk").mkdir()
@@ -332,3 +334,107 @@ def test_a_link_to_an_empty_folder_stays_when_a_run_cannot_start(
     monkeypatch.setattr(jobs.Session, "prepare", fails)
     assert here("train", *trained[1]).code == 2
     assert run.path.is_symlink()
+
+
+# --- files of the user's choice --------------------------------------------------------------------------------------
+
+
+def test_a_page_a_picture_and_a_report_take_the_place_of_their_own_kind_alone(
+    place: Path, here: Tipx, run: Run
+) -> None:
+    commands = {
+        "page.html": ["inspect", run.path.name, "--out", "page.html"],
+        "page.png": ["tokens", run.path.name, "--plot", "page.png"],
+        "page.svg": ["tokens", run.path.name, "--plot", "page.svg"],
+        "page.pdf": ["tokens", run.path.name, "--plot", "page.pdf"],
+        "table/index.html": ["report", "paper", "--out", "table"],
+        "needs/memory.csv": ["memory", "--out", "needs"],
+    }
+    for name, words in commands.items():
+        assert here(*words).code == 0, name
+        assert here(*words).code == 0, name
+        (place / name).write_text("years of work")
+        if "/" in name:
+            (place / name).with_name(".tipx-files").unlink()
+        done = here(*words)
+        assert (done.code, done.err.count("\n")) == (2, 1), name
+        assert "was not made by tipx; it stays" in done.err
+        assert (place / name).read_text() == "years of work"
+
+
+def test_models_are_built_in_an_empty_folder(place: Path, here: Tipx) -> None:
+    (place / "README.md").write_text("my project")
+    before = content(place)
+    for command in ("build", "agents"):
+        done = here("tiny", command, ".")
+        assert (done.code, done.err) == (
+            2,
+            "error: . is not empty (it holds README.md), and stays; give a new or empty folder\n",
+        )
+    assert content(place) == before
+
+
+# --- reading -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_of_no_name_is_not_a_group(here: Tipx) -> None:
+    done = here("report", "contrls", "--sweep", "paper")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "no report and no group of runs 'contrls', did you mean controls?" in done.err
+
+
+def test_a_damaged_run_is_listed_and_the_others_are_too(place: Path, here: Tipx, run: Run) -> None:
+    other = Path(shutil.copytree(run.path, run.path.with_name("tiny-other-89abcdef")))
+    with (other / "metrics.jsonl").open("ab") as handle:
+        handle.write(bytes(200) + b"\n")
+    done = here("runs")
+    assert done.code == 0
+    assert f"damaged: {other.relative_to(place)}/metrics.jsonl is damaged: line 6 is no JSON" in done.out
+    assert [("finished" in line, "damaged" in line) for line in done.out.splitlines() if "tiny-" in line][:2] == [
+        (True, False), (False, True),
+    ]  # fmt: skip
+    assert other.name in here("runs", "state=damaged").out
+    assert run.path.name not in here("runs", "state=damaged").out
+    assert other.name not in here("runs", "selector=soft_or").out
+    done = here("report", "paper")
+    assert done.code == 0, done.err
+    assert "left out: runs/paper/tiny-other-89abcdef/metrics.jsonl is damaged" in done.out
+
+
+def test_what_others_run_can_be_looked_at(place: Path, run: Run, tmp_path: Path) -> None:
+    """By somebody who may read it and write nothing."""
+    shown = {
+        words[0]: words
+        for words in (
+            ["runs"],
+            ["show", run.path.name],
+            ["tokens", run.path.name],
+            ["compare", run.path.name, run.path.name],
+        )
+    }
+    shown["report"] = ["report", "paper", "--out", str(tmp_path / "out" / "report")]
+    shown["inspect"] = ["inspect", run.path.name, "--out", str(tmp_path / "out" / "page.html")]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(0o777)
+    before = content(place)
+    code = "import os, sys\nos.setuid(65534) if os.geteuid() == 0 else None\n"
+    code += "from tests.cli.conftest import call\nfrom pathlib import Path\n"
+    code += f"for words in {list(shown.values())!r}:\n"
+    code += f"    done = call(Path({str(place)!r}), *words)\n    print(words[0], done.code, done.err)\n"
+    code += (
+        f"done = call(Path({str(place)!r}), 'inspect', {run.path.name!r})\nprint('own place', done.code, done.err)\n"
+    )
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder != Path("/") and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    for path in (place, *place.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "MPLCONFIGDIR": str(tmp_path / "out")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    for path in (place, *place.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    assert done.returncode == 0, done.stderr
+    for name in shown:
+        assert f"{name} 0 \n" in done.stdout, done.stdout
+    assert "own place 2 error: cannot write" in done.stdout or "own place 1 error: cannot write" in done.stdout
+    assert content(place) == before

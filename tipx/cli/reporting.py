@@ -48,7 +48,7 @@ def print_report(ask: Ask, out: Path | None, *, wandb: bool) -> None:
         f"{len(runs)} runs of {group}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {shlex.join(['tipx', *sys.argv[1:]])}."
     )
     folder = out or group / "report" / Path(ask.name).stem
-    paths = save(table, drawn, folder, made)
+    paths = save(table, drawn, folder, made, chosen=out is not None)
     console = Console()
     console.print(terminal(table))
     for note in notes_of(table):

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from tipx.errors import DataError
-from tipx.files import writing
+from tipx.files import remove, writing
 
 GIB = 2**30
 BLOCK = 2**20
@@ -68,7 +68,7 @@ def extract(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
     try:
         unpack(archive, aside, limits)
         with writing(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
             aside.replace(folder)
     except Unsafe as unsafe:
         raise DataError(f"{archive}: not unpacked: {unsafe}; take the archive from the hub again") from unsafe

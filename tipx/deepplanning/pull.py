@@ -1,6 +1,7 @@
 """Fetch the benchmark's data into one folder: archives from the hub, queries from its repository, and a manifest."""
 
 import hashlib
+import os
 import shutil
 import urllib.request
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 from tipx.deepplanning.archive import extract
 from tipx.deepplanning.official import COMMIT, INSIDE, MANIFEST, PARTS, REPO, Part, checkouts, data_folder, manifest
 from tipx.errors import DataError
-from tipx.files import digest, write_json, write_text, writing
+from tipx.files import digest, set_aside, write_json, write_text, writing
 from tipx.hub import HubFiles
 
 QUERIES = f"https://raw.githubusercontent.com/QwenLM/Qwen-Agent/{COMMIT}/{INSIDE}"
@@ -70,7 +71,9 @@ def unpack(part: Part, archive: Path, folder: Path, revision: str | None) -> Non
         inner = inside(fresh, part)
         count = len(part.cases(inner))
         with writing(folder / part.folder):
-            shutil.rmtree(folder / part.folder, ignore_errors=True)
+            if os.path.lexists(folder / part.folder):
+                # A database that was not unpacked here, or was changed since, is not ours to delete.
+                set_aside(folder / part.folder, "replaced")
             shutil.move(inner, folder / part.folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tipx.errors import ConfigError
-from tipx.files import write_text, writing
+from tipx.files import MADE, refuse_others, write_text, writing
 from tipx.run import Run
 
 
@@ -24,13 +24,15 @@ def save_picture(figure: Figure, out: Path) -> None:
     with writing(checked(out, "a picture, e.g. tokens.png")), warnings.catch_warnings():
         # A token in a script that the font lacks is a box; the table has it.
         warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(out)
+        kind = out.suffix.lower().lstrip(".") or "png"
+        figure.savefig(out, metadata={{"png": "Software"}.get(kind, "Creator"): f"matplotlib, {MADE}"})
 
 
 def checked(out: Path, what: str) -> Path:
-    """`out` if it can be written."""
+    """`out` if it can be written, and is nothing that somebody else made."""
     if out.is_dir() or not out.parent.is_dir():
         raise ConfigError(f"{out}: expected a file in a folder that exists, for {what}")
+    refuse_others(out)
     return out
 
 

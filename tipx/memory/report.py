@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from tipx.errors import ConfigError
-from tipx.files import write_text, writing
+from tipx.files import claim, write_text, writing
 from tipx.memory.layout import Layout
 from tipx.memory.predict import PARTS, PHASES
 from tipx.memory.table import PAPER_COLUMN
@@ -76,6 +76,9 @@ def described(frame: pd.DataFrame, layout: Layout) -> str:
     return ", ".join(words)
 
 
+KINDS = ("csv", "json", "png")
+
+
 def make_folder(out: Path) -> None:
     """Raises ConfigError for a place that is no folder and cannot become one."""
     if out.exists() and not out.is_dir():
@@ -84,11 +87,12 @@ def make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot make that folder ({error.strerror}); give another") from error
+    claim(out, [f"memory.{kind}" for kind in KINDS])
 
 
 def save(out: Path, frame: pd.DataFrame, layout: Layout) -> list[Path]:
     """memory.csv, memory.json and memory.png in `out`, which is there."""
-    paths = [out / f"memory.{kind}" for kind in ("csv", "json", "png")]
+    paths = [out / f"memory.{kind}" for kind in KINDS]
     records = frame.astype(object).where(frame.notna(), None).to_dict("records")
     write_text(paths[0], str(frame.to_csv(None, index=False)))
     write_text(paths[1], json.dumps({"unit": "GiB", "layout": vars(layout), "rows": records}, indent=1) + "\n")

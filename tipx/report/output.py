@@ -7,18 +7,26 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from tipx.errors import ReportError
-from tipx.files import write_text, writing
+from tipx.files import claim, write_text, writing
 from tipx.report import formats
 from tipx.report.page import page
 from tipx.report.table import Table
 
+TEXTS = ("table.md", "table.tex", "table.csv", "index.html")
+KINDS = ("png", "pdf", "svg")
 
-def save(table: Table, figures: dict[str, Figure], folder: Path, made: str) -> list[Path]:
-    """Write every format into `folder`; the page comes last. Raises ReportError for a folder that cannot be made."""
+
+def save(table: Table, figures: dict[str, Figure], folder: Path, made: str, *, chosen: bool = False) -> list[Path]:
+    """Write every format into `folder`; the page comes last. Raises ReportError for a folder that cannot be made.
+
+    In one that the user has `chosen`, raises RunError where a file of another's would be written over.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ReportError(f"{folder}: cannot make that folder ({error.strerror}); give another with --out") from error
+    if chosen:
+        claim(folder, [*TEXTS, *(f"{name}.{kind}" for name in figures for kind in KINDS)])
     texts = {"table.md": formats.markdown(table), "table.tex": formats.latex(table), "table.csv": formats.csv(table)}
     for figure in figures.values():
         # Laid out once, not again for each format.
@@ -29,7 +37,7 @@ def save(table: Table, figures: dict[str, Figure], folder: Path, made: str) -> l
         write_text(folder / name, text)
     paths = [folder / name for name in texts]
     for name, figure in figures.items():
-        for kind in ("png", "pdf", "svg"):
+        for kind in KINDS:
             paths.append(folder / f"{name}.{kind}")
             save_figure(figure, paths[-1], kind)
     write_text(folder / "index.html", page(table, inline, texts, made))

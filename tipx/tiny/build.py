@@ -65,8 +65,9 @@ def build(
 ) -> dict[str, Built]:
     """Train one model per recipe, save each under ``out_dir/<name>`` and describe them in ``out_dir/README.md``.
 
-    Models are measured on the first ``benchmark_size`` held-out problems. The card is removed first and written last:
-    where it lies, the pair is whole. Raises RunFailed, before saving it, for a model outside the bounds of its recipe.
+    Models are measured on the first ``benchmark_size`` held-out problems. The folder is empty or new, and the card is
+    written last: where it lies, the pair is whole. Raises RunFailed, before saving it, for a model outside the bounds
+    of its recipe.
     """
     built = {}
     start(out_dir)

@@ -16,7 +16,7 @@ import transformers
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
-from tipx.errors import RunFailed
+from tipx.errors import RunError, RunFailed
 from tipx.tiny.card import Built, Score
 from tipx.tiny.tokenizer import MAX_LENGTH
 
@@ -76,9 +76,14 @@ class Recipe:
 
 
 def start(out_dir: Path) -> None:
-    """Make the folder, and remove a card of before from it."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / CARD).unlink(missing_ok=True)
+    """Make the folder; raises RunError for one that cannot be made or holds something."""
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        there = sorted(path.name for path in out_dir.iterdir())
+    except OSError as error:
+        raise RunError(f"{out_dir}: cannot be a folder for models ({error.strerror}); give a new one") from error
+    if there:
+        raise RunError(f"{out_dir} is not empty (it holds {there[0]}), and stays; give a new or empty folder")
 
 
 def finish(out_dir: Path, card: str) -> None:

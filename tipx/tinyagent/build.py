@@ -88,9 +88,9 @@ def build(
 ) -> dict[str, Built]:
     """Train one model per recipe, save each under `out_dir/<name>` and describe them in `out_dir/README.md`.
 
-    Each goes on from the one before it, with an optimizer and errands of its own. The card is removed first and written
-    last: where it lies, the pair is whole. Raises RunFailed, before saving it, for a model outside the bounds of its
-    recipe.
+    Each goes on from the one before it, with an optimizer and errands of its own. The folder is empty or new, and the
+    card is written last: where it lies, the pair is whole. Raises RunFailed, before saving it, for a model outside the
+    bounds of its recipe.
     """
     start(out_dir)
     tokenizer, built, before = build_tokenizer(), dict[str, Built](), None
