@@ -36,6 +36,12 @@ def writing(path: Path) -> Iterator[None]:
         raise RunFailed(f"cannot write {path}: {error.strerror}; free space and run the same command again") from error
 
 
+def make_folder(folder: Path) -> None:
+    """A folder, and those above it, if they are not there; raises RunFailed when the disk does not take it."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace `path` in one step; raises RunFailed when the disk does not take it."""
     write_bytes(path, text.encode())

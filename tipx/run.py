@@ -29,6 +29,7 @@ from tipx.files import (
     append_text,
     damage,
     damaged,
+    make_folder,
     parse_object,
     read_json,
     read_lines,
@@ -376,7 +377,7 @@ class Run:
     def save_samples(self, step: int, samples: list[Row], snapshot: bytes) -> None:
         """A few rollouts of a step with what was selected, and the statistics of the whole step."""
         lines, arrays = self.sample_files(step)
-        lines.parent.mkdir(exist_ok=True)
+        make_folder(lines.parent)
         write_bytes(arrays, snapshot)
         write_text(lines, "".join(json.dumps(s) + "\n" for s in samples))
 
@@ -402,7 +403,7 @@ class Run:
     def save_page(self, step: int, html: str) -> Path:
         """A page that shows a step; returns where it is."""
         path = self.path / "inspect" / f"{step:06d}.html"
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         write_text(path, html)
         return path
 

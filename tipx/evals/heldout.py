@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from tipx.data.layout import text_of
 from tipx.data.table import Place
 from tipx.errors import DataError
-from tipx.files import write_json, write_text
+from tipx.files import make_folder, write_json, write_text
 from tipx.models import Template
 from tipx.results import CHECKSUM, FILE, TEXTS, checksum, of_texts
 from tipx.rollout.collect import from_lists
@@ -116,7 +116,7 @@ def evaluate(texts: Sequence[Encoded], score: Score, batch: int, world: World, o
     text = "".join(json.dumps(row) + "\n" for row in rows)
     result = of_texts(rows) | {CHECKSUM: checksum(text)}
     if world.is_main:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_text(out / TEXTS, text)
         write_json(out / FILE, result)
     world.barrier()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tipx.evals.summary import Sample
-from tipx.files import append_text, parse_object, writing
+from tipx.files import append_text, make_folder, parse_object
 from tipx.world import World
 
 ANSWER = {"mode", "id", "prompt", "value", "outcome", "extracted", "length", "stop"}
@@ -36,8 +36,7 @@ class Journal:
     def add(self, answers: Sequence[tuple[int, Sample]]) -> None:
         """Raises RunFailed when the disk does not take them."""
         file = self.folder / f"part-{self.world.rank}.jsonl"
-        with writing(file):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         # The line before may have no end.
         append_text(file, "".join(f"\n{json.dumps({'job': job, 'answer': answer})}" for job, answer in answers) + "\n")
 

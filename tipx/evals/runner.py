@@ -16,7 +16,7 @@ from tipx.evals import Evaluation, Remarked, agents
 from tipx.evals.exam import SAMPLING, Exam, fingerprint
 from tipx.evals.journal import Journal
 from tipx.evals.summary import Sample, summarise
-from tipx.files import write_json, write_text
+from tipx.files import make_folder, write_json, write_text
 from tipx.grading import Answer, Grader, grader
 from tipx.models import Template
 from tipx.noise import Noise
@@ -81,7 +81,7 @@ def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick:
         remarks = benchmark.remarks(how)
         result |= remarks | {"notes": [*result.get("notes", ()), *remarks["notes"]]}
     if world.is_main:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_text(out / SAMPLES, text)
         write_json(done, result)
     world.barrier()
