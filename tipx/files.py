@@ -173,10 +173,11 @@ def write_folder(folder: Path, fill: Callable[[Path], None], what: str = "checkp
     was written is removed, and nothing else is touched.
     """
     aside, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
-    if old.is_dir() and not folder.exists():  # killed between the two renames below
-        old.rename(folder)
-    for left in (aside, old):
-        remove(left)
+    with writing(folder):
+        if old.is_dir() and not folder.exists():  # killed between the two renames below
+            old.rename(folder)
+        for left in (aside, old):
+            remove(left)
     try:
         aside.mkdir(parents=True)
         fill(aside)

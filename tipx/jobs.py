@@ -127,7 +127,8 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
         if job.checkpoint != "last":
             raise ConfigError(f"checkpoint={job.checkpoint}: {target!r} is a model, which has none; leave it out")
         base = runs_dir / "eval" / model_name(target)
-    exams = [Exam(one, how, job.seed, job.template) for one in parts(job.benchmark)]
+    unread = config.from_environment(cfg)
+    exams = [Exam(one, how, job.seed, job.template, unread) for one in parts(job.benchmark)]
     todo = [(exam, base / exam.folder_name) for exam in exams]
     missing = [not (out / FILE).exists() for _, out in todo]
     return list(zip(measure(job, place, dtype, todo), [out for _, out in todo], missing, strict=True))

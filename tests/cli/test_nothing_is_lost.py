@@ -373,7 +373,7 @@ def test_models_are_built_in_an_empty_folder(place: Path, here: Tipx) -> None:
     assert content(place) == before
 
 
-# --- reading -----------------------------------------------------------------------------------------------------------
+# --- reading ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_report_of_no_name_is_not_a_group(here: Tipx) -> None:

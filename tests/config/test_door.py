@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from tipx.config import build, inherit, load, rebuild, resolved, stored
+from tipx.config import build, from_environment, inherit, load, rebuild, resolved, stored
 from tipx.config.construct import packages
 from tipx.errors import ConfigError
+from tipx.evals.exam import hidden
 
 WRITE = {"_target_": "pathlib.Path.write_text", "self": {"_target_": "pathlib.Path", "_args_": ["canary"]}, "data": "x"}
 HOSTILE: dict[str, Any] = {
@@ -105,6 +106,20 @@ def test_text_of_the_environment_is_used_and_not_stored(monkeypatch: pytest.Monk
     # A number is no secret, and a run is told by its seed.
     assert (kept["seed"], resolved(cfg)["logger"]["entity"]) == (7, "hunter2")
     assert stored(load(["seed=3"])) == resolved(load(["seed=3"]))
+
+
+def test_results_do_not_say_what_the_environment_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIPX_TEST_SECRET", "http://user:hunter2@host")
+    cfg = load(["eval=agent_chat", "eval.sampling.server=${oc.env:TIPX_TEST_SECRET}"], "eval")
+    unread = from_environment(cfg)
+    assert unread == {"http://user:hunter2@host": "${oc.env:TIPX_TEST_SECRET}"}
+    result = {"server": "http://user:hunter2@host", "agent": {"x": ["http://user:hunter2@host", 1]}, "mean": 0.5}
+    said = hidden(result, unread)
+    assert said == {
+        "server": "${oc.env:TIPX_TEST_SECRET}",
+        "agent": {"x": ["${oc.env:TIPX_TEST_SECRET}", 1]},
+        "mean": 0.5,
+    }
 
 
 def test_a_stored_text_is_not_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:

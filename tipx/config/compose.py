@@ -121,6 +121,13 @@ def stored(cfg: DictConfig) -> Tree:
     return numbered(kept, resolved(cfg))
 
 
+def from_environment(cfg: DictConfig) -> dict[str, str]:
+    """Every text that a value has from the environment, with the text that is stored for it."""
+    kept, read = stored(cfg), resolved(cfg)
+    pairs = [(at(read, key), at(kept, key)) for key in leaves(read)]
+    return {one: other for one, other in pairs if isinstance(one, str) and isinstance(other, str) and one != other}
+
+
 def unread(*words: str) -> str:
     """The interpolation that asks for a variable of the environment."""
     return f"${{oc.env:{','.join(words)}}}"

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,12 +18,16 @@ SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")
 
 @dataclass(frozen=True)
 class Exam:
-    """A benchmark and how it is taken. Its problems are read once, and when they are asked for."""
+    """A benchmark and how it is taken. Its problems are read once, and when they are asked for.
+
+    `unread` holds texts from the user's environment, and what results say for each of them.
+    """
 
     benchmark: Benchmark
     how: Evaluation
     seed: int
     template: Template
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def everything(self) -> list[Prompt]:
@@ -59,6 +63,15 @@ class Exam:
             facts.append(self.benchmark.checksums(self.how.path))
         text = json.dumps(facts, sort_keys=True)
         return f"{self.benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def hidden(value: Any, unread: Mapping[str, str]) -> Any:
+    """A result without the texts that are not to be written down."""
+    if isinstance(value, dict):
+        return {key: hidden(part, unread) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [hidden(part, unread) for part in value]
+    return unread.get(value, value) if isinstance(value, str) else value
 
 
 def fingerprint(problems: Sequence[Prompt]) -> str:

@@ -13,7 +13,7 @@ from tipx.agents.loop import AgentRollouts, check_chat, check_tasks
 from tipx.agents.server import ServedAgents
 from tipx.errors import DataError
 from tipx.evals import Evaluation, Remarked, agents
-from tipx.evals.exam import SAMPLING, Exam, fingerprint
+from tipx.evals.exam import SAMPLING, Exam, fingerprint, hidden
 from tipx.evals.journal import Journal
 from tipx.evals.summary import Sample, summarise
 from tipx.files import make_folder, write_json, write_text
@@ -83,7 +83,7 @@ def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick:
     if world.is_main:
         make_folder(out)
         write_text(out / SAMPLES, text)
-        write_json(done, result)
+        write_json(done, hidden(result, exam.unread))
     world.barrier()
     if world.is_main:
         journal.remove()
