@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +29,7 @@ from tipx.experiment import Experiment
 from tipx.loggers import Silence
 from tipx.memory.finding import memory_finding
 from tipx.models import ModelSource
+from tipx.names import wrong_name, wrong_path
 from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
 from tipx.run import Row, Run, find_run
@@ -84,15 +84,19 @@ def run_path(tree: config.Tree, choices: Mapping[str, str]) -> Path:
     """runs_dir/group/name-hash8; raises ConfigError for a place where `tipx runs` would not find it."""
     name = f"{choices['model']}-{choices['selector']}" if tree["name"] is None else tree["name"]
     for key, part in (("group", tree["group"]), ("name", name)):
-        if part is None or not re.fullmatch(r"[^/.][^/]*", str(part)):
-            raise ConfigError(f"{key}: expected the name of one folder, without / and no dot first, got {part!r}")
-    return runs_folder(tree["runs_dir"]) / str(tree["group"]) / f"{name}-{config.identity(tree)}"
+        if part is None or (wrong := wrong_name(str(part))):
+            raise ConfigError(f"{key}: {wrong if part is not None else 'expected the name of one folder, got None'}")
+    folder = f"{name}-{config.identity(tree)}"
+    if wrong := wrong_name(folder):
+        raise ConfigError(f"name: with the run's hash, {wrong}")
+    return runs_folder(tree["runs_dir"]) / str(tree["group"]) / folder
 
 
 def runs_folder(value: object) -> Path:
     """`runs_dir` as a path; raises ConfigError."""
-    if not isinstance(value, str) or not value:
-        raise ConfigError(f"runs_dir: expected a folder, got {value!r}; give it as runs_dir=/path/to/runs")
+    wrong = wrong_path(value) if isinstance(value, str) else f"expected a path, got {value!r}"
+    if wrong:
+        raise ConfigError(f"runs_dir: {wrong}; give it as runs_dir=/path/to/runs")
     return Path(value)
 
 

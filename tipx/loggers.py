@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from tipx.spec import spec
+from tipx.spec import Words, spec
 
 
 @runtime_checkable
@@ -58,9 +58,9 @@ class WandbLogger:
     The wandb id is the run directory's name, so a resumed run goes on in the same wandb run.
     """
 
-    project: str
-    entity: str | None
-    group: str | None
+    project: Words
+    entity: Words | None
+    group: Words | None
     mode: Literal["offline", "online"]
 
     def open(self, path: Path, config: dict[str, Any]) -> Sink:

@@ -6,10 +6,9 @@ The server applies its own chat template, parses calls itself and counts the tok
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
 import httpx
-from pydantic import Field
 
 from tipx.agents.episode import Episode
 from tipx.agents.remote import Refused, Remote
@@ -18,7 +17,7 @@ from tipx.agents.rules import Rules
 from tipx.agents.task import Message, Task
 from tipx.errors import ConfigError
 from tipx.noise import Noise
-from tipx.spec import Count, NonNegative, Positive, Whole, spec
+from tipx.spec import Count, Few, Retries, Seconds, Temperature, TopP, Words, spec
 from tipx.types import StopReason
 
 SEEDS = 2**31
@@ -38,15 +37,15 @@ class ServedAgents(Rules):
     the conversation goes on without the calls of such a turn.
     """
 
-    server: str
-    model: str | None
-    key_env: str | None
-    temperature: NonNegative
-    top_p: Annotated[float, Field(gt=0, le=1)]
+    server: Words
+    model: Words | None
+    key_env: Words | None
+    temperature: Temperature
+    top_p: TopP
     turn_tokens: Count
-    batch_size: Count
-    timeout_s: Positive
-    retries: Whole
+    batch_size: Few
+    timeout_s: Seconds
+    retries: Retries
     extra: dict[str, Any]
 
     def served(self) -> str:

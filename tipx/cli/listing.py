@@ -48,9 +48,10 @@ def described(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:
     from tipx.config import describe, options
     from tipx.report.spec import available
     from tipx.sweep.question import names, read
+    from tipx.yamls import first_comment
 
     if kind is Kind.REPORTS:
-        return [(name, file.read_text().partition("\n")[0].lstrip("# ")) for name, file in available(None).items()]
+        return [(name, first_comment(file)) for name, file in available(None).items()]
     if kind is Kind.SWEEPS:
         return [(name, read(name, config_dir)[1]) for name in names(config_dir)]
     return [(name, describe(GROUPS[kind], name, config_dir)) for name in options(GROUPS[kind], config_dir)]

@@ -16,14 +16,14 @@ from tipx.report.keys import label
 from tipx.report.output import save
 from tipx.report.spec import available
 from tipx.report.trace import cell_named, records
+from tipx.yamls import first_comment
 
 
 def list_reports(own: Path | None) -> None:
     """Each with the first comment line of its file."""
     table = Table("", "", title="reports", title_justify="left", show_header=False, box=None)
     for name, file in available(own).items():
-        first = file.read_text().partition("\n")[0]
-        table.add_row(f"[bold]{name}[/]", first.removeprefix("#").strip().replace("[", r"\["))
+        table.add_row(f"[bold]{name}[/]", first_comment(file).replace("[", r"\["))
     Console().print(table)
 
 

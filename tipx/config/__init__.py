@@ -12,7 +12,7 @@ from tipx.config.compose import (
     rebuild,
     resolved,
 )
-from tipx.config.grid import expand, key_of
+from tipx.config.grid import check_points, expand, key_of
 from tipx.config.launch import check_launcher, launch
 from tipx.config.origins import origins
 from tipx.config.rules import rules
@@ -23,6 +23,7 @@ __all__ = [
     "Tree",
     "build",
     "check_launcher",
+    "check_points",
     "choices",
     "composed",
     "conf_dir",
