@@ -137,7 +137,7 @@ def asked_by_name(job: EvalJob, target: str, run: Run | None) -> Evaluation:
         return job.how
     if run is not None:
         raise ConfigError(
-            f"{target!r} is a run, and what is behind {sampling.server!r} is not known to be its student; give the "
+            f"{target!r} is a run, and what is behind {sampling.shown!r} is not known to be its student; give the "
             "result a name of its own: tipx eval NAME ... (`tipx export` makes a model folder of a run, to be served)"
         )
     return replace(job.how, sampling=replace(sampling, model=sampling.served()))
