@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, TypeVar
 
@@ -130,7 +130,7 @@ class Remote:
 
     def models(self) -> Models:
         """What it serves, by one request. Raises ConfigError where there is no answer, or none that can be read."""
-        with replace(self, timeout_s=min(self.timeout_s, CONTACT_S)).open() as wire:
+        with self.open() as wire:
             try:
                 return self.ask(wire, "GET", "/v1/models", None, Models)
             except Unanswered as error:

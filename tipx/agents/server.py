@@ -108,7 +108,6 @@ class ServedAgents(Rules):
                     yield going[done], episodes[going[done]]
             finally:
                 wire.halt()
-                pool.shutdown(wait=False, cancel_futures=True)
 
     def run_to_end(self, remote: Remote, wire: Wire, model: Served, episode: Episode, seed: int) -> None:
         """All turns of an episode, or those until it is halted."""
