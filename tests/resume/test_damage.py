@@ -89,7 +89,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_room_lets_it_go_on(
     assert code == 1, log
     what = f"checkpoint {run.path / file}" if file.startswith("check") else run.path / file
     intact = "earlier checkpoints are intact: " if file.startswith("check") else ""
-    line = f"error: cannot write {what}: File too large; {intact}free space and run the same command again\n"
+    line = f"error: cannot write {what}: File too large; {intact}raise the limit of a file (`ulimit -f`) and run the same command again\n"
     assert log.endswith(line)
     assert "Traceback" not in log
     assert [(step, damage(folder)) for step, folder in run.checkpoints()] == [(3, None)]
