@@ -127,7 +127,7 @@ def test_online_without_a_key_is_one_line(
     if environment:
         monkeypatch.setenv("WANDB_MODE", environment)
     online = WandbLogger(project="x", entity=None, group=None, mode="online")
-    with pytest.raises(ConfigError, match="logger.mode=online: no key; type `wandb login`, or export WANDB_API_KEY"):
+    with pytest.raises(ConfigError, match=r"logger.mode=online: no key; type `wandb login`, or export WANDB_API_KEY"):
         online.check()
     with pytest.raises(ConfigError, match="--wandb: no key"):
         check_wandb("online", "--wandb", "leave it out")
@@ -145,7 +145,7 @@ def test_a_server_that_does_not_answer_is_one_line(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     with pytest.raises(
-        ConfigError, match="logger.mode=online: .*127.0.0.1:9.*; leave out logger.mode=online"
+        ConfigError, match=r"logger.mode=online: .*127.0.0.1:9.*; leave out logger.mode=online"
     ) as caught:
         WandbLogger(project="x", entity=None, group=None, mode="online").check()
     assert "\n" not in str(caught.value)

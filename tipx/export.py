@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tipx.card import card
 from tipx.errors import RunError
-from tipx.files import MANIFEST, write_folder, write_text
+from tipx.files import MANIFEST, write_folder, write_text, writing
 from tipx.jobs import git
 from tipx.run import Run, find_run
 from tipx.trainer import STATE
@@ -30,7 +30,8 @@ def export(name: str, folder: Path, which: str, runs_dir: Path, *, force: bool) 
                 shutil.copyfile(path, aside / path.name)
         write_text(aside / "README.md", card(run, step, version("tipx"), git("rev-parse", "HEAD")))
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     write_folder(folder, fill, what="model")
     return run, step
 

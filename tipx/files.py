@@ -20,6 +20,7 @@ REMEDIES = {
     errno.EROFS: "it is on a disk that is read only: give a folder on another",
     errno.EIO: "the disk has a fault: give a folder on another, and see the system's log",
     errno.ENOTDIR: "a file stands where a folder is needed: remove it, or give another folder",
+    errno.EEXIST: "a file stands where a folder is needed: remove it, or give another folder",
     errno.EISDIR: "a folder stands where a file is needed: remove it, or give another name",
     errno.ENAMETOOLONG: "give a shorter name, or a folder with a shorter path",
     errno.EMFILE: "too many files are open: raise the limit with `ulimit -n`",

@@ -27,6 +27,15 @@ def wrong_name(name: str) -> str | None:
     return None
 
 
+def wrong_words(text: str) -> str | None:
+    """What is wrong with a name that is no file's, as a key or an address; None for a good one."""
+    if not text.strip():
+        return f"expected a name, got {text!r}"
+    if len(text) > NAME_BYTES:
+        return f"expected at most {NAME_BYTES} characters, got {len(text)}: {text[:20]!r}..."
+    return wrong_text(text)
+
+
 def wrong_text(text: str) -> str | None:
     """What no name may hold; None if it holds none of it."""
     if not_unicode(text):

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from tipx.names import wrong_path, wrong_text
+from tipx.names import wrong_path, wrong_words
 
 T = TypeVar("T")
 
@@ -69,8 +69,8 @@ def path_text(path: str) -> str:
 
 
 def some_text(text: str) -> str:
-    """The text; raises PydanticCustomError for a blank one, or one with control characters."""
-    if wrong := wrong_text(text) or (None if text.strip() else f"expected a name, got {text!r}"):
+    """The text; raises PydanticCustomError for a blank one, a long one, or one with control characters."""
+    if wrong := wrong_words(text):
         raise PydanticCustomError("path", "{wrong}", {"wrong": wrong})
     return text
 

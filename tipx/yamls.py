@@ -18,6 +18,7 @@ from tipx.errors import TipxError
 BYTES = 4 * 2**20
 NODES = 200_000
 """Keys and values, every alias written out."""
+NOTHING = "tag:yaml.org,2002:null"
 DEPTH = 50
 """Mappings and lists inside each other."""
 
@@ -124,7 +125,7 @@ def mapping(text: str) -> dict[str, Any]:
     loader = CSafeLoader(text)
     try:
         root = loader.get_single_node()
-        if root is None:
+        if root is None or root.tag == NOTHING:
             return {}
         if not isinstance(root, MappingNode):
             raise Unreadable("expected a mapping, KEY: VALUE", root.start_mark.line + 1)

@@ -35,6 +35,9 @@ def listing(
     from rich.console import Console
     from rich.table import Table
 
+    from tipx.config import search_path
+
+    search_path(config_dir)  # which must be one
     for one in [kind] if kind else Kind:
         how = f"tipx {one.value.removesuffix('s')} ..." if one in FILES else f"{GROUPS[one]}=..."
         table = Table("", "", title=f"{one.value} ({how})", title_justify="left", show_header=False, box=None)

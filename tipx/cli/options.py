@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tipx.names import wrong_name, wrong_path, wrong_text
+from tipx.names import wrong_name, wrong_path, wrong_words
 
 
 def path(text: Any) -> Path:
@@ -30,7 +30,7 @@ def group(text: str) -> str:
 
 def words(text: str) -> str:
     """Keys and the like; raises BadParameter for blank text."""
-    if wrong := wrong_text(text) or (None if text.strip() else f"expected a name, got {text!r}"):
+    if wrong := wrong_words(text):
         raise typer.BadParameter(wrong)
     return text
 

@@ -11,6 +11,7 @@ from tipx.config.compose import (
     options,
     rebuild,
     resolved,
+    search_path,
 )
 from tipx.config.grid import check_points, expand, key_of
 from tipx.config.launch import check_launcher, launch
@@ -39,4 +40,5 @@ __all__ = [
     "rebuild",
     "resolved",
     "rules",
+    "search_path",
 ]

@@ -9,7 +9,9 @@ DEEPEST = 50
 
 
 def check_typed(override: str) -> None:
-    """Raises ConfigError for a word that is too long or too deep, or holds a NUL character."""
+    """Raises ConfigError for a word that is too long or too deep, holds a NUL character, or names no key."""
+    if not override.lstrip("+~").split("=")[0].strip("@ "):
+        raise ConfigError(f"cannot read {override!r}; expected KEY=VALUE")
     if len(override) > LONGEST:
         raise ConfigError(f"{override[:40]}...: expected at most {LONGEST} characters, got {len(override)}")
     if "\0" in override:

@@ -69,7 +69,7 @@ def build(
     where it lies, the pair is whole. Raises RunFailed, before saving it, for a model outside the bounds of its recipe.
     """
     built = {}
-    start(out_dir)
+    start(out_dir, recipes)
     for index, (name, recipe) in enumerate(recipes.items()):
         # A seed of its own: a model does not depend on what was built before it, nor see the other's problems.
         with reproducible(1000 * seed + index):

@@ -16,7 +16,8 @@ import transformers
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
-from tipx.errors import RunFailed
+from tipx.errors import RunError, RunFailed
+from tipx.files import advice
 from tipx.tiny.card import Built, Score
 from tipx.tiny.tokenizer import MAX_LENGTH
 
@@ -75,10 +76,19 @@ class Recipe:
         return self.lr * min(1.0, rise, fall)
 
 
-def start(out_dir: Path) -> None:
-    """Make the folder, and remove a card of before from it."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / CARD).unlink(missing_ok=True)
+def start(out_dir: Path, names: Iterable[str]) -> None:
+    """Make the folder, and remove a card of before from it.
+
+    Raises RunError for a place that is no folder, and for one that holds other things than a pair of these `names`.
+    """
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        others = sorted({path.name for path in out_dir.iterdir()} - {CARD, f"{CARD}.partial", *names})
+        if others:
+            raise RunError(f"{out_dir} is not empty (it holds {others[0]}); give a new or empty folder")
+        (out_dir / CARD).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write {out_dir}: {error.strerror}; {advice(error)}") from error
 
 
 def finish(out_dir: Path, card: str) -> None:

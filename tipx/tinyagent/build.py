@@ -92,7 +92,7 @@ def build(
     last: where it lies, the pair is whole. Raises RunFailed, before saving it, for a model outside the bounds of its
     recipe.
     """
-    start(out_dir)
+    start(out_dir, recipes)
     tokenizer, built, before = build_tokenizer(), dict[str, Built](), None
     for number, (name, recipe) in enumerate(recipes.items(), start=1):
         with reproducible(1000 * seed + number):
