@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,7 +63,10 @@ def test_a_full_disk_leaves_the_old_text(call: str, tmp_path: Path, monkeypatch:
 def test_a_line_that_does_not_fit_is_an_error_of_one_line(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     append_text(path, "first\n")
-    with largest_file(8), pytest.raises(RunFailed, match=r"cannot write .*log\.jsonl: File too large; free space"):
+    with (
+        largest_file(8),
+        pytest.raises(RunFailed, match=r"cannot write .*log\.jsonl: File too large; raise the limit of a file"),
+    ):
         append_text(path, "second\n")
     append_text(path, "third\n")
     # What fitted, "se", may stay: readers take whole lines only, and a resumed run rewrites the file.
@@ -191,3 +195,38 @@ def test_damage_is_found_and_named(harm: Callable[[Path], object], said: str, tm
     write_folder(tmp_path / "000004", fill)
     harm(tmp_path / "000004")
     assert damage(tmp_path / "000004") == said
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "free space and run the same command again"),
+        (errno.EDQUOT, "free space and run the same command again"),
+        (errno.EACCES, "give another folder"),
+        (errno.EROFS, "read only"),
+        (errno.EIO, "the disk has a fault"),
+        (errno.ENOTDIR, "a file stands where a folder is needed"),
+        (errno.EISDIR, "a folder stands where a file is needed"),
+        (errno.ENAMETOOLONG, "give a shorter name"),
+        (errno.EXDEV, "see the disk and the system's log"),
+    ],
+)
+def test_more_space_is_asked_for_where_there_is_none(
+    number: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    def rust(_: Path) -> None:
+        raise SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    full = number in (errno.ENOSPC, errno.EDQUOT)
+    for write in (
+        lambda: write_text(tmp_path / "x", "text"),
+        lambda: write_folder(tmp_path / "folder", fill),
+        lambda: write_folder(tmp_path / "folder", rust),
+    ):
+        with pytest.raises(RunFailed, match=f"{os.strerror(number)}; .*{says}") as caught:
+            write()
+        assert ("free space" in str(caught.value)) == full

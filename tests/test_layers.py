@@ -11,7 +11,8 @@ import tipx
 
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
-    {"spec", "errors", "types", "noise", "answers", "shipped", "identity", "paper"},
+    {"errors", "names"},
+    {"spec", "types", "noise", "answers", "shipped", "identity", "paper"},
     {
         "selectors",
         "divergences",
@@ -21,6 +22,7 @@ LAYERS = (
         "clustered",
         "hub",
         "files",
+        "yamls",
         "progress",
         "launching",
     },

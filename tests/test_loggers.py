@@ -1,5 +1,6 @@
 """logger=wandb leaves a file as wandb reads it, with the values of metrics.jsonl, inside the run directory."""
 
+import builtins
 import json
 import struct
 from collections.abc import Callable, Iterator
@@ -11,8 +12,9 @@ import wandb
 from wandb.proto.wandb_internal_pb2 import Record
 
 from tipx.config import build, load
+from tipx.errors import ConfigError
 from tipx.jobs import train
-from tipx.loggers import Logger, NoLogger, Silence, WandbLogger
+from tipx.loggers import Logger, NoLogger, Silence, WandbLogger, check_wandb
 from tipx.run import Run
 
 Overrides = Callable[..., list[str]]
@@ -104,3 +106,61 @@ def test_wandb_is_offline_unless_asked(overrides: Overrides) -> None:
     )
     online = build(load(overrides("logger=wandb", "logger.mode=online", "logger.group=grid"))).logger
     assert (online.mode, online.group) == ("online", "grid")
+
+
+@pytest.fixture
+def stranger(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody that a server knows, and whom nobody may ask."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(home / "netrc"))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asks"))
+    wandb.teardown()
+
+
+@pytest.mark.usefixtures("stranger")
+@pytest.mark.parametrize("environment", ["", "offline", "online"])
+def test_online_without_a_key_is_one_line(
+    environment: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if environment:
+        monkeypatch.setenv("WANDB_MODE", environment)
+    online = WandbLogger(project="x", entity=None, group=None, mode="online")
+    with pytest.raises(ConfigError, match=r"logger.mode=online: no key; type `wandb login`, or export WANDB_API_KEY"):
+        online.check()
+    with pytest.raises(ConfigError, match="--wandb: no key"):
+        check_wandb("online", "--wandb", "leave it out")
+    assert capfd.readouterr() == ("", "")
+    WandbLogger(project="x", entity=None, group=None, mode="offline").check()
+    NoLogger().check()
+    with pytest.raises(ConfigError, match="WANDB_MODE: expected offline or online, got 'on'"):
+        check_wandb("on", "--wandb", "leave it out")
+
+
+@pytest.mark.slow  # wandb tries for ten seconds
+@pytest.mark.usefixtures("stranger")
+def test_a_server_that_does_not_answer_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    with pytest.raises(
+        ConfigError, match=r"logger.mode=online: .*127.0.0.1:9.*; leave out logger.mode=online"
+    ) as caught:
+        WandbLogger(project="x", entity=None, group=None, mode="online").check()
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("error", [ImportError("no\nsuch"), AttributeError("odd"), TypeError("Descriptors")])
+def test_a_broken_installation_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def broken(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "wandb":
+            raise error
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    with pytest.raises(ConfigError, match=r"logger=wandb.*: wandb cannot be imported \(.*\); pip install -U wandb"):
+        WandbLogger(project="x", entity=None, group=None, mode="offline").check()

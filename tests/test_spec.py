@@ -1,13 +1,44 @@
 """`@spec`: a value that is checked when it is made and never changes."""
 
+import contextlib
 import dataclasses
-from typing import Any
+import math
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+import tipx
 from tipx import spec as module
-from tipx.spec import Auto, Count, Fraction01, NonNegative, Positive, Ratio, Whole, spec
+from tipx.spec import (
+    Auto,
+    Beta,
+    Count,
+    Few,
+    Float,
+    Fraction01,
+    Int,
+    NonNegative,
+    Open01,
+    PathText,
+    Positive,
+    Rate,
+    Ratio,
+    Retries,
+    Samples,
+    Seconds,
+    Seed,
+    Size,
+    Temperature,
+    TopP,
+    Whole,
+    Words,
+    spec,
+)
 
 
 @spec
@@ -84,14 +115,30 @@ def test_a_wrong_type_is_refused_by_name(field: str, value: Any) -> None:
 
 # Just inside and just outside of each bound.
 BOUNDS: dict[str, tuple[Any, list[Any], list[Any]]] = {
-    "Ratio": (Ratio, [1e-9, 0.5, 1], [0, -0.1, 1.0001, float("nan"), float("inf")]),
-    "Fraction01": (Fraction01, [0, 0.5, 1], [-1e-9, 1.0001, float("nan")]),
-    "Positive": (Positive, [1e-12, 7], [0, -1, float("nan")]),
-    "NonNegative": (NonNegative, [0, 7.5], [-1e-12, float("nan")]),
-    "Count": (Count, [1, 10**9], [0, -1, 1.5]),
-    "Whole": (Whole, [0, 1], [-1, 0.5]),
+    "Int": (Int, [0, -5, 2**70], [1.5, "many"]),
+    "Float": (Float, [0, -5.5, 1e300], ["half"]),
+    "Ratio": (Ratio, [1e-6, 0.5, 1], [0, -0.1, 9e-7, 1e-300, 1.0001]),
+    "TopP": (TopP, [1e-9, 1], [0, 1e-300, 1.0001]),
+    "Fraction01": (Fraction01, [0, 0.5, 1], [-1e-9, 1.0001]),
+    "Open01": (Open01, [1e-9, 0.999], [0, 1]),
+    "Beta": (Beta, [0, 0.999], [-0.1, 1]),
+    "Positive": (Positive, [1e-12, 7, 1e12], [0, -1, 1e-300, 1.1e12]),
+    "NonNegative": (NonNegative, [0, 7.5, 1e12], [-1e-12, 1.1e12]),
+    "Rate": (Rate, [1e-12, 1000], [0, -1, 1e-300, 1001]),
+    "Temperature": (Temperature, [0, 0.001, 100], [-1, 1e-300, 0.0009, 101]),
+    "Seconds": (Seconds, [0.001, 10**6], [0, 0.0009, 1.1e6]),
+    "Count": (Count, [1, 10**7, 1e3], [0, -1, 1.5, 10**7 + 1, 1e12]),
+    "Whole": (Whole, [0, 1, 10**7], [-1, 0.5, 10**7 + 1]),
+    "Size": (Size, [1, 10**6], [0, 10**6 + 1]),
+    "Samples": (Samples, [1, 10**5], [0, 10**5 + 1, 1e9]),
+    "Few": (Few, [1, 1024], [0, 1025]),
+    "Retries": (Retries, [0, 1000], [-1, 1001]),
+    "Seed": (Seed, [0, 2**63 - 1], [-1, 2**63]),
     "Auto": (Auto, ["auto"], ["", "AUTO", 1]),
+    "PathText": (PathText, ["a b", "/x/ü", "x" * 255], ["", " \t", "a\0b", "a\nb", "x" * 256, "\udcff", "x/" * 1751]),
+    "Words": (Words, ["a b"], ["", " ", "a\0b"]),
 }
+NUMBERS = BOUNDS.keys() - {"Auto", "PathText", "Words"}
 
 
 @pytest.mark.parametrize("name", BOUNDS)
@@ -105,6 +152,46 @@ def test_bounds(name: str) -> None:
             adapter.validate_python(value)
 
 
+@pytest.mark.parametrize("name", NUMBERS)
+def test_what_is_no_number(name: str) -> None:
+    for value in (math.inf, -math.inf, math.nan, True, False, None, "", "x", [], 10**5000):
+        with pytest.raises(ValidationError):
+            TypeAdapter(Annotated[BOUNDS[name][0], Field(lt=2**80)]).validate_python(value)
+
+
 def test_every_kind_of_number_is_tried_here() -> None:
-    public = {n for n, v in vars(module).items() if n[0].isupper() and not isinstance(v, type) and n != "T"}
-    assert public - {"Annotated", "Literal", "TypeVar", "ConfigDict", "Field"} == BOUNDS.keys()
+    # Two bounds on numbers of Python's own would be without the ends that all others have.
+    public = {n for n, v in vars(module).items() if n[0].isupper() and not isinstance(v, type | int | float | TypeVar)}
+    assert public - {"Annotated", "Literal", "TypeVar", "ConfigDict", "Any", "Field"} == BOUNDS.keys()
+
+
+def specs() -> Iterator[type]:
+    """Every one that there is."""
+    for file in Path(tipx.__file__).parent.rglob("*.py"):
+        if "@spec" in (text := file.read_text()) and file != Path(module.__file__):
+            here = import_module(f"tipx.{'.'.join(file.relative_to(Path(tipx.__file__).parent).with_suffix('').parts)}")
+            for name in re.findall(r"@spec\nclass (\w+)", text):
+                yield getattr(here, name)
+
+
+def numbers(kind: Any) -> Iterator[Any]:
+    """The numbers in a type, with their bounds."""
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if plain in (int, float):
+        yield kind
+    elif plain is not kind or get_origin(kind) is not Literal:
+        for part in [plain] if plain is not kind else get_args(kind):
+            yield from numbers(part)
+
+
+def test_no_field_is_a_number_without_ends() -> None:
+    found = set()
+    for one in specs():
+        for field, kind in get_type_hints(one, include_extras=True).items():
+            for number in numbers(kind):
+                for value in (math.inf, math.nan, True, 10**20, -(10**20)):
+                    with contextlib.suppress(ValidationError):
+                        TypeAdapter(number).validate_python(value)
+                        found.add(f"{one.__name__}.{field}")
+    # A checkpoint's number is looked up among those there are, and a baseline's values among those of a table.
+    assert found == {"EvalJob.checkpoint", "Report.baseline"}

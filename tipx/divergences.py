@@ -5,14 +5,13 @@ probability 0 (log-probability -inf, as in masked vocabularies) contribute 0 and
 """
 
 import math
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
 from torch import Tensor
 
-from tipx.spec import Count, spec
+from tipx.spec import Count, Open01, spec
 
 LogProbs = Float[Tensor, "N V"]
 
@@ -111,7 +110,7 @@ class GeneralisedJSD:
     1/(1 - beta) to reverse KL as beta -> 1; the ends themselves are 0, hence the open interval.
     """
 
-    beta: Annotated[float, Field(gt=0, lt=1)]
+    beta: Open01
 
     def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
         mixture_NV = self.mixture(student_NV, teacher_NV)

@@ -1,8 +1,8 @@
 """What a run is. Nothing here says how it is done."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tipx.agents.loop import AgentRollouts
 from tipx.contamination import Guard
@@ -10,7 +10,7 @@ from tipx.data import PromptSource
 from tipx.divergences import TokenDivergence
 from tipx.evals import Benchmark, Evaluation
 from tipx.evals.heldout import HeldOut
-from tipx.evals.suite import Suite
+from tipx.evals.suite import Suite, check_answers
 from tipx.loggers import Logger
 from tipx.models import Pair
 from tipx.optim import AdamW
@@ -18,7 +18,7 @@ from tipx.rollout import Rollouts
 from tipx.selectors import Selector
 from tipx.selectors.normalise import Normalise
 from tipx.selectors.quadrant import Quadrants
-from tipx.spec import Count, Ratio, Whole, spec
+from tipx.spec import Count, Few, Ratio, Seed, Whole, spec, within
 from tipx.vocab import Vocab
 from tipx.world import Hardware
 
@@ -46,11 +46,16 @@ class Loop:
     eval_every: Whole
     eval_last: bool
     save_every: Whole
-    keep_checkpoints: Annotated[int, Field(ge=2)]
+    keep_checkpoints: Annotated[Count, Field(ge=2)]
     sample_every: Whole
     sample_count: Whole
     max_bad_steps: Whole
-    processes: Count | None
+    processes: Few | None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        within("prompts * rollouts", self.sequences, 10**6)
+        return self
 
     @property
     def sequences(self) -> int:
@@ -66,7 +71,7 @@ class Loop:
 class Experiment:
     """One run of on-policy distillation, as composed from `conf/train.yaml`."""
 
-    seed: Whole
+    seed: Seed
     ratio: Ratio
     model: Pair
     selector: Selector
@@ -84,3 +89,8 @@ class Experiment:
     heldout: HeldOut
     logger: Logger
     hardware: Hardware
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_answers(self.benchmark, self.eval)
+        return self

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tipx.card import card
 from tipx.errors import RunError
-from tipx.files import MANIFEST, damage, read_json, write_folder, write_text
+from tipx.files import MANIFEST, damage, make_folder, read_json, write_folder, write_text
 from tipx.jobs import git
 from tipx.run import Run, find_run, is_run
 from tipx.trainer import STATE
@@ -31,10 +31,7 @@ def export(name: str, folder: Path, which: str, runs_dir: Path, *, force: bool) 
                 shutil.copyfile(path, aside / path.name)
         write_text(aside / "README.md", card(run, step, version("tipx"), git("rev-parse", "HEAD")))
 
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make {folder.parent} ({error.strerror}); give another folder") from error
+    make_folder(folder.parent)
     write_folder(folder, fill, what="model")
     return run, step
 

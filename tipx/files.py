@@ -1,5 +1,6 @@
 """Files that are whole or not there: written aside, fsynced, renamed into place; and reading them."""
 
+import errno
 import hashlib
 import itertools
 import json
@@ -18,6 +19,22 @@ MADE = "made by tipx"
 """Stands in every page and picture that tipx writes under a name of the user's choice."""
 WRITTEN = ".tipx-files"
 """Names of what tipx wrote into a folder of the user's choice."""
+REMEDIES = {
+    errno.EACCES: "allow writing there, or give another folder",
+    errno.EPERM: "allow writing there, or give another folder",
+    errno.EROFS: "it is on a disk that is read only: give a folder on another",
+    errno.EIO: "the disk has a fault: give a folder on another, and see the system's log",
+    errno.ENOTDIR: "a file stands where a folder is needed: remove it, or give another folder",
+    errno.EEXIST: "a file stands where a folder is needed: remove it, or give another folder",
+    errno.EISDIR: "a folder stands where a file is needed: remove it, or give another name",
+    errno.ENAMETOOLONG: "give a shorter name, or a folder with a shorter path",
+    errno.EMFILE: "too many files are open: raise the limit with `ulimit -n`",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.EFBIG: "raise the limit of a file (`ulimit -f`) and run the same command again",
+    errno.ENOENT: "the folder was removed meanwhile: run the same command again",
+    errno.ESTALE: "the network disk was lost: mount it again, and run the same command again",
+}
+"""What to do about each number; those of a full disk are not among them."""
 
 
 def cache_dir() -> Path:
@@ -33,7 +50,15 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunFailed(f"cannot write {path}: {error.strerror}; free space and run the same command again") from error
+        raise RunFailed(f"cannot write {path}: {error.strerror}; {advice(error)}") from error
+
+
+def advice(error: BaseException) -> str:
+    """What to do about a write that failed; more space helps only where there was none."""
+    number = error_number(error)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "free space and run the same command again"
+    return REMEDIES.get(number or 0, "see the disk and the system's log, then run the same command again")
 
 
 def make_folder(folder: Path) -> None:
@@ -199,9 +224,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None], what: str = "checkp
         if reason is None:
             raise
         intact = "earlier checkpoints are intact: " if what == "checkpoint" else ""
-        raise RunFailed(
-            f"cannot write {what} {folder}: {reason}; {intact}free space and run the same command again"
-        ) from error
+        raise RunFailed(f"cannot write {what} {folder}: {reason}; {intact}{advice(error)}") from error
 
 
 def disk_error(error: BaseException) -> str | None:
@@ -216,6 +239,18 @@ def disk_error(error: BaseException) -> str | None:
             return link.strerror or str(link)
         if found := re.search(r"([^:]+) \(os error \d+\)", str(link)):
             return found[1].strip()
+        link = link.__context__
+    return None
+
+
+def error_number(error: BaseException) -> int | None:
+    """The operating system's number of what went wrong, where `disk_error` finds it too."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError):
+            return link.errno
+        if found := re.search(r"\(os error (\d+)\)", str(link)):
+            return int(found[1])
         link = link.__context__
     return None
 

@@ -4,7 +4,6 @@ import hashlib
 import logging
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ from tipx.evals.suite import parts
 from tipx.experiment import Experiment
 from tipx.memory.finding import memory_finding
 from tipx.models import ModelSource
+from tipx.names import wrong_name, wrong_path
 from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
 from tipx.results import FILE, read_result
@@ -62,6 +62,7 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
                 return run, False
             session = Session(exp, run, world, screen)
             try:
+                exp.logger.check()
                 run.repair(screen.say)
                 session.prepare(fresh=fresh)
                 tree = config.stored(cfg)
@@ -90,15 +91,19 @@ def run_path(tree: config.Tree, choices: Mapping[str, str]) -> Path:
     """runs_dir/group/name-hash8; raises ConfigError for a place where `tipx runs` would not find it."""
     name = f"{choices['model']}-{choices['selector']}" if tree["name"] is None else tree["name"]
     for key, part in (("group", tree["group"]), ("name", name)):
-        if part is None or not re.fullmatch(r"[^/.][^/]*", str(part)):
-            raise ConfigError(f"{key}: expected the name of one folder, without / and no dot first, got {part!r}")
-    return runs_folder(tree["runs_dir"]) / str(tree["group"]) / f"{name}-{config.identity(tree)}"
+        if part is None or (wrong := wrong_name(str(part))):
+            raise ConfigError(f"{key}: {wrong if part is not None else 'expected the name of one folder, got None'}")
+    folder = f"{name}-{config.identity(tree)}"
+    if wrong := wrong_name(folder):
+        raise ConfigError(f"name: with the run's hash, {wrong}")
+    return runs_folder(tree["runs_dir"]) / str(tree["group"]) / folder
 
 
 def runs_folder(value: object) -> Path:
     """`runs_dir` as a path; raises ConfigError."""
-    if not isinstance(value, str) or not value:
-        raise ConfigError(f"runs_dir: expected a folder, got {value!r}; give it as runs_dir=/path/to/runs")
+    wrong = wrong_path(value) if isinstance(value, str) else f"expected a path, got {value!r}"
+    if wrong:
+        raise ConfigError(f"runs_dir: {wrong}; give it as runs_dir=/path/to/runs")
     return Path(value)
 
 
@@ -141,7 +146,7 @@ def asked_by_name(job: EvalJob, target: str, run: Run | None) -> Evaluation:
         return job.how
     if run is not None:
         raise ConfigError(
-            f"{target!r} is a run, and what is behind {sampling.server!r} is not known to be its student; give the "
+            f"{target!r} is a run, and what is behind {sampling.shown!r} is not known to be its student; give the "
             "result a name of its own: tipx eval NAME ... (`tipx export` makes a model folder of a run, to be served)"
         )
     return replace(job.how, sampling=replace(sampling, model=sampling.served()))

@@ -1,9 +1,14 @@
 """Where metrics go besides the run directory."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from tipx.spec import spec
+from tipx.errors import ConfigError
+from tipx.spec import Words, spec
+
+MODES = ("offline", "online")
 
 
 @runtime_checkable
@@ -19,6 +24,10 @@ class Sink(Protocol):
 class Logger(Protocol):
     """Opens a log for a run; called again when the run is resumed."""
 
+    def check(self) -> None:
+        """Raises ConfigError where no log can be opened. To be called before a run has a directory."""
+        ...
+
     def open(self, path: Path, config: dict[str, Any]) -> Sink: ...
 
 
@@ -33,6 +42,8 @@ class Silence:
 @spec
 class NoLogger:
     """Only the run directory."""
+
+    def check(self) -> None: ...
 
     def open(self, path: Path, config: dict[str, Any]) -> Sink:
         return Silence()
@@ -58,42 +69,83 @@ class WandbLogger:
     The wandb id is the run directory's name, so a resumed run goes on in the same wandb run.
     """
 
-    project: str
-    entity: str | None
-    group: str | None
+    project: Words
+    entity: Words | None
+    group: Words | None
     mode: Literal["offline", "online"]
 
-    def open(self, path: Path, config: dict[str, Any]) -> Sink:
-        import wandb
+    def check(self) -> None:
+        check_wandb(self.mode, f"logger=wandb logger.mode={self.mode}", "leave out logger.mode=online")
 
-        run = wandb.init(
-            project=self.project,
-            entity=self.entity,
-            group=self.group,
-            mode=self.mode,
-            id=path.name,
-            name=path.name,
-            dir=path,
-            config=config,
-            resume="allow",
-            settings=wandb.Settings(silent=True, console="off"),
-        )
+    def open(self, path: Path, config: dict[str, Any]) -> Sink:
+        wandb = imported("logger=wandb")
+        with refusals(wandb, f"logger=wandb logger.mode={self.mode}", "leave out logger.mode=online"):
+            run = wandb.init(
+                project=self.project,
+                entity=self.entity,
+                group=self.group,
+                mode=self.mode,
+                id=path.name,
+                name=path.name,
+                dir=path,
+                config=config,
+                resume="allow",
+                settings=wandb.Settings(silent=True, console="off"),
+            )
         return WandbSink(run)
+
+
+def imported(asked: str) -> Any:
+    """The library; raises ConfigError where it is not installed, or not so that it can be used."""
+    try:
+        import wandb
+    # What a package says that does not fit to another one, or lost some of its files.
+    except (ImportError, AttributeError, TypeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{asked}: wandb cannot be imported ({reason}); pip install -U wandb") from error
+    return wandb
+
+
+@contextmanager
+def refusals(wandb: Any, asked: str, remedy: str) -> Iterator[None]:
+    """Turns what wandb says when it cannot log into one line."""
+    try:
+        yield
+    except (wandb.Error, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{asked}: {reason.rstrip('.')}; {remedy}: `wandb sync` can upload it later") from error
+
+
+def check_wandb(mode: str, asked: str, remedy: str) -> None:
+    """Raises ConfigError where wandb is not installed, and if online without a key that its server takes.
+
+    It never asks for a key, and offline it needs neither a key nor a network.
+    """
+    if mode not in MODES:
+        raise ConfigError(f"WANDB_MODE: expected {' or '.join(MODES)}, got {mode!r}")
+    wandb = imported(asked)
+    if mode == "offline":
+        return
+    with refusals(wandb, asked, remedy):
+        # Where WANDB_MODE=offline is set, a login would not look for a key.
+        wandb.setup(settings=wandb.Settings(mode="online", silent=True))
+        if not wandb.login(prompt=False, verify=True):
+            raise ConfigError(f"{asked}: no key; type `wandb login`, or export WANDB_API_KEY, or {remedy}")
 
 
 def log_report(group: str, name: str, cells: Any, pictures: dict[str, Path], folder: Path, mode: str) -> None:
     """A report as one wandb run in its sweep's group: `cells` (a data frame) as a table, pictures as images."""
-    import wandb
-
-    run = wandb.init(
-        project="tipx",
-        group=group,
-        name=name,
-        job_type="report",
-        mode=mode,  # type: ignore[arg-type]
-        dir=folder,
-        settings=wandb.Settings(silent=True, console="off"),
-    )
+    wandb = imported("--wandb")
+    with refusals(wandb, f"--wandb with WANDB_MODE={mode}", "leave out WANDB_MODE=online"):
+        run = wandb.init(
+            project="tipx",
+            group=group,
+            name=name,
+            job_type="report",
+            mode=mode,
+            dir=folder,
+            settings=wandb.Settings(silent=True, console="off"),
+        )
     images = {name: wandb.Image(str(path)) for name, path in pictures.items()}
     # Empty cells as nothing: a column of numbers stays one.
     run.log({"table": wandb.Table(dataframe=cells.astype(object).where(cells.notna(), None))} | images)

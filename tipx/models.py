@@ -23,7 +23,7 @@ from tipx.errors import ModelError
 from tipx.offload import Awake, park
 from tipx.places import loading, located
 from tipx.pruning import Layers, keep_layers
-from tipx.spec import spec
+from tipx.spec import PathText, Words, spec
 from tipx.types import Prompt
 
 PROBE = "The answer is \\boxed{42}. tom has 14 pens . then 14 + 8 = 22 . a : <|im_end|> é 数"
@@ -37,10 +37,10 @@ class ModelSource:
     `embedded:teacher` / `embedded:student` for the pair in this one (`embedded:agent/...` for the one that uses tools).
     """
 
-    path: str
-    revision: str | None
+    path: PathText
+    revision: Words | None
     dtype: Literal["float32", "bfloat16", "float16"]
-    attn: str | None
+    attn: Words | None
     keep_layers: Layers | None
 
     def load(self, role: str, device: torch.device) -> PreTrainedModel:

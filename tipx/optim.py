@@ -1,17 +1,14 @@
 """The optimizer and its schedule."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch.nn import Parameter
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_scheduler
 
-from tipx.spec import Fraction01, NonNegative, Positive, Whole, spec
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
+from tipx.spec import Beta, Fraction01, NonNegative, Positive, Rate, Whole, spec
 
 
 @spec
@@ -21,7 +18,7 @@ class AdamW:
     Linear warm-up, then constant or a cosine down to `min_lr_ratio` of the peak.
     """
 
-    lr: Positive
+    lr: Rate
     betas: tuple[Beta, Beta]
     eps: Positive
     weight_decay: NonNegative

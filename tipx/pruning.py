@@ -1,35 +1,41 @@
 """A model with some of its layers removed: the student that is to be healed."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
-from pydantic import StringConstraints
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 from torch import nn
 from transformers import PreTrainedModel
 
 from tipx.errors import ModelError
 from tipx.spec import Whole
 
-LayerRange = Annotated[str, StringConstraints(pattern=r"^\d+-\d+$")]
-Layers = list[Whole | LayerRange]
+
+def layer_range(text: str) -> str:
+    """The text; raises PydanticCustomError for what is no range of layers that a model may have."""
+    if not re.fullmatch(r"[0-9]{1,5}-[0-9]{1,5}", text):
+        raise PydanticCustomError("layer_range", "Input should be a range below 100000, as 0-13")
+    return text
+
+
+LayerRange = Annotated[str, AfterValidator(layer_range)]
+Layers = Annotated[list[Annotated[Whole, Field(le=99_999)] | LayerRange], Field(max_length=10_000)]
 """Layer numbers from 0 and ranges with both ends, as in [0-13, 20-29]."""
 
 
 def chosen(keep: Layers, count: int, key: str) -> list[int]:
     """The numbers that `keep` names, of `count` layers; raises ModelError unless they ascend and exist."""
-    found: list[int] = []
-    for part in keep:
-        first, last = (part, part) if isinstance(part, int) else map(int, part.split("-"))
-        found += range(first, last + 1) or [first, last]
+    ranges = [(part, part) if isinstance(part, int) else tuple(map(int, part.split("-"))) for part in keep]
+    ends = [end for first, last in ranges for end in (first, last + 1)]
     shown, remedy = f"{key}=[{','.join(map(str, keep))}]", f"type e.g. {key}=[0-{count - 1}]"
-    if not found or found != sorted(set(found)):
+    if not ranges or any(first > last for first, last in ranges) or ends != sorted(ends):
         raise ModelError(f"{shown}: expected layers in ascending order, each once; {remedy}")
-    if found[-1] >= count:
-        raise ModelError(
-            f"{shown}: the model has layers 0 to {count - 1}, not {found[-1]}; type e.g. {key}=[0-{count - 1}]"
-        )
-    return found
+    if ends[-1] > count:
+        raise ModelError(f"{shown}: the model has layers 0 to {count - 1}, not {ends[-1] - 1}; {remedy}")
+    return [layer for first, last in ranges for layer in range(first, last + 1)]
 
 
 def keep_layers(model: PreTrainedModel, keep: Layers, key: str) -> None:

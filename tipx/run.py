@@ -33,7 +33,6 @@ from tipx.files import (
     parse_object,
     read_json,
     read_lines,
-    read_text,
     remove,
     set_aside,
     sync,
@@ -43,6 +42,7 @@ from tipx.files import (
     write_text,
     writing,
 )
+from tipx.yamls import read_yaml
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -239,7 +239,7 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration; raises Damaged."""
-        tree = load_yaml(self.config_file)
+        tree = read_yaml(self.config_file, Damaged, FRESH)
         for key, kind in NEEDED.items():
             self.need(tree, key, kind)
         return tree
@@ -511,18 +511,6 @@ def unlike_sample(row: Row) -> str | None:
             return f"{name} for each of its tokens"
     texts = ("prompt", "response", "stop", "answer")
     return next((name for name in texts if not isinstance(row.get(name, ""), str | None)), None)
-
-
-def load_yaml(file: Path) -> dict[str, Any]:
-    """A configuration; raises Damaged when it is none."""
-    try:
-        # The loader in C: hundreds of runs are read for one table.
-        tree = yaml.load(read_text(file, FRESH), yaml.CSafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise damaged(file, f"it is no YAML ({error})", FRESH) from error
-    if not isinstance(tree, dict):
-        raise damaged(file, "it is no mapping", FRESH)
-    return tree
 
 
 def all_runs(runs_dir: Path) -> list[Run]:

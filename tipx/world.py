@@ -10,7 +10,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from tipx.errors import ConfigError, Interrupted
-from tipx.spec import Auto, Count, spec
+from tipx.spec import Auto, Count, Few, spec
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class Hardware:
     device: Literal["auto", "cpu"]
     micro_batch: Count
     gradient_checkpointing: bool
-    threads: Count | Auto
+    threads: Few | Auto
 
     def start(self, precision: str) -> "World":
         """Join the other processes, if `accelerate launch` started any."""

@@ -31,7 +31,7 @@ def test_a_first_contact_that_says_nothing(models: Reply, said: str, stub: tuple
     assert len(stub[0].asked) == 1
 
 
-@pytest.mark.parametrize("server", ["http://127.0.0.1:9", "localhost:8000", "127.0.0.1", "http://[", ""])
+@pytest.mark.parametrize("server", ["http://127.0.0.1:9", "localhost:8000", "127.0.0.1", "http://["])
 def test_no_server(server: str, play: Play) -> None:
     with pytest.raises(ConfigError, match=rf"eval.sampling.server: .*'{server.replace('[', '.')}'.*give its address"):
         play(CountTo(1), server=server, model="x")
@@ -117,7 +117,7 @@ def test_a_timeout_names_its_setting(stub: tuple[Stub, str], play: Play, monkeyp
         return answer(place, body, key)
 
     monkeypatch.setattr(stub[0], "answer", late)
-    with pytest.raises(RunFailed, match=r"no answer.*ReadTimeout.*tries: 2; raise eval.sampling.timeout_s=0.4"):
+    with pytest.raises(RunFailed, match=r"no answer.*in 0.4 s; tries: 2; raise eval.sampling.timeout_s=0.4"):
         play(CountTo(1), timeout_s=0.4, retries=1)
 
 

@@ -37,6 +37,20 @@ WRONG = {
     "lr=interval(0,1)": r"lr=interval\(0,1\): an interval has no end of values; name them: lr=1,2",
     "seed=range(3,3)": r"seed=range\(3,3\): stands for no value",
     "selector=glob(zzz*)": "stands for no value",
+    "seed=range(0,10,0)": r"seed=range\(0,10,0\): expected numbers with an end and a step that is not 0",
+    "seed=range(0,1.5,0)": "a step that is not 0",
+    "seed=range(0,inf)": "expected numbers with an end",
+    "seed=range(nan,1)": "expected numbers with an end",
+    "seed=range(0,1e8)": r"stands for 100,000,000 points, a sweep has at most 10,000; name fewer",
+    "seed=range(0,1,1e-9)": r"stands for 1,000,000,000 points",
+    "seed=range(1e308,-1e308,-1)": "stands for inf points",
+    "seed=shuffle(range(0,100000000))": r"stands for 100,000,000 points",
+    "seed=" + ",".join(map(str, range(10_001))): r"^seed=0,1,2.*10000: stands for 10,001 points",
+    "a=" + "x" * 50_000: r"a=x+\.\.\.: expected at most 50000 characters, got 50002",
+    "a=" + "[" * 5000: "expected at most 50 brackets inside each other",
+    "a='\0'": "expected no NUL character",
+    "+=": r"cannot read '\+='; expected KEY=VALUE",
+    "": "cannot read ''; expected KEY=VALUE",
 }
 
 
@@ -49,6 +63,13 @@ def test_one_combination_is_what_was_typed(case: str) -> None:
 def test_every_combination_in_order(case: str) -> None:
     typed, expected = SEVERAL[case]
     assert expand(typed) == expected
+
+
+def test_the_most_points_there_may_be() -> None:
+    assert len(expand(["seed=range(0,100)", "data.seed=range(0,100)"])) == 10_000
+    with pytest.raises(ConfigError, match=r"^seed=range\(0,100\) data.seed=range\(0,101\): stands for 10,100 points"):
+        expand(["seed=range(0,100)", "data.seed=range(0,101)"])
+    assert len(expand(["seed=range(0,-10000,-1)"])) == 10_000
 
 
 def test_each_combination_composes() -> None:

@@ -69,6 +69,9 @@ def test_metrics_cut_in_the_middle_of_a_line_are_written_again(whole: Run, ask: 
     same(run, whole)
 
 
+LIMIT = "raise the limit of a file (`ulimit -f`) and run the same command again"
+
+
 # Resumed after step 3 a line of metrics is some 1.2 kB, step 5 is sampled, and step 6 is the next to be saved.
 @pytest.mark.parametrize(
     ("limit", "file"),
@@ -89,7 +92,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_room_lets_it_go_on(
     assert code == 1, log
     what = f"checkpoint {run.path / file}" if file.startswith("check") else run.path / file
     intact = "earlier checkpoints are intact: " if file.startswith("check") else ""
-    line = f"error: cannot write {what}: File too large; {intact}free space and run the same command again\n"
+    line = f"error: cannot write {what}: File too large; {intact}{LIMIT}\n"
     assert log.endswith(line)
     assert "Traceback" not in log
     assert [(step, damage(folder)) for step, folder in run.checkpoints()] == [(3, None)]

@@ -69,7 +69,7 @@ def test_a_users_own_folder_and_file_come_first(tmp_path: Path) -> None:
         ("axis: [a=1]", "axis: unexpected keyword argument, got ['a=1']; a sweep has base, axes and variants"),
         ("axes: a=1", "axes: input should be a valid tuple, got 'a=1'"),
         ("variants: [selector=full]", "variants.0: input should be a valid tuple, got 'selector=full'"),
-        ("- a\n- b", "is not a mapping"),
+        ("- a\n- b", "expected a mapping"),
         ("axes: [", "is no YAML"),
     ],
 )

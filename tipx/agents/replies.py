@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, Validat
 
 from tipx.agents.calls import Call, Calls, HermesCalls, Malformed, Tools, checked, parsed
 from tipx.agents.task import Message
-from tipx.spec import Count, Whole
+from tipx.spec import Int
 
 T = TypeVar("T")
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -36,6 +36,8 @@ def or_none(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         return None
 
 
+Tokens = Annotated[Int, Field(ge=0, le=10**12)]
+
 Lenient = Annotated[T | None, WrapValidator(or_none)]
 
 
@@ -43,7 +45,7 @@ class Served(BaseModel):
     """A model that the server has, and the tokens of text it can read; None if the server does not say."""
 
     id: str
-    max_model_len: Count | None = None
+    max_model_len: Annotated[Tokens, Field(ge=1)] | None = None
 
 
 class Models(BaseModel):
@@ -130,8 +132,8 @@ class Choice(BaseModel):
 class Usage(BaseModel):
     """Tokens of the turn, and of the whole text with it; None if the server does not say."""
 
-    completion_tokens: Whole | None = None
-    total_tokens: Whole | None = None
+    completion_tokens: Tokens | None = None
+    total_tokens: Tokens | None = None
 
 
 class Completion(BaseModel):

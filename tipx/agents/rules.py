@@ -1,14 +1,12 @@
 """What an episode may take, and what comes after a turn: tool results, a user's message, or its end."""
 
 import json
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from tipx.agents.calls import Call, Calls, Malformed
 from tipx.agents.episode import Episode
 from tipx.agents.task import Message
-from tipx.spec import Count, spec
+from tipx.spec import Count, Whole, spec
 
 
 @spec
@@ -26,7 +24,7 @@ class Rules:
     max_new_tokens: Count
     context: Count | None
     max_parallel_calls: Count | None
-    tool_response_max_chars: Annotated[int, Field(ge=0)] | None
+    tool_response_max_chars: Whole | None
     malformed: Literal["tell", "text"]
 
     def answer(self, episode: Episode, calls: Calls) -> list[Message]:

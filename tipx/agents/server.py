@@ -3,22 +3,24 @@
 The server applies its own chat template, parses calls itself and counts the tokens; what it does not say is not known.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
-import httpx
-from pydantic import Field
+from pydantic import field_validator
+from pydantic_core import PydanticCustomError
 
 from tipx.agents.episode import Episode
-from tipx.agents.remote import Refused, Remote
+from tipx.agents.remote import Refused, Remote, without_password
 from tipx.agents.replies import Completion, Said, Served, Usage
 from tipx.agents.rules import Rules
 from tipx.agents.task import Message, Task
+from tipx.agents.wire import Wire
 from tipx.errors import ConfigError
 from tipx.noise import Noise
-from tipx.spec import Count, NonNegative, Positive, Whole, spec
+from tipx.spec import Count, Few, Retries, Seconds, Temperature, TopP, Words, spec
 from tipx.types import StopReason
 
 SEEDS = 2**31
@@ -38,16 +40,31 @@ class ServedAgents(Rules):
     the conversation goes on without the calls of such a turn.
     """
 
-    server: str
-    model: str | None
-    key_env: str | None
-    temperature: NonNegative
-    top_p: Annotated[float, Field(gt=0, le=1)]
+    server: Words
+    model: Words | None
+    key_env: Words | None
+    temperature: Temperature
+    top_p: TopP
     turn_tokens: Count
-    batch_size: Count
-    timeout_s: Positive
-    retries: Whole
+    batch_size: Few
+    timeout_s: Seconds
+    retries: Retries
     extra: dict[str, Any]
+
+    @field_validator("extra")
+    @classmethod
+    def _json(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What JSON has no words for cannot be sent."""
+        try:
+            json.dumps(given, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise PydanticCustomError("path", "expected what JSON can hold ({said})", {"said": str(error)}) from error
+        return given
+
+    @property
+    def shown(self) -> str:
+        """The server's address as it may be shown and stored."""
+        return without_password(self.server)
 
     def served(self) -> str:
         """The name of the model that is asked. The server is asked once; raises ConfigError if it does not answer."""
@@ -65,7 +82,7 @@ class ServedAgents(Rules):
         if self.model is not None:
             return next((one for one in there if one.id == self.model), Served(id=self.model))
         if not there:
-            raise ConfigError(f"eval.sampling.server: {self.server!r} serves no model; give eval.sampling.model=NAME")
+            raise ConfigError(f"eval.sampling.server: {self.shown!r} serves no model; give eval.sampling.model=NAME")
         return there[0]
 
     def remote(self) -> Remote:
@@ -80,9 +97,9 @@ class ServedAgents(Rules):
         episodes = [Episode(task, row) for task, row in zip(tasks, rows, strict=True)]
         seeds = [int(draw * SEEDS) for draw in noise.rows(rows, 1)[:, 0].tolist()]
         model, remote = self.offer, self.remote()
-        with remote.open() as client, ThreadPoolExecutor(max_workers=self.batch_size) as pool:
+        with remote.open() as wire, ThreadPoolExecutor(max_workers=self.batch_size) as pool:
             going = {
-                pool.submit(self.run_to_end, remote, client, model, episode, seed): place
+                pool.submit(self.run_to_end, remote, wire, model, episode, seed): place
                 for place, (episode, seed) in enumerate(zip(episodes, seeds, strict=True))
             }
             try:
@@ -90,24 +107,24 @@ class ServedAgents(Rules):
                     done.result()
                     yield going[done], episodes[going[done]]
             finally:
-                remote.halted.set()
+                wire.halt()
 
-    def run_to_end(self, remote: Remote, client: httpx.Client, model: Served, episode: Episode, seed: int) -> None:
+    def run_to_end(self, remote: Remote, wire: Wire, model: Served, episode: Episode, seed: int) -> None:
         """All turns of an episode, or those until it is halted."""
         while episode.stop is None and not remote.halted.is_set():
-            self.turn(remote, client, model, episode, seed)
+            self.turn(remote, wire, model, episode, seed)
 
-    def turn(self, remote: Remote, client: httpx.Client, model: Served, episode: Episode, seed: int) -> None:
+    def turn(self, remote: Remote, wire: Wire, model: Served, episode: Episode, seed: int) -> None:
         """One turn, and what it leads to."""
         room, limit = self.room(episode, model.max_model_len)
         if room < 1:
             episode.end(limit)
             return
-        made = remote.complete(client, self.request(model, episode, seed, room))
+        made = remote.complete(wire, self.request(model, episode, seed, room))
         if made is None and room > 1:
             # What came after the last turn is not counted yet, so there may be less room than was asked for.
             limit = "context"
-            made = remote.complete(client, self.request(model, episode, seed, room // 2))
+            made = remote.complete(wire, self.request(model, episode, seed, room // 2))
         if made is None:
             episode.end("context")
             return

@@ -26,6 +26,7 @@ from tipx.cli import (
     train,
 )
 from tipx.errors import TipxError
+from tipx.names import not_unicode
 
 app = typer.Typer(
     name="tipx",
@@ -59,6 +60,9 @@ def main() -> None:
     # Waiting OpenMP threads that spin make two processes on two cores ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if odd := next((word for word in sys.argv[1:] if not_unicode(word)), None):
+        complain(f"{odd[:80]!r}: expected UTF-8; type it in a terminal whose locale is UTF-8")
+        sys.exit(2)
     try:
         app(standalone_mode=False)
     except TipxError as error:

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from tipx.cli.options import RunsDir
+from tipx.cli.options import PLACE, RunsDir
 
 ONE = "A run (its last evaluation), a folder of results, or a result.json"
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help=ONE)],
-    b: Annotated[str, typer.Argument(metavar="B", help=ONE)],
+    a: Annotated[str, typer.Argument(**PLACE, metavar="A", help=ONE)],
+    b: Annotated[str, typer.Argument(**PLACE, metavar="B", help=ONE)],
     words: Annotated[list[str] | None, typer.Argument(metavar="[benchmark=NAME]")] = None,
     runs_dir: RunsDir = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,

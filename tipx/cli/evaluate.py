@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
-from tipx.cli.options import ConfigDir, Overrides
+from tipx.cli.options import PLACE, ConfigDir, Overrides
 
 
 def evaluate(
-    target: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run (path, name or hash) or a model folder")],
+    target: Annotated[
+        str, typer.Argument(**PLACE, metavar="RUN|MODEL", help="A run (path, name or hash) or a model folder")
+    ],
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
 ) -> None:

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from tipx.cli.options import RunsDir
+from tipx.cli.options import PATH, PLACE, WORDS, RunsDir
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: path, name or hash")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder")],
-    checkpoint: Annotated[str, typer.Option(help="A step, or last")] = "last",
+    run: Annotated[str, typer.Argument(**PLACE, metavar="RUN", help="A run: path, name or hash")],
+    folder: Annotated[Path, typer.Argument(**PATH | {"metavar": "DIR"}, help="A new or empty folder")],
+    checkpoint: Annotated[str, typer.Option(**WORDS, help="A step, or last")] = "last",
     force: Annotated[bool, typer.Option("--force", help="Replace a model that is there")] = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:

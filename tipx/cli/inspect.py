@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from tipx.cli.options import ConfigDir, RunsDir
+from tipx.cli.options import PATH, PLACE, ConfigDir, RunsDir
 
-RUN = Annotated[str, typer.Argument(metavar="RUN", help="A run: path, name or hash")]
+RUN = Annotated[str, typer.Argument(**PLACE, metavar="RUN", help="A run: path, name or hash")]
 
 
 def inspect(
@@ -15,7 +15,7 @@ def inspect(
     words: Annotated[list[str] | None, typer.Argument(metavar="[step=N] [rollout=N] [RULES]")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Rules to try: selector=soft_or,q3 ratio=0.2")] = False,
     text: Annotated[bool, typer.Option("--text", help="One rollout in the terminal")] = False,
-    out: Annotated[Path | None, typer.Option(help="Where the page goes [RUN/inspect/STEP.html]")] = None,
+    out: Annotated[Path | None, typer.Option(**PATH, help="Where the page goes [RUN/inspect/STEP.html]")] = None,
     config_dir: ConfigDir = None,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:

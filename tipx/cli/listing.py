@@ -35,6 +35,9 @@ def listing(
     from rich.console import Console
     from rich.table import Table
 
+    from tipx.config import search_path
+
+    search_path(config_dir)  # which must be one
     for one in [kind] if kind else Kind:
         how = f"tipx {one.value.removesuffix('s')} ..." if one in FILES else f"{GROUPS[one]}=..."
         table = Table("", "", title=f"{one.value} ({how})", title_justify="left", show_header=False, box=None)
@@ -48,9 +51,10 @@ def described(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:
     from tipx.config import describe, options
     from tipx.report.spec import available
     from tipx.sweep.question import names, read
+    from tipx.yamls import first_comment
 
     if kind is Kind.REPORTS:
-        return [(name, file.read_text().partition("\n")[0].lstrip("# ")) for name, file in available(None).items()]
+        return [(name, first_comment(file)) for name, file in available(None).items()]
     if kind is Kind.SWEEPS:
         return [(name, read(name, config_dir)[1]) for name in names(config_dir)]
     return [(name, describe(GROUPS[kind], name, config_dir)) for name in options(GROUPS[kind], config_dir)]

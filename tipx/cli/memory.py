@@ -2,11 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tipx.cli.options import ConfigDir, Overrides
+from tipx.cli.options import PATH, ConfigDir, Overrides
+
+TOKENS: Any = {"min": 1, "max": 10**7}
+RANKS: Any = {"min": 1, "max": 10**5}
 
 
 class How(StrEnum):
@@ -27,16 +30,16 @@ class Device(StrEnum):
 def memory(  # noqa: PLR0913 - each is an option of its own
     overrides: Overrides = None,
     *,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of each response [the limit]")] = None,
-    prompt_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of each prompt [the limit]")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Processes that share a step's sequences")] = 1,
+    tokens: Annotated[int | None, typer.Option(**TOKENS, help="Tokens of each response [the limit]")] = None,
+    prompt_tokens: Annotated[int | None, typer.Option(**TOKENS, help="Tokens of each prompt [the limit]")] = None,
+    processes: Annotated[int, typer.Option(**RANKS, help="Processes that share a step's sequences")] = 1,
     shard: Annotated[
-        int, typer.Option(min=1, help="Ranks that share the weights, as ZeRO-3 would; tipx itself does not shard")
+        int, typer.Option(**RANKS, help="Ranks that share the weights, as ZeRO-3 would; tipx itself does not shard")
     ] = 1,
     device: Annotated[Device, typer.Option(help="What to predict for; none is needed")] = Device.CUDA,
     rollout: Annotated[bool, typer.Option(help="--no-rollout: the answers come from elsewhere")] = True,
     implementation: Annotated[How, typer.Option(help="materialise: all logits first, then select")] = How.TILED,
-    out: Annotated[Path | None, typer.Option(help="A folder for memory.csv, memory.json and memory.png")] = None,
+    out: Annotated[Path | None, typer.Option(**PATH, help="A folder for memory.csv, .json and .png")] = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """Predict the peak memory of a training step, without GPU, weights or network.

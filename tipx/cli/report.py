@@ -5,22 +5,25 @@ from typing import Annotated
 
 import typer
 
-from tipx.cli.options import RunsDir
+from tipx.cli.options import GROUP, PATH, PLACE, WORDS, RunsDir
+
+TRACE = WORDS | {"metavar": "ROW,COL"}
 
 
 def report(  # noqa: PLR0913 - each is an option of its own
     name: Annotated[
-        str, typer.Argument(help="A report (see --list), a YAML file of your own, or a group of runs")
-    ] = "",
+        str | None,
+        typer.Argument(**PLACE, metavar="NAME", help="A report (see --list), a YAML file of your own, or a group"),
+    ] = None,
     *,
     sweep: Annotated[
-        list[str] | None, typer.Option(help="Group of runs to read [the report's]; may be repeated")
+        list[str] | None, typer.Option(**GROUP, help="Group of runs to read [the report's]; may be repeated")
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Also with cells missing")] = False,
-    trace: Annotated[str | None, typer.Option(metavar="ROW,COL", help="Only the runs and files of one cell")] = None,
+    trace: Annotated[str | None, typer.Option(**TRACE, help="Only the runs and files of one cell")] = None,
     wandb: Annotated[bool, typer.Option("--wandb", help="Also log it there; offline unless WANDB_MODE=online")] = False,
-    out: Annotated[Path | None, typer.Option(help="Where to write [runs/GROUP/report/NAME]")] = None,
-    report_dir: Annotated[Path | None, typer.Option(help="A folder with reports of your own")] = None,
+    out: Annotated[Path | None, typer.Option(**PATH, help="Where to write [runs/GROUP/report/NAME]")] = None,
+    report_dir: Annotated[Path | None, typer.Option(**PATH, help="A folder with reports of your own")] = None,
     listing: Annotated[bool, typer.Option("--list", help="Name the reports there are")] = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -28,7 +31,7 @@ def report(  # noqa: PLR0913 - each is an option of its own
     from tipx.cli.reporting import list_reports, print_report, print_trace
     from tipx.report import Ask
 
-    ask = Ask(name, runs_dir, tuple(sweep or ()), partial, report_dir)
+    ask = Ask(name or "", runs_dir, tuple(sweep or ()), partial, report_dir)
     if listing or not name:
         list_reports(report_dir)
     elif trace is not None:

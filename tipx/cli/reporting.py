@@ -10,20 +10,21 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from tipx.loggers import check_wandb, log_report
 from tipx.report import Ask, figures, make
 from tipx.report.formats import notes_of, number, terminal
 from tipx.report.keys import label
 from tipx.report.output import save
 from tipx.report.spec import available
 from tipx.report.trace import cell_named, records
+from tipx.yamls import first_comment
 
 
 def list_reports(own: Path | None) -> None:
     """Each with the first comment line of its file."""
     table = Table("", "", title="reports", title_justify="left", show_header=False, box=None)
     for name, file in available(own).items():
-        first = file.read_text().partition("\n")[0]
-        table.add_row(f"[bold]{name}[/]", first.removeprefix("#").strip().replace("[", r"\["))
+        table.add_row(f"[bold]{name}[/]", first_comment(file).replace("[", r"\["))
     Console().print(table)
 
 
@@ -41,6 +42,9 @@ def print_trace(ask: Ask, words: str) -> None:
 
 def print_report(ask: Ask, out: Path | None, *, wandb: bool) -> None:
     """The table, its notes, and where the files are."""
+    mode = os.environ.get("WANDB_MODE") or "offline"
+    if wandb:
+        check_wandb(mode, f"--wandb with WANDB_MODE={mode}", "leave out WANDB_MODE=online")
     table, group = make(ask)
     drawn = figures(table)
     runs = {one.run.run.path for cell in table.filled for one in cell.measured}
@@ -55,10 +59,7 @@ def print_report(ask: Ask, out: Path | None, *, wandb: bool) -> None:
         console.print(f"- {note}", style="dim", highlight=False, markup=False)
     console.print(f"report   {paths[-1]}\nfiles    {folder}", soft_wrap=True, highlight=False)
     if wandb:
-        from tipx.loggers import log_report
-
         frame = pd.read_csv(folder / "table.csv")
-        mode = os.environ.get("WANDB_MODE", "offline")
         pictures = {path.stem: path for path in paths if path.suffix == ".png"}
         log_report(group.name, f"report {Path(ask.name).stem}", frame, pictures, folder, mode)
         console.print(f"wandb    {folder / 'wandb'} ({mode})", soft_wrap=True, highlight=False)

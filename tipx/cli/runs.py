@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tipx.cli.options import RunsDir
+from tipx.cli.options import WORDS, RunsDir
 
 
 def runs(
@@ -14,9 +14,9 @@ def runs(
         typer.Argument(metavar="[KEY=VALUE]...", help="selector=soft_or, optim.lr=1e-4, state=finished; or rm RUN..."),
     ] = None,
     sort: Annotated[
-        str | None, typer.Option(help="A key (upwards), or a metric such as math500.mean (high first)")
+        str | None, typer.Option(**WORDS, help="A key (upwards), or a metric such as math500.mean (high first)")
     ] = None,
-    columns: Annotated[str | None, typer.Option(help="Keys and metrics to show, with commas")] = None,
+    columns: Annotated[str | None, typer.Option(**WORDS, help="Keys and metrics to show, with commas")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="rm: do not ask")] = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:

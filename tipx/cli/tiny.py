@@ -5,6 +5,10 @@ from typing import Annotated
 
 import typer
 
+from tipx.cli.options import PATH
+
+DIR = PATH | {"metavar": "DIR"}
+
 app = typer.Typer(help="The embedded pairs.", no_args_is_help=True)
 
 
@@ -15,8 +19,8 @@ def group() -> None:
 
 @app.command()
 def build(
-    out: Annotated[Path, typer.Argument(help="An empty or new folder")] = Path("tiny_pair"),
-    seed: Annotated[int, typer.Option(help="Another seed makes another pair")] = 0,
+    out: Annotated[Path, typer.Argument(**DIR, help="An empty or new folder")] = Path("tiny_pair"),
+    seed: Annotated[int, typer.Option(min=0, max=10**6, help="Another seed makes another pair")] = 0,
 ) -> None:
     """Train the embedded teacher and student again from the seed (a quarter of an hour on one core)."""
     from tipx.tiny.build import build as make
@@ -26,8 +30,8 @@ def build(
 
 @app.command()
 def agents(
-    out: Annotated[Path, typer.Argument(help="An empty or new folder")] = Path("tiny_agents"),
-    seed: Annotated[int, typer.Option(help="Another seed makes another pair")] = 0,
+    out: Annotated[Path, typer.Argument(**DIR, help="An empty or new folder")] = Path("tiny_agents"),
+    seed: Annotated[int, typer.Option(min=0, max=10**6, help="Another seed makes another pair")] = 0,
 ) -> None:
     """Train the embedded agents again from the seed (some minutes on one core)."""
     from tipx.tinyagent.build import build as make

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tipx.cli.inspect import RUN
-from tipx.cli.options import RunsDir
+from tipx.cli.options import PATH, RunsDir
 
 
 class Format(StrEnum):
@@ -21,9 +21,9 @@ class Format(StrEnum):
 def tokens(
     run: RUN,
     ngrams: Annotated[int, typer.Option(min=1, max=3, help="Up to so many tokens together")] = 2,
-    top: Annotated[int, typer.Option(min=1, help="Rows for each quadrant and length")] = 10,
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="Rows for each quadrant and length")] = 10,
     form: Annotated[Format, typer.Option("--format", help="For the terminal, a document, or a program")] = Format.TABLE,
-    plot: Annotated[Path | None, typer.Option(help="Where a picture of shares over training goes")] = None,
+    plot: Annotated[Path | None, typer.Option(**PATH, help="Where a picture of shares over training goes")] = None,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """The tokens and n-grams most often in each quadrant, over all sampled steps of a run.

@@ -12,9 +12,10 @@ from tipx.config.compose import (
     options,
     rebuild,
     resolved,
+    search_path,
     stored,
 )
-from tipx.config.grid import expand, key_of
+from tipx.config.grid import check_points, expand, key_of
 from tipx.config.launch import check_launcher, launch
 from tipx.config.origins import origins
 from tipx.config.rules import rules
@@ -25,6 +26,7 @@ __all__ = [
     "Tree",
     "build",
     "check_launcher",
+    "check_points",
     "choices",
     "composed",
     "conf_dir",
@@ -41,5 +43,6 @@ __all__ = [
     "rebuild",
     "resolved",
     "rules",
+    "search_path",
     "stored",
 ]

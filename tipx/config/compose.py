@@ -16,10 +16,13 @@ from omegaconf.resolvers import oc
 
 from tipx.config.construct import construct, packages
 from tipx.config.explain import explain
+from tipx.config.folder import check_folder
 from tipx.config.trees import Tree, at, leaves
+from tipx.config.typed import check_typed
 from tipx.errors import ConfigError
 from tipx.identity import PLACE
 from tipx.shipped import shipped
+from tipx.yamls import first_comment
 
 SYNTAX = "expected KEY=VALUE, or KEY='\"a b, c\"' when the value holds spaces, commas or other marks"
 
@@ -43,6 +46,7 @@ def search_path(config_dir: Path | None) -> list[str]:
         return []
     if not config_dir.is_dir():
         raise ConfigError(f"--config-dir: {config_dir} is not a folder; give one laid out like conf/")
+    check_folder(config_dir)
     quoted = str(config_dir.resolve()).replace("'", r"\'")
     return [f"hydra.searchpath=['file://{quoted}']"]
 
@@ -79,6 +83,8 @@ def words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
 
     `+experiment=X`, which most Hydra projects want, is `experiment=X`: here the group has a place already.
     """
+    for override in overrides:
+        check_typed(override)
     plain = [override.removeprefix("+") if override.startswith("+experiment=") else override for override in overrides]
     return [*search_path(config_dir), *plain]
 
@@ -210,6 +216,5 @@ def describe(group: str, option: str, config_dir: Path | None = None) -> str:
     for folder in [conf_dir(), *([config_dir] if config_dir else [])]:
         path = folder / group / f"{option}.yaml"
         if path.exists():
-            lines = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
-            return next((line for line in lines if not line.startswith("@package")), "")
+            return first_comment(path)
     return ""

@@ -9,6 +9,12 @@ from pydantic import ValidationError
 
 from tipx.config.trees import at
 
+OBJECTS = ("is_instance_of", "dataclass_type")
+"""Kinds of errors where an object of a class is wanted."""
+BE = "Input should be "
+LONGEST = 200
+"""Characters of a value that are shown."""
+
 
 def explain(text: str, keys: Sequence[str], options: Callable[[str], list[str]]) -> str:
     """For Hydra's composition errors. `keys` are the dotted keys that exist, `options(group)` a group's choices."""
@@ -38,9 +44,12 @@ def meant(near: Sequence[str]) -> str:
 
 def explain_values(error: ValidationError, where: str, raw: Any) -> str:
     """For the first field that does not validate; `raw` is the config before interpolation."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in [where, *first["loc"]] if part != "")
+    errors = error.errors()
+    first = errors[0]
     kind, got = first["type"], first.get("input")
+    key = dotted(where, first, raw)
+    if kind in ("product", "path"):
+        return f"{key + ': ' if key else ''}{first['msg']}; see `tipx show`"
     if kind == "unexpected_keyword_argument":
         return f"{key}: no such key; `tipx show` lists every key"
     if kind.startswith("missing"):
@@ -48,6 +57,32 @@ def explain_values(error: ValidationError, where: str, raw: Any) -> str:
     # A value that was interpolated is better named where the user wrote it.
     source = re.fullmatch(r"\$\{([\w.]+)\}", str(at(raw, key)))
     name = f"{source.group(1)} (as {key})" if source else key
-    expected = first["msg"].removeprefix("Input ").replace("should be", "must be", 1)
-    shown = type(got).__name__ if kind == "is_instance_of" else repr(got)
-    return f"{name}: {expected}, got {shown}; see `tipx show`"
+    shown = type(got).__name__ if kind in OBJECTS else shortened(repr(got))
+    return (
+        f"{name}: {expected([one for one in errors if dotted(where, one, raw) == key])}, got {shown}; see `tipx show`"
+    )
+
+
+def dotted(where: str, error: Any, raw: Any) -> str:
+    """The key that an error is about, without pydantic's own names for the kinds that a value may have."""
+    key = where
+    for part in error["loc"]:
+        here = at(raw, key) if key else raw
+        known = part in here if isinstance(here, dict) else isinstance(part, int) or str(here).startswith("${")
+        if not known and not error["type"].startswith(("missing", "unexpected")):
+            break
+        key = f"{key}.{part}" if key else str(part)
+    return key
+
+
+def expected(errors: Sequence[Any]) -> str:
+    """What the value must be, or may be."""
+    said = list(dict.fromkeys(one["msg"] for one in errors if one["type"] not in OBJECTS)) or [errors[0]["msg"]]
+    if all(one.startswith(BE) for one in said):
+        return f"must be {' or '.join(one.removeprefix(BE) for one in said)}"
+    return said[0]
+
+
+def shortened(text: str) -> str:
+    """Its beginning and end, if it is more than a line."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"

@@ -1,6 +1,6 @@
 """The embedded task as a training set."""
 
-from tipx.spec import Count, Whole, spec
+from tipx.spec import Seed, Size, spec
 from tipx.tiny.task import training
 from tipx.types import Prompt
 
@@ -9,8 +9,8 @@ from tipx.types import Prompt
 class ArithmeticPrompts:
     """`size` word problems generated from `seed`, none of them among the benchmark's held-out ones."""
 
-    size: Count
-    seed: Whole
+    size: Size
+    seed: Seed
 
     def load(self) -> list[Prompt]:
         return [Prompt(p.id, p.question, p.answer) for p in training(self.seed, self.size)]

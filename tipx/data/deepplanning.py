@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tipx.deepplanning.tasks import AnyTask, Tasks
-from tipx.spec import spec
+from tipx.spec import PathText, spec
 from tipx.types import Prompt
 
 
@@ -11,7 +11,7 @@ from tipx.types import Prompt
 class TravelPrompts(Tasks):
     """The chosen tasks, from the data folder `path`; null is the user's cache."""
 
-    path: str | None
+    path: PathText | None
 
     def load(self) -> list[Prompt]:
         """Raises DataError when the data cannot be had."""

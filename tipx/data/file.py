@@ -2,7 +2,7 @@
 
 from tipx.data.layout import Columns, prompts
 from tipx.data.table import Place, Table
-from tipx.spec import spec
+from tipx.spec import PathText, spec
 from tipx.types import Prompt
 
 
@@ -13,8 +13,8 @@ class FilePrompts:
     `prompt_field` and `answer_field` name the columns; null finds them. A question is text or chat messages.
     """
 
-    path: str | None
-    hub: tuple[str, ...]
+    path: PathText | None
+    hub: tuple[PathText, ...]
     prompt_field: str | None
     answer_field: str | None
 

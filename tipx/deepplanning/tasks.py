@@ -18,7 +18,7 @@ from tipx.deepplanning.travel.prompts import LANGUAGES, Language, official_texts
 from tipx.deepplanning.travel.sample import sample_tasks
 from tipx.deepplanning.travel.task import TravelTask
 from tipx.errors import ConfigError, DataError
-from tipx.spec import Whole, spec
+from tipx.spec import Open01, Seed, spec
 
 Slice = Literal[
     "travel_en", "travel_zh", "shopping_l1", "shopping_l2", "shopping_l3", "sample", "sample_travel", "sample_shopping"
@@ -61,8 +61,8 @@ class Tasks:
 
     slices: Annotated[tuple[Slice, ...], Field(min_length=1)]
     split: Literal["all", "train", "test"]
-    split_seed: Whole
-    test_share: Annotated[float, Field(gt=0, lt=1)]
+    split_seed: Seed
+    test_share: Open01
     wording: str
     headline: Headline
 

@@ -7,7 +7,7 @@ from tipx.agents.loop import AgentRollouts
 from tipx.agents.server import ServedAgents
 from tipx.rollout.hf import HFRollouts
 from tipx.rollout.vllm import VLLMRollouts
-from tipx.spec import Count, spec
+from tipx.spec import Count, PathText, Samples, spec
 from tipx.types import Prompt
 
 
@@ -57,8 +57,8 @@ class Evaluation:
     a folder of files named after benchmarks; null is the hub.
     """
 
-    path: str | None
-    n: Count
+    path: PathText | None
+    n: Samples
     greedy: bool
     limit: Count | None
     sampling: HFRollouts | VLLMRollouts | AgentRollouts | ServedAgents

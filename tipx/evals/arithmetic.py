@@ -1,7 +1,7 @@
 """The embedded benchmark: held-out word problems of the tiny pair's task."""
 
 from tipx.errors import DataError
-from tipx.spec import Count, spec
+from tipx.spec import Size, spec
 from tipx.tiny.task import held_out
 from tipx.types import Prompt
 
@@ -11,7 +11,7 @@ class Arithmetic:
     """The fixed held-out problems; `size` states how many there must be."""
 
     name: str
-    size: Count
+    size: Size
 
     def load(self, path: str | None) -> list[Prompt]:
         """They are generated: raises DataError for a path."""

@@ -20,7 +20,7 @@ from tipx.files import make_folder, write_json, write_text
 from tipx.models import Template
 from tipx.results import CHECKSUM, FILE, TEXTS, checksum, of_texts
 from tipx.rollout.collect import from_lists
-from tipx.spec import Count, Whole, spec
+from tipx.spec import Count, PathText, Whole, spec
 from tipx.types import Rollout, TokenStats
 from tipx.world import World
 
@@ -35,8 +35,8 @@ class Texts:
     With an `answer_field` the answer is scored, given the question in `prompt_field`; else that alone is.
     """
 
-    path: str | None
-    hub: tuple[str, ...]
+    path: PathText | None
+    hub: tuple[PathText, ...]
     prompt_field: str
     answer_field: str | None
 

@@ -1,11 +1,14 @@
 """`tipx eval`: which model, which benchmark, and how."""
 
 from dataclasses import replace
+from typing import Self
+
+from pydantic import model_validator
 
 from tipx.evals import Benchmark, Evaluation
-from tipx.evals.suite import Suite
+from tipx.evals.suite import Suite, check_answers
 from tipx.models import Template
-from tipx.spec import Count, Whole, spec
+from tipx.spec import Count, Samples, Seed, spec
 from tipx.world import Hardware
 
 
@@ -21,9 +24,14 @@ class EvalJob:
     template: Template
     hardware: Hardware
     checkpoint: str | int
-    n: Count | None
+    n: Samples | None
     limit: Count | None
-    seed: Whole
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_answers(self.benchmark, self.how)
+        return self
 
     @property
     def how(self) -> Evaluation:

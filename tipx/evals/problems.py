@@ -6,7 +6,7 @@ from tipx.answers import plain
 from tipx.data.layout import CONTROL, Columns, prompts
 from tipx.data.table import Place, Table
 from tipx.errors import DataError
-from tipx.spec import Count, spec
+from tipx.spec import PathText, Size, Words, spec
 from tipx.types import Prompt
 
 
@@ -18,10 +18,10 @@ class Problems:
     finds them.
     """
 
-    name: str
-    size: Count
+    name: Words
+    size: Size
     integers: bool
-    hub: tuple[str, ...]
+    hub: tuple[PathText, ...]
     prompt_field: str | None
     answer_field: str | None
 

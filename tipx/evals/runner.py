@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def sampled(how: Evaluation, subject: Subject | None) -> dict[str, Any]:
         return {name: getattr(how.sampling, name) for name in SAMPLING}
     said = {"max_new_tokens": how.sampling.max_new_tokens, "agent": agents.settings(how.sampling)}
     if isinstance(how.sampling, ServedAgents):
-        return said | {"server": how.sampling.server}
+        return said | {"server": how.sampling.shown}
     return said | {"longest": None if subject is None else how.sampling.longest(subject.model)}
 
 
@@ -121,12 +122,14 @@ def run_all(
             for start in range(0, len(rows), max(size, 1)):
                 batch = rows[start : start + size]
                 some, noise = [problems[jobs[j][1]] for j in batch], Noise(exam.seed, stream="eval")
-                for part in attempt(subject, exam.template, some, rollouts, batch, noise, judge):
-                    done = [(batch[i], {"mode": mode, "sample": jobs[batch[i]][2]} | a) for i, a in part]
-                    journal.add(done)
-                    made += done
-                    if tick is not None:
-                        tick(len(done) * world.size)  # the others are as far
+                parts = attempt(subject, exam.template, some, rollouts, batch, noise, judge)
+                with closing(parts):  # requests in flight end with it, whatever ends the loop
+                    for part in parts:
+                        done = [(batch[i], {"mode": mode, "sample": jobs[batch[i]][2]} | a) for i, a in part]
+                        journal.add(done)
+                        made += done
+                        if tick is not None:
+                            tick(len(done) * world.size)  # the others are as far
     return [sample for _, sample in sorted([*before.items(), *world.gather_list(made)], key=lambda item: item[0])]
 
 
@@ -145,7 +148,7 @@ def attempt(
     rows: Sequence[int],
     noise: Noise,
     judge: Grader,
-) -> Iterator[list[tuple[int, Sample]]]:
+) -> Generator[list[tuple[int, Sample]]]:
     """(place in `problems`, graded answer or trajectory) of each, some at a time; draws are keyed by `rows`."""
     if isinstance(how, ServedAgents):
         for place, sample in agents.served(how, problems, rows, noise):

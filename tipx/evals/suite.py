@@ -1,7 +1,7 @@
 """Several benchmarks under one name: each is evaluated, and has its own result."""
 
-from tipx.evals import Benchmark
-from tipx.spec import spec
+from tipx.evals import Benchmark, Evaluation
+from tipx.spec import MOST, spec, within
 
 
 @spec
@@ -15,3 +15,10 @@ class Suite:
 def parts(benchmark: Benchmark | Suite) -> list[Benchmark]:
     """The benchmarks that are evaluated one by one."""
     return list(benchmark.parts.values()) if isinstance(benchmark, Suite) else [benchmark]
+
+
+def check_answers(benchmark: Benchmark | Suite, how: Evaluation) -> None:
+    """Raises PydanticCustomError for more answers than an evaluation may keep; not every benchmark says its size."""
+    for one in parts(benchmark):
+        problems = min(getattr(one, "size", 0), how.limit or MOST)
+        within(f"{one.name}: problems * n", problems * (how.n + how.greedy), MOST)

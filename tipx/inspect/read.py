@@ -1,5 +1,6 @@
 """A sampled step of a run, and which one was asked for."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +86,8 @@ class Asked:
         for word in words:
             key, _, value = word.partition("=")
             if key in ("step", "rollout"):
-                if not value.isdigit():
-                    raise ConfigError(f"{word}: expected a whole number, e.g. {key}=1")
+                if not re.fullmatch("[0-9]{1,9}", value):
+                    raise ConfigError(f"{word}: expected a whole number below 10^9, e.g. {key}=1")
                 numbers[key] = int(value)
             elif rules:
                 overrides.append(word)

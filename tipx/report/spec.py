@@ -5,13 +5,13 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import TypeAdapter, ValidationError, field_validator
 
 from tipx.errors import ReportError
 from tipx.report.metrics import metric
 from tipx.shipped import shipped
-from tipx.spec import spec
+from tipx.spec import Count, spec
+from tipx.yamls import read_yaml
 
 Kind = Literal["bars", "against_ratio", "curves", "quadrants", "scatter"]
 
@@ -39,7 +39,7 @@ class Report:
     values: tuple[str, ...] = ("mean",)
     sweep: tuple[str, ...] = ()
     baseline: dict[str, str | int | float | bool | None] = field(default_factory=dict)
-    paper: tuple[int, ...] = ()
+    paper: tuple[Count, ...] = ()
     figures: tuple[FigureSpec, ...] = ()
 
     @field_validator("rows", "values")
@@ -83,13 +83,9 @@ def load(name: str, own: Path | None) -> Report | None:
     file = Path(name) if name.endswith(".yaml") else available(own).get(name)
     if file is None:
         return None
+    tree = read_yaml(file, ReportError, "`tipx report --list` names those there are")
     try:
-        tree = yaml.load(file.read_text(), yaml.CSafeLoader)
         return TypeAdapter(Report).validate_python(tree)
-    except OSError as error:
-        raise ReportError(f"{name}: cannot be read ({error.strerror}); give a report's name or its file") from error
-    except yaml.YAMLError as error:
-        raise ReportError(f"{file}: is no YAML ({error})") from error
     except ValidationError as error:
         raise ReportError(f"{file}: {explained(error)}") from error
 

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
 from torch import Tensor
 from transformers import (
     GenerationConfig,
@@ -23,7 +21,7 @@ from transformers import (
 from tipx.noise import Noise
 from tipx.rollout.collect import collect, left_pad
 from tipx.rollout.recorder import Recorder
-from tipx.spec import Count, NonNegative, Whole, spec
+from tipx.spec import Count, Temperature, TopP, Whole, spec
 from tipx.types import Rollout
 
 
@@ -52,8 +50,8 @@ class HFRollouts:
     Temperature, top-p and top-k shape the sampling only; the loss is always on the student's own P_S at temperature 1.
     """
 
-    temperature: NonNegative
-    top_p: Annotated[float, Field(gt=0, le=1)]
+    temperature: Temperature
+    top_p: TopP
     top_k: Whole
     max_new_tokens: Count
     batch_size: Count

@@ -14,18 +14,17 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import httpx
 import torch
-from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tipx.errors import ConfigError
 from tipx.noise import Noise
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import eos_ids
-from tipx.spec import Count, NonNegative, Positive, Whole, spec
+from tipx.spec import Count, Open01, PathText, Seconds, Temperature, TopP, Whole, Words, spec
 from tipx.types import Rollout
 
 INSTALL = "pip install 'tipx[vllm]', or sample with transformers: rollout=hf"
@@ -63,16 +62,16 @@ class VLLMRollouts:
     at once, and the engine batches them as it likes. Temperature, top-p and top-k shape the sampling only.
     """
 
-    temperature: NonNegative
-    top_p: Annotated[float, Field(gt=0, le=1)]
+    temperature: Temperature
+    top_p: TopP
     top_k: Whole
     max_new_tokens: Count
     batch_size: Count
     mode: Literal["colocate", "server"]
-    server: str
-    sync_dir: str | None
-    timeout_s: Positive
-    memory: Annotated[float, Field(gt=0, lt=1)]
+    server: Words
+    sync_dir: PathText | None
+    timeout_s: Seconds
+    memory: Open01
     max_length: Count | None
     sleep: bool
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tipx.noise import Noise
 from tipx.selectors.normalise import quantile
-from tipx.spec import Fraction01, spec
+from tipx.spec import Count, Fraction01, spec
 from tipx.types import TokenStats
 
 
@@ -42,7 +42,7 @@ class Quadrants:
 class InQuadrant:
     """1 for tokens of the quadrant, 0 for others."""
 
-    quadrant: Annotated[int, Field(ge=1, le=4)]
+    quadrant: Annotated[Count, Field(le=4)]
     quadrants: Quadrants
 
     @property

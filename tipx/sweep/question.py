@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from tipx.config import expand, key_of
+from tipx.config import check_points, expand, key_of
 from tipx.errors import ConfigError
 from tipx.shipped import shipped
 from tipx.spec import spec
+from tipx.yamls import first_comment, read_yaml
 
 ALIKE = frozenset({"model", "experiment"})
 """Two ways to say which pair: whoever gives one replaces both."""
@@ -36,34 +36,25 @@ class Question:
         def left(overrides: Sequence[str]) -> list[str]:
             return [override for override in overrides if key_of(override) not in given]
 
-        return [
-            [*left(self.base), *variant, *axes]
-            for axes in expand([*left(self.axes), *typed], config_dir)
-            for some in self.variants
-            for variant in expand(left(some), config_dir)
-        ]
+        crossed = [*left(self.axes), *typed]
+        along = expand(crossed, config_dir)
+        variants = [variant for some in self.variants for variant in expand(left(some), config_dir)]
+        check_points(len(along) * len(variants), crossed)
+        return [[*left(self.base), *variant, *axes] for axes in along for variant in variants]
 
 
 def read(name: str, config_dir: Path | None) -> tuple[Question, str]:
     """The sweep file called `name`, or at the path `name`, and its first comment line; raises ConfigError."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else find(name, config_dir)
+    tree = read_yaml(path, ConfigError, "`tipx list sweeps` names those there are")
     try:
-        text = path.read_text()
-        tree = yaml.safe_load(text) or {}
-        first = next((line[1:].strip() for line in text.splitlines() if line.startswith("#")), "")
-        return Question(**tree), first
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; `tipx list sweeps` names those there are") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    except (TypeError, ValidationError) as error:
+        return Question(**tree), first_comment(path)
+    except ValidationError as error:
         raise ConfigError(f"{path}: {wrong(error)}; a sweep has base, axes and variants, lists of overrides") from error
 
 
-def wrong(error: Exception) -> str:
+def wrong(error: ValidationError) -> str:
     """The first thing that is wrong with a file."""
-    if not isinstance(error, ValidationError):
-        return "is not a mapping"
     first: Any = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}, got {first['input']!r}"
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
 from tipx.errors import RunError, RunFailed
+from tipx.files import advice
 from tipx.tiny.card import Built, Score
 from tipx.tiny.tokenizer import MAX_LENGTH
 
@@ -81,7 +82,7 @@ def start(out_dir: Path) -> None:
         out_dir.mkdir(parents=True, exist_ok=True)
         there = sorted(path.name for path in out_dir.iterdir())
     except OSError as error:
-        raise RunError(f"{out_dir}: cannot be a folder for models ({error.strerror}); give a new one") from error
+        raise RunError(f"cannot write {out_dir}: {error.strerror}; {advice(error)}") from error
     if there:
         raise RunError(f"{out_dir} is not empty (it holds {there[0]}), and stays; give a new or empty folder")
 

@@ -5,7 +5,7 @@ from itertools import islice
 
 from tipx.deepplanning.shopping.scoring import aggregate
 from tipx.errors import DataError
-from tipx.spec import Count, Whole, spec
+from tipx.spec import Seed, Size, spec
 from tipx.tinyagent.family import held_out, training
 from tipx.tinyagent.world import asked
 from tipx.types import Prompt
@@ -15,8 +15,8 @@ from tipx.types import Prompt
 class Errands:
     """`size` errands generated from `seed`, none of them among the benchmark's held-out ones."""
 
-    size: Count
-    seed: Whole
+    size: Size
+    seed: Seed
 
     def load(self) -> list[Prompt]:
         return [asked(errand) for errand in islice(training(self.seed), self.size)]
@@ -27,7 +27,7 @@ class HeldOutErrands:
     """The first `size` of the fixed held-out errands."""
 
     name: str
-    size: Count
+    size: Size
 
     def load(self, path: str | None) -> list[Prompt]:
         """They are generated: raises DataError for a path, and for more than there are."""
