@@ -12,6 +12,8 @@ import tipx
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
     {"spec", "errors", "types", "noise", "answers", "shipped", "identity", "paper"},
+    {"stopping", "terminal"},
+    {"markdown"},
     {
         "selectors",
         "divergences",
@@ -23,9 +25,8 @@ LAYERS = (
         "files",
         "progress",
         "snapshot",
-        "launching",
     },
-    {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run", "offload"},
+    {"launching", "tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run", "offload"},
     {"gguf", "pruning", "licences", "agents", "board", "anatomy"},
     {"places", "deepplanning"},
     {"data", "models"},

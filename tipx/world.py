@@ -90,5 +90,9 @@ class World:
         """True on every process if true on one."""
         return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
 
+    def most(self, number: int) -> int:
+        """The largest of the processes' numbers, none below 0."""
+        return max(self.gather_list([number])) if self.any(number > 0) else 0
+
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
