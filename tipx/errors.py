@@ -46,7 +46,7 @@ class OutputError(TipxError):
 
 
 class Interrupted(TipxError):
-    """A signal asked to stop; the line says what is kept. Exit code 130 for Ctrl-C, 143 for SIGTERM, as shells have it."""
+    """A signal asked to stop; the line says what is kept. The exit code is 130 for Ctrl-C, 143 for SIGTERM."""
 
     def __init__(self, message: str, number: int = signal.SIGINT) -> None:
         super().__init__(message)

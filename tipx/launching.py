@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 
 from tipx.errors import ConfigError, Interrupted

@@ -1,8 +1,8 @@
 """Being told to stop: by Ctrl-C (SIGINT), a scheduler or `kill` (SIGTERM), a terminal that closed (SIGHUP).
 
-While a command starts, and where it has nothing to put in order, a signal ends the process at once (`set_at_once`). While
-it works, a signal is the exception `Stopped` (`orderly`). In the loop of training the first one is a wish, granted after
-the step (`asked_to_stop`). However it ends, one line says what is kept, and the exit code is 128 + the signal.
+While a command starts, and where it has nothing to put in order, a signal ends the process at once (`set_at_once`).
+While it works, a signal is the exception `Stopped` (`orderly`). In the loop of training the first one is a wish that is
+granted after the step (`asked_to_stop`). In the end one line says what is kept, and the exit code is 128 + the signal.
 """
 
 import os
@@ -131,7 +131,9 @@ class orderly:  # noqa: N801 - used as a function
         self.before = set_handlers(interrupt)
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _at: TracebackType | None) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _at: TracebackType | None
+    ) -> None:
         restore(self.before)
         sys.unraisablehook = self.hook
         if isinstance(error, Interrupted):
@@ -154,8 +156,8 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 def asked_to_stop(answer: Callable[[], None], last_words: Callable[[], str]) -> Iterator[Callable[[], int]]:
     """While it is open the first signal sets a number, which is 0 before, and the second one is `Stopped`.
 
-    `answer` is called at once, by another thread: the main one may be in the middle of a long step. If that one does not
-    come back from a library's call at the second signal, the process leaves with `last_words`.
+    `answer` is called at once, by another thread: the main one may be in the middle of a long step. If that one does
+    not come back from a library's call at the second signal, the process leaves with `last_words`.
     """
     asked: list[tuple[int, float]] = []
     left = threading.Event()

@@ -75,13 +75,13 @@ class Stream:
     def write(self, text: str) -> int:
         if self.broken:
             return len(text)
+        if self.file is None:
+            self._let_go(OSError("it is closed"))
+            return len(text)
         try:
-            if self.file is None:
-                raise OSError("it is closed")
-            try:
-                self.file.write(text)
-            except UnicodeEncodeError as error:
-                self.file.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+            self.file.write(text)
+        except UnicodeEncodeError as error:
+            return self.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
         except (OSError, ValueError) as error:
             self._let_go(error)
         return len(text)
@@ -135,4 +135,5 @@ def occupy() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+            lowest = os.open(os.devnull, os.O_RDWR)  # the system gives the lowest number that is free
+            os.set_inheritable(lowest, True)  # noqa: FBT003 - it takes no name

@@ -87,7 +87,7 @@ def test_a_failure_is_written_down_and_not_repeated(board: Board, monkeypatch: p
     assert board.state(POINT).error == "no luck"
 
 
-@pytest.mark.parametrize("code", sorted(job.STOPPED))
+@pytest.mark.parametrize("code", sorted(job.KILLED))
 def test_a_run_that_was_told_to_stop_has_not_failed(board: Board, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     monkeypatch.setattr(job, "execute", Outcome(code))
     do(board)

@@ -16,7 +16,7 @@ GRACE_S = 120.0
 """Seconds a run has to save when it is told to stop."""
 RUN = ["-m", "tipx", "train"]
 KILLED = {sign for number in (1, 2, 9, 15) for sign in (-number, 128 + number)}
-"""Exit codes of a run that a signal ended, SIGHUP, SIGINT, SIGKILL or SIGTERM: it is not done, and may well end next time."""
+"""Exit codes of a run that SIGHUP, SIGINT, SIGKILL or SIGTERM ended: it is not done, and may well be the next time."""
 
 
 def run_point(cfg: Any) -> None:
