@@ -60,7 +60,7 @@ class Warm:
     """Starts `tipx ARGS` in a folder at once, one at a time."""
 
     def __init__(self, tree: str = HERE) -> None:
-        self.pid, self.folder = json, 0, Path()
+        self.pid, self.folder = 0, Path()
         pipe = subprocess.PIPE
         self.server = subprocess.Popen(
             [sys.executable, "-c", WARM], env=environment(tree), stdin=pipe, stdout=pipe, bufsize=0
