@@ -10,7 +10,10 @@ def main() -> None:
     stopping.set_at_once(sys.argv[1:])
     from tipx.cli import main as command
 
-    command()
+    try:
+        command()
+    finally:
+        stopping.set_over()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from tipx.errors import Interrupted
 
@@ -74,14 +74,15 @@ def set_at_once(args: Sequence[str]) -> Handlers:
 
     Without an exception: libraries that are being imported turn it into others, or drop it.
     """
+    return set_handlers(lambda number: leave(number, line(args)))
 
-    def leave(number: int) -> None:
-        if is_main():
-            with suppress(OSError):
-                os.write(2, f"error: {line(args)}\n".encode())
-        os._exit(128 + number)
 
-    return set_handlers(leave)
+def leave(number: int, words: str) -> NoReturn:
+    """End the process here and now."""
+    if is_main():
+        with suppress(OSError):
+            os.write(2, f"error: {words}\n".encode())
+    os._exit(128 + number)
 
 
 @contextmanager
@@ -94,10 +95,16 @@ def at_once(args: Sequence[str]) -> Iterator[None]:
         restore(before)
 
 
-def set_deaf() -> None:
-    """From now on no signal is answered: the process is about to end."""
-    for number in set_handlers(lambda _number: None):
-        signal.signal(number, signal.SIG_IGN)
+def set_over() -> None:
+    """From now on the command is over, and the process about to end.
+
+    One of several ignores signals: a launcher tells it to stop because another one has.
+    """
+    if "RANK" in os.environ:
+        for number in set_handlers(lambda _number: None):
+            signal.signal(number, signal.SIG_IGN)
+    else:
+        set_handlers(lambda number: leave(number, "stopped when the command was over; nothing is lost"))
 
 
 def is_main() -> bool:
@@ -178,10 +185,7 @@ def asked_to_stop(answer: Callable[[], None], last_words: Callable[[], str]) -> 
                 first = now
                 answer()
             elif now - first > ECHO_S and not left.wait(GRACE_S):
-                if is_main():
-                    with suppress(OSError):
-                        os.write(2, f"error: {last_words()}\n".encode())
-                os._exit(128 + byte[0])
+                leave(byte[0], last_words())
 
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

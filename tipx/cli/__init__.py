@@ -27,7 +27,7 @@ from tipx.cli import (
     train,
 )
 from tipx.errors import Interrupted, TipxError
-from tipx.stopping import at_once, is_main, set_deaf
+from tipx.stopping import at_once, is_main, set_over
 from tipx.terminal import console, guarded
 
 app = typer.Typer(
@@ -80,14 +80,11 @@ def reported() -> Iterator[None]:
     """Errors that are a user's to know of, as a line and an exit code."""
     try:
         yield
-    except Interrupted as error:
-        set_deaf()  # a launcher may tell this process to stop since another one has
-        complain(str(error))
-        if "RANK" in os.environ:
-            os._exit(error.exit_code)  # without parting from the others, who may be gone
-        sys.exit(error.exit_code)
     except TipxError as error:
+        set_over()
         complain(str(error))
+        if isinstance(error, Interrupted) and "RANK" in os.environ:
+            os._exit(error.exit_code)  # without parting from the others, who may be gone
         sys.exit(error.exit_code)
     except UsageError as error:
         # Without arguments the help has been shown, and there is nothing to add.
