@@ -46,7 +46,7 @@ class Console(RichConsole):
 def console(*, stderr: bool = False, **options: Any) -> Console:
     """For standard output or error; `options` are rich's. Strings hold no markup: style is for Text."""
     file: Any = sys.stderr if stderr else sys.stdout
-    guarded = file if isinstance(file, Stream) else Stream(file)
+    guarded: Any = file if isinstance(file, Stream) else Stream(file)
     return Console(file=guarded, markup=False, emoji=False, **options)
 
 
@@ -118,7 +118,7 @@ def guarded(*, needed: bool) -> Iterator[None]:
     occupy()
     before = sys.stdout, sys.stderr
     out, err = Stream(sys.stdout, needed=needed), Stream(sys.stderr)
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, err
     try:
         yield
         out.flush()
