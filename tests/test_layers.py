@@ -13,6 +13,8 @@ import tipx
 LAYERS = (
     {"errors", "names"},
     {"spec", "types", "noise", "answers", "shipped", "identity", "paper"},
+    {"stopping", "terminal"},
+    {"markdown"},
     {
         "selectors",
         "divergences",
@@ -24,9 +26,9 @@ LAYERS = (
         "files",
         "yamls",
         "progress",
-        "launching",
     },
     {
+        "launching",
         "tiny",
         "vocab",
         "rollout",
@@ -190,6 +192,22 @@ def test_one_place_for_each_foreign_thing(source: tuple[str, ast.Module]) -> Non
         "card.py",
     ):
         assert not packages & {"torch", "transformers", "hydra", "omegaconf"}
+
+
+def test_consoles_are_made_in_one_place(source: tuple[str, ast.Module]) -> None:
+    file, tree = source
+    if file == "terminal.py":
+        return
+    called = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    wrong = {"print", "Console", "rich.console.Console", "RichConsole", "typer.echo", "typer.secho", "Text.from_markup"}
+    # What is printed may be somebody else's, and what it is printed to may break.
+    assert not [name for name in called if name in wrong or name.startswith(("sys.stdout", "sys.stderr"))]
+
+
+def test_signals_are_handled_in_one_place(source: tuple[str, ast.Module]) -> None:
+    file, tree = source
+    called = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert not [name for name in called if name == "signal.signal" and file != "stopping.py"]
 
 
 def test_only_a_few_modules_write(source: tuple[str, ast.Module]) -> None:

@@ -151,7 +151,7 @@ def test_asking_one_to_stop_stops_both_and_one_alone_can_go_on(
         )
         started[1].send_signal(signal.SIGTERM)
         said = [one.communicate(timeout=WITHIN_S) for one in started]
-        assert [one.returncode for one in started] == [130, 130], said
+        assert [one.returncode for one in started] == [143, 143], said
     stopped = the_run(tmp_path / "runs")
     last = stopped.rows()[-1]["step"]
     assert 3 <= last < 30

@@ -36,7 +36,10 @@ class Point:
 
 @dataclass(frozen=True)
 class State:
-    """How a point stands: steps done, seconds spent, last accuracies by benchmark, and the error if it failed."""
+    """How a point stands: steps done, seconds spent, last accuracies by benchmark, and the error if it failed.
+
+    A point that was killed is stopped or waiting, and has an error too.
+    """
 
     point: Point
     status: Status
@@ -106,10 +109,10 @@ class Board:
             return f"warning: {error}; it is kept as {set_aside(self.file, 'damaged').name}"
         return None
 
-    def fail(self, point: Point, error: str) -> None:
-        """Note that a point failed, and why."""
+    def fail(self, point: Point, error: str, *, killed: bool = False) -> None:
+        """Note that a point failed, or that a signal ended it, and why."""
         log = str(self.log(point).relative_to(self.folder))
-        write_json(self.failure(point), {"error": error, "time": time.time(), "log": log})
+        write_json(self.failure(point), {"error": error, "time": time.time(), "log": log, "killed": killed})
 
     def error(self, point: Point) -> str | None:
         """Why a point failed; None if it did not."""
@@ -120,6 +123,11 @@ class Board:
             return str(read_json(file).get("error", f"see {self.log(point)}"))
         except Damaged:
             return f"its note {file} is damaged; see {self.log(point)}"
+
+    def killed(self, point: Point) -> bool:
+        """Whether a signal ended it, so that it may well end next time."""
+        file = self.failure(point)
+        return file.exists() and bool(read_json(file).get("killed", False))
 
     def forgive(self, point: Point) -> None:
         """Forget that a point failed."""
@@ -135,7 +143,7 @@ class Board:
             status = "done"
         elif run.locked:
             status = "running"
-        elif (error := self.error(point)) is not None:
+        elif (error := self.error(point)) is not None and not self.killed(point):
             status = "failed"
         else:
             status = "stopped" if rows else "waiting"

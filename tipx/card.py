@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 
 from tipx.licences import UNKNOWN, licence, shown
+from tipx.markdown import inert
 from tipx.results import found_results
 from tipx.run import Row, Run
 
@@ -27,7 +28,7 @@ def card(run: Run, step: int, version: str, commit: str | None) -> str:
     licences = {role: licence(path) for role, path in parents.items()}
     parts = [
         front_matter(parents, licences),
-        f"# {run.path.name}, step {step}",
+        f"# {inert(run.path.name)}, step {step}",
         INTRODUCTION,
         "## Parents",
         table(["", "model", "licence"], [[role, shown(parents[role]), licences[role]] for role in parents]),
@@ -131,9 +132,7 @@ def origin(run: Run, version: str, commit: str | None) -> Row:
 def table(header: list[str], rows: list[list[str]]) -> str:
     """A markdown table."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
-    )
+    return "\n".join("| " + " | ".join(map(inert, line)) + " |" for line in lines)
 
 
 def text(value: Any) -> str:

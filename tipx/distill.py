@@ -23,7 +23,8 @@ from tipx.evals.runner import Subject, evaluate
 from tipx.evals.suite import parts
 from tipx.noise import Noise
 from tipx.run import Row
-from tipx.session import Session, asked_to_stop
+from tipx.session import Session, kept
+from tipx.stopping import asked_to_stop
 from tipx.types import TokenStats, scatter
 from tipx.vocab import TEACHER_ONLY
 
@@ -33,10 +34,16 @@ def distill(session: Session) -> Row:
 
     Raises RunFailed after too many non-finite steps or on a full disk, Interrupted when asked to stop.
     """
-    done, loop = session.open(), session.exp.loop
-    with asked_to_stop() as stopping:
-        if done == 0:
-            session.record(0, measured(session, 0))
+    done, loop, run = session.open(), session.exp.loop, session.run
+    if done == 0:
+        session.record(0, measured(session, 0))
+
+    def answer() -> None:
+        saved = run.checkpoints()
+        newest = f"step {saved[-1][0]}" if saved else "nothing, for there is no checkpoint yet"
+        session.watch.say(f"stopping after this step and its checkpoint; again: stop now, keeping {newest}")
+
+    with asked_to_stop(answer, lambda: kept(run)) as asked:
         for step in range(done + 1, loop.steps + 1):
             session.record(step, one_step(session, step) | measured(session, step))
             # Before saving: the same command again must fail again, not finish from a checkpoint of a broken run.
@@ -45,12 +52,15 @@ def distill(session: Session) -> Row:
                     f"stopped at step {step}: loss or gradient was not finite in {session.trainer.bad_steps} steps "
                     f"(loop.max_bad_steps={loop.max_bad_steps}); try a smaller optim.lr, or loop.precision=no"
                 )
-            stop = session.world.any(stopping()) and step < loop.steps
+            stop = session.world.most(asked())
             if stop or loop.due(loop.save_every, step) or step == loop.steps:
                 session.save(step)
             if stop:
-                raise Interrupted(f"stopped after step {step}, saved in {session.run.path}; the same command continues")
-    return session.close()
+                raise Interrupted(f"stopped after step {step}, saved in {run.path}; the same command continues", stop)
+        summary = session.close()
+        if stop := session.world.most(asked()):
+            raise Interrupted(kept(run), stop)
+    return summary
 
 
 def one_step(session: Session, step: int) -> Row:

@@ -4,6 +4,8 @@ The command line prints the line and leaves with `exit_code`; anything that is n
 traceback.
 """
 
+import signal
+
 
 class TipxError(Exception):
     """Root of the errors that are shown as one line."""
@@ -41,7 +43,15 @@ class RunFailed(TipxError):
     exit_code = 1
 
 
-class Interrupted(TipxError):
-    """The user asked to stop; state is saved."""
+class OutputError(TipxError):
+    """What a command is there to print cannot be written."""
 
-    exit_code = 130
+    exit_code = 1
+
+
+class Interrupted(TipxError):
+    """A signal asked to stop; the line says what is kept. The exit code is 130 for Ctrl-C, 143 for SIGTERM."""
+
+    def __init__(self, message: str, number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number

@@ -133,6 +133,7 @@ def prepare() -> None:
     """In a new worker: load math-verify (on a cold disk it would eat the first answer's time) and bound the memory."""
     import math_verify  # noqa: F401
 
+    os.setsid()  # what ends a group of processes is not for it: an answer it was at would count as one it cannot judge
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns at every call that its time-outs are off
     with suppress(ValueError, OSError):  # where the system knows no such limit
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

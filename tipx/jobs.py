@@ -32,7 +32,7 @@ from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
 from tipx.results import FILE, read_result
 from tipx.run import Row, Run, find_run
-from tipx.session import Session
+from tipx.session import Session, keeping
 
 STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
 
@@ -45,7 +45,7 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
     if run.finished and not fresh:
         return run, False
     quiet_libraries()
-    with exp.hardware.start(exp.loop.precision).together() as world:
+    with keeping(run), exp.hardware.start(exp.loop.precision).together() as world:
         world.share(exp.loop.sequences)
         if not world.is_main:
             if world.from_main(run.finished):  # what the main process says, under the lock

@@ -1,21 +1,25 @@
 """Starting again as many processes: `loop.processes=8` is `accelerate launch --num_processes 8`."""
 
+import logging
 import os
-import sys
-from collections.abc import Sequence
+import signal
+from collections.abc import Mapping, Sequence
 
-from tipx.errors import ConfigError
+from tipx.errors import ConfigError, Interrupted
 
 LAUNCH = "--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
 """`--multi_gpu` is also what starts CPU processes: with `--cpu` accelerate starts one, whatever their number.
 Precision is the run's own business, and port 0 is any free one, for there may be another run on this machine."""
+GRACE_S = 3600
+"""Seconds that processes have to save when they are told to stop. A second signal does not wait."""
 
 
 def relaunch(processes: object, args: Sequence[str]) -> None:
-    """Become `accelerate launch ... -m tipx ARGS` if that many processes are wanted and this is not one of them.
+    """Be `accelerate launch ... -m tipx ARGS` if that many processes are wanted and this is not one of them.
 
-    Raises ConfigError when a launcher has started another number. `processes` is as composed: what is no number is left
-    for the whole configuration to complain of.
+    Then it raises SystemExit with their exit code, or Interrupted if one was killed. Raises ConfigError when a launcher
+    has started another number. `processes` is as composed: what is no number is left for
+    the whole configuration to complain of.
     """
     if not isinstance(processes, int):
         return
@@ -25,5 +29,40 @@ def relaunch(processes: object, args: Sequence[str]) -> None:
             f"loop.processes={processes}, but a launcher started {there}; leave loop.processes out, or the launcher"
         )
     if there is None and processes > 1:
-        launcher = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCH.split()]
-        os.execv(sys.executable, [*launcher, "--num_processes", str(processes), "-m", "tipx", *args])  # noqa: S606
+        launch(processes, args)
+
+
+def launch(processes: int, args: Sequence[str]) -> None:
+    """Start them, and wait. A signal that comes here is passed on once to each, and they end together."""
+    from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    words = [*LAUNCH.split(), "--num_processes", str(processes), "-m", "tipx", *args]
+    settings = launch_command_parser().parse_args(words)
+    # Of torchrun, which accelerate hands its settings to. An ignored SIGHUP (nohup) stays so.
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    settings.signals_to_handle = "SIGINT,SIGTERM" if ignored else "SIGINT,SIGTERM,SIGHUP"
+    settings.shutdown_timeout = GRACE_S
+    logging.disable(logging.CRITICAL)  # the processes say why they end
+    try:
+        launch_command(settings)
+    except SignalException as stop:
+        raise SystemExit(128 + stop.sigval) from None
+    except ChildFailedError as failed:
+        codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
+        raise ending(codes, processes) from None
+    raise SystemExit(0)
+
+
+def ending(codes: Mapping[int, int], processes: int) -> BaseException:
+    """What the exit codes of the processes that failed come to. One that was killed takes the others with it."""
+    for rank, code in sorted(codes.items()):
+        if code < 0 and -code not in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            hint = ", as the system does when memory runs out" if code == -signal.SIGKILL else ""
+            return Interrupted(
+                f"process {rank + 1} of {processes} was killed by signal {-code}{hint}; the same command continues "
+                "from the last checkpoint",
+                -code,
+            )
+    return SystemExit(max(128 - code if code < 0 else code for code in codes.values()))

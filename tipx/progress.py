@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from tipx.terminal import console
 
 Row = dict[str, Any]
 PLAIN_EVERY_S = 10.0
@@ -32,16 +33,16 @@ class Screen:
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
-        self.console = Console(stderr=True)
+        self.console = console(stderr=True)
         self.live = self.console.is_terminal
         self.began, self.first, self.shown = time.monotonic(), 0, 0.0
         self.bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
             disable=not self.live,
         )
@@ -56,7 +57,7 @@ class Screen:
 
     def say(self, message: str) -> None:
         # Not folded: a path or a command in it is to be copied.
-        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(message, highlight=False, soft_wrap=True)
 
     def step(self, row: Row) -> None:
         """One line of metrics has been written."""

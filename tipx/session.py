@@ -1,6 +1,5 @@
 """Around the loop: everything live that it uses, made ready, and brought to an end."""
 
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from tipx import preflight
 from tipx.agents.loop import AgentRollouts
 from tipx.contamination import Found
 from tipx.data import batch_indices
-from tipx.errors import ConfigError
+from tipx.errors import ConfigError, Interrupted
 from tipx.evals.heldout import Encoded, encode
 from tipx.experiment import Experiment
 from tipx.loggers import Silence, Sink
@@ -20,6 +19,7 @@ from tipx.noise import Noise
 from tipx.preflight import Facts, Finding
 from tipx.rollout.hf import eos_ids
 from tipx.run import Row, Run
+from tipx.stopping import Stopped
 from tipx.trainer import Trainer
 from tipx.types import Prompt, Rollout
 from tipx.world import World
@@ -149,18 +149,20 @@ class Session:
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM (a scheduler's preemption) set a flag; a second one ends the process at once."""
-    asked: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        if asked:
-            signal.default_int_handler(number, None)
-        asked.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+def keeping(run: Run) -> Iterator[None]:
+    """A signal that stops the work inside comes out as `Interrupted`, whose line says what the run keeps."""
     try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        yield
+    except Stopped as stop:
+        raise Interrupted(kept(run), stop.number) from None
+
+
+def kept(run: Run) -> str:
+    """What is left of a run that stops now."""
+    if run.finished:
+        return f"stopped after the last step; {run.path} is finished"
+    if saved := run.checkpoints():
+        return f"stopped; step {saved[-1][0]} is kept in {run.path}, and the same command continues"
+    if any(row["step"] for row in run.rows()):
+        return "stopped before the first checkpoint; no step is kept, and the same command starts again"
+    return "stopped before step 1; nothing had been trained yet, and the same command starts again"

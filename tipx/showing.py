@@ -49,7 +49,7 @@ def table(tree: dict[str, Any], origins: dict[str, str], title: str) -> Table:
     for key in leaves(tree):
         source = next((origins[k] for k in upwards(key) if k in origins), "")
         style = "bold" if "command line" in source else None
-        out.add_row(key, str(at(tree, key)).replace("[", r"\["), source, style=style)
+        out.add_row(key, str(at(tree, key)), source, style=style)
     return out
 
 

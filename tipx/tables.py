@@ -160,25 +160,25 @@ def result_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def agent_rows(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def agent_rows(result: dict[str, Any]) -> Iterator[tuple[str | Text, str]]:
     """What only an agent's result has, under headings: the slices, each score, and the benchmark's own numbers.
 
     The parts of a score ("check/..."), of which there may be dozens, are left to result.json.
     """
     slices = result["slices"]
     if len(slices) > 1:
-        yield "[bold]slice[/]", ""
+        yield Text("slice", "bold"), ""
         for name, found in slices.items():
             yield f"{name}, {found['tasks']} tasks", cell(found["mean"]) + error_of(found["mean_se"])
-    yield "[bold]score, mean of tasks[/]", ""
+    yield Text("score, mean of tasks", "bold"), ""
     for name, found in result["metrics"].items():
         if "/" not in name:
             yield name, cell(found["mean"]) + error_of(found["se"])
     if aggregate := {k: v for k, v in result.get("aggregate", {}).items() if k.count("/") < 2}:
-        yield "[bold]as the benchmark adds up[/]", ""
+        yield Text("as the benchmark adds up", "bold"), ""
         for name, value in aggregate.items():
             yield name, cell(value)
-    yield "[bold]trajectories[/]", ""
+    yield Text("trajectories", "bold"), ""
     for name in COUNTED:
         value = result.get(f"mean_{name}", 0)
         if value or name not in RARE:

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from tipx.errors import ConfigError, Interrupted
+from tipx.errors import ConfigError, Interrupted, RunFailed
 from tipx.spec import Auto, Count, Few, spec
 
 T = TypeVar("T")
@@ -57,6 +57,12 @@ class World:
         except (ConfigError, Interrupted):
             self.accelerator.end_training()
             raise
+        except RuntimeError as error:
+            if self.size > 1 and is_loss(error):
+                raise RunFailed(
+                    "another process of this run has ended; the same command continues from the last checkpoint"
+                ) from error
+            raise
         self.accelerator.end_training()
 
     def share(self, total: int) -> range:
@@ -90,5 +96,14 @@ class World:
         """True on every process if true on one."""
         return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
 
+    def most(self, number: int) -> int:
+        """The largest of the processes' numbers, none below 0."""
+        return max(self.gather_list([number])) if self.any(number > 0) else 0
+
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
+
+
+def is_loss(error: RuntimeError) -> bool:
+    """Whether it says that another process cannot be reached; gloo has no class of its own for it."""
+    return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)

@@ -95,7 +95,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(
     runner.start(here, tmp_path)
     assert runner.until(lambda: len(the_run(tmp_path).rows()) >= 5), runner.log.read_text()
     runner.signal(number)
-    assert runner.code() == 130
+    assert runner.code() == 128 + number
     run = the_run(tmp_path)
     last = run.rows()[-1]["step"]
     assert run.checkpoints()[-1][0] == last

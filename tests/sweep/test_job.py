@@ -28,6 +28,9 @@ def test_output_goes_to_the_log_and_the_code_comes_back(tmp_path: Path) -> None:
         ("Traceback\nValueError: x\n", 1, "ValueError: x"),
         ("", 7, "left with exit code 7"),
         ("step 1\n", -9, "killed by signal 9, as the system does when memory runs out"),
+        ("step 1\n", 137, "killed by signal 9, as the system does when memory runs out"),
+        ("step 1\n", -15, "killed by signal 15"),
+        ("error: stopped; step 4 is kept\n", 143, "stopped; step 4 is kept"),
     ],
 )
 def test_why_a_point_failed_in_one_line(tmp_path: Path, said: str, code: int, why: str) -> None:
@@ -87,11 +90,54 @@ def test_a_failure_is_written_down_and_not_repeated(board: Board, monkeypatch: p
     assert board.state(POINT).error == "no luck"
 
 
-@pytest.mark.parametrize("code", sorted(job.STOPPED))
-def test_a_run_that_was_told_to_stop_has_not_failed(board: Board, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+@pytest.mark.parametrize("code", [-1, -2, -9, -15, 129, 130, 137, 143])
+def test_a_run_that_a_signal_ended_has_not_failed_and_says_why(
+    board: Board, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
     monkeypatch.setattr(job, "execute", Outcome(code))
     do(board)
-    assert board.state(POINT).status == "waiting"
+    state = board.state(POINT)
+    assert state.status == "waiting"
+    assert state.error == job.reason(board.log(POINT), code)
+    board.run(POINT).make()
+    board.run(POINT).log({"step": 1})
+    assert board.state(POINT).status == "stopped"
+    monkeypatch.setattr(job, "execute", Outcome(0))
+    do(board)
+    assert board.error(POINT) is None
+
+
+def test_a_killed_point_is_tried_once_by_each_sweep(
+    few: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tipx.cli.sweeping import finish
+
+    planned = plan(["selector=full,prefix", *few])
+    codes, tried = {planned.points[0].run: -9, planned.points[1].run: 1}, []
+
+    def execute(_command: list[str], log: Path, _cwd: Path) -> int:
+        tried.append(log.stem)
+        log.write_text("error: no luck\n")
+        return codes[log.stem]
+
+    monkeypatch.setattr(job, "execute", execute)
+    monkeypatch.setattr(manage, "launch", lambda one, runs: [do_point(one, run) for run in runs])
+    states = manage.sweep(planned, print, retry_failed=False)
+    assert [state.status for state in states] == ["waiting", "failed"]
+    assert sorted(tried) == sorted(codes)
+    with pytest.raises(RunFailed, match="1 of 2 points failed"):
+        finish(planned, states)
+    said = capsys.readouterr().out
+    assert "killed by signal 9, as the system does when memory runs out" in said
+    assert "waiting  " in said
+    manage.sweep(planned, print, retry_failed=False)
+    assert tried[2:] == [planned.points[0].run]
+    manage.sweep(planned, print, retry_failed=True)
+    assert sorted(tried[3:]) == sorted(codes)
+
+
+def do_point(planned: Plan, run: str) -> None:
+    job.run_point(SimpleNamespace(folder=str(planned.board.folder), run=run, cwd=".", config_dir=None))
 
 
 def test_a_run_that_is_being_written_is_left_alone(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:

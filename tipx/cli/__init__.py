@@ -2,10 +2,11 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from tipx.cli import (
@@ -25,8 +26,10 @@ from tipx.cli import (
     tokens,
     train,
 )
-from tipx.errors import TipxError
+from tipx.errors import Interrupted, TipxError
 from tipx.names import not_unicode
+from tipx.stopping import at_once, is_main, set_over
+from tipx.terminal import console, guarded
 
 app = typer.Typer(
     name="tipx",
@@ -55,6 +58,11 @@ app.add_typer(tiny.app, name="tiny")
 UsageError: Any = typer.BadParameter.__bases__[0]
 
 
+WORK = {"train", "eval", "sweep", "export", "data", "tiny"}
+"""Commands that are there for what they do: a display that breaks does not stop them."""
+SHOWING = {"--help", "-h", "--dry-run"}
+
+
 def main() -> None:
     """Entry point: a `TipxError` is one line and its exit code; a bug keeps its traceback."""
     # Waiting OpenMP threads that spin make two processes on two cores ten times slower.
@@ -63,22 +71,36 @@ def main() -> None:
     if odd := next((word for word in sys.argv[1:] if not_unicode(word)), None):
         complain(f"{odd[:80]!r}: expected UTF-8; type it in a terminal whose locale is UTF-8")
         sys.exit(2)
+    args = sys.argv[1:]
+    needed = args[:1] == [] or args[0] not in WORK or not SHOWING.isdisjoint(args)
+    with at_once(args), reported(), guarded(needed=needed):
+        code = app(standalone_mode=False)
+        if isinstance(code, int) and code:
+            sys.exit(code)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Errors that are a user's to know of, as a line and an exit code."""
     try:
-        app(standalone_mode=False)
+        yield
     except TipxError as error:
+        set_over()
         complain(str(error))
+        if isinstance(error, Interrupted) and "RANK" in os.environ:
+            os._exit(error.exit_code)  # without parting from the others, who may be gone
         sys.exit(error.exit_code)
     except UsageError as error:
         # Without arguments the help has been shown, and there is nothing to add.
         if text := error.format_message():
             complain(f"{text.rstrip('.')}; see `tipx --help`")
         sys.exit(2)
-    except (typer.Abort, KeyboardInterrupt):
-        sys.exit(130)
+    except typer.Abort:
+        sys.exit(1)
 
 
 def complain(message: str) -> None:
     """One line on stderr, from the main process only, whatever a library put into the message."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_main():
         line = Text.assemble(("error:", "bold red"), " ", " ".join(line.strip() for line in message.splitlines()))
-        Console(stderr=True, soft_wrap=True).print(line)
+        console(stderr=True, soft_wrap=True).print(line)

@@ -20,19 +20,18 @@ def compare(
     """Is B better than A? The paired difference over the same problems, with an interval and a p-value."""
     import json
 
-    from rich.console import Console
-
     from tipx.comparison import compare as job
     from tipx.tables import comparison_table
+    from tipx.terminal import console, write
 
     found = [one.record() for one in job(a, b, words or [], runs_dir)]
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        write(json.dumps(found, indent=1) + "\n")
         return
-    console = Console()
+    screen = console()
     for one in found:
-        console.print(comparison_table(one))
+        screen.print(comparison_table(one))
         if one["noise"]:
-            console.print(
+            screen.print(
                 f"inside the noise: {'; '.join(one['noise'])}", style="yellow", soft_wrap=True, highlight=False
             )

@@ -1,24 +1,22 @@
 """What is printed when a job is over."""
 
-import os
-
-from rich.console import Console
-
 from tipx.plots import learning_curve
 from tipx.run import Run
+from tipx.stopping import is_main
 from tipx.tables import before_after, held_out
+from tipx.terminal import console
 
 
 def print_run(run: Run, *, worked: bool) -> None:
     """What was measured before and after, and where the rest is."""
-    if os.environ.get("RANK", "0") != "0":
+    if not is_main():
         return
-    console = Console()
+    screen = console()
     if not worked:
-        console.print(f"already finished: {run.path} (--fresh to start over)", soft_wrap=True, highlight=False)
+        screen.print(f"already finished: {run.path} (--fresh to start over)", soft_wrap=True, highlight=False)
     for table in (before_after(run), held_out(run)):
         if table is not None:
-            console.print(table)
-    if worked:
+            screen.print(table)
+    if worked or not (run.path / "curve.png").exists():  # an earlier start may have ended just before
         run.save_figure("curve.png", learning_curve(run))
-    console.print(f"run      {run.path}\npicture  {run.path / 'curve.png'}", soft_wrap=True, highlight=False)
+    screen.print(f"run      {run.path}\npicture  {run.path / 'curve.png'}", soft_wrap=True, highlight=False)

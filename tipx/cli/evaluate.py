@@ -15,16 +15,18 @@ def evaluate(
     config_dir: ConfigDir = None,
 ) -> None:
     """Measure accuracy on a benchmark: `tipx eval RUN benchmark=arithmetic n=16 checkpoint=100`."""
-    from rich.console import Console
-
     from tipx.jobs import evaluation
+    from tipx.stopping import orderly
     from tipx.tables import result_table
+    from tipx.terminal import console
 
-    console = Console()
-    for result, out, worked in evaluation(target, overrides or [], config_dir):
+    screen = console()
+    with orderly("eval"):
+        done = evaluation(target, overrides or [], config_dir)
+    for result, out, worked in done:
         if not worked:
-            console.print(f"already evaluated: {out}", soft_wrap=True, highlight=False)
-        console.print(result_table(result))
-        console.print(
+            screen.print(f"already evaluated: {out}", soft_wrap=True, highlight=False)
+        screen.print(result_table(result))
+        screen.print(
             f"result   {out / 'result.json'}\nsamples  {out / 'samples.jsonl'}", soft_wrap=True, highlight=False
         )

@@ -20,18 +20,17 @@ def inspect(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """See a step's tokens: a page of its rollouts, coloured by entropy and divergence, with what the rule kept."""
-    from rich.console import Console
-
     from tipx.inspect.read import Asked, open_step, the_run
+    from tipx.terminal import console
 
     asked = Asked.of(words or [], rules=compare)
     step = open_step(the_run(run, runs_dir), asked.step)
     if text:
         from tipx.inspect.text import rollout_text
 
-        Console().print(rollout_text(step, asked.rollout), soft_wrap=False)
+        console().print(rollout_text(step, asked.rollout), soft_wrap=False)
         return
     from tipx.inspect.job import make_page
 
     path = make_page(step, asked.overrides, config_dir, out)
-    Console().print(f"page     {path}", soft_wrap=True, highlight=False, markup=False)
+    console().print(f"page     {path}", soft_wrap=True, highlight=False)

@@ -32,18 +32,19 @@ def listing(
     kind: Annotated[Kind | None, typer.Argument(help="Leave out for all")] = None, config_dir: ConfigDir = None
 ) -> None:
     """List models, selectors, benchmarks and more, with a line on each."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from tipx.config import search_path
+    from tipx.terminal import console
 
     search_path(config_dir)  # which must be one
     for one in [kind] if kind else Kind:
         how = f"tipx {one.value.removesuffix('s')} ..." if one in FILES else f"{GROUPS[one]}=..."
         table = Table("", "", title=f"{one.value} ({how})", title_justify="left", show_header=False, box=None)
         for name, line in described(one, config_dir):
-            table.add_row(f"[bold]{name}[/]", line.replace("[", r"\["))
-        Console().print(table, "")
+            table.add_row(Text(name, "bold"), line)
+        console().print(table, "")
 
 
 def described(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:

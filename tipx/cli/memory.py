@@ -46,9 +46,8 @@ def memory(  # noqa: PLR0913 - each is an option of its own
 
     `tipx memory model=qwen3 selector=q3_only ratio=1,0.5,0.2,0.1`: several values give a row each.
     """
-    from rich.console import Console
-
     from tipx.memory import Layout, make_folder, memory_frame, save, tables
+    from tipx.terminal import console
 
     layout = Layout(
         tokens=tokens,
@@ -62,6 +61,6 @@ def memory(  # noqa: PLR0913 - each is an option of its own
         make_folder(out)
     frame = memory_frame(overrides or [], layout, implementation.value, config_dir)
     for table in tables(frame, layout):
-        Console().print(table)
+        console().print(table)
     for path in save(out, frame, layout) if out else []:
-        Console().print(f"saved    {path}", soft_wrap=True, highlight=False)
+        console().print(f"saved    {path}", soft_wrap=True, highlight=False)

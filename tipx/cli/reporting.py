@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tipx.loggers import check_wandb, log_report
 from tipx.report import Ask, figures, make
@@ -17,6 +17,7 @@ from tipx.report.keys import label
 from tipx.report.output import save
 from tipx.report.spec import available
 from tipx.report.trace import cell_named, records
+from tipx.terminal import console
 from tipx.yamls import first_comment
 
 
@@ -24,20 +25,20 @@ def list_reports(own: Path | None) -> None:
     """Each with the first comment line of its file."""
     table = Table("", "", title="reports", title_justify="left", show_header=False, box=None)
     for name, file in available(own).items():
-        table.add_row(f"[bold]{name}[/]", first_comment(file).replace("[", r"\["))
-    Console().print(table)
+        table.add_row(Text(name, "bold"), first_comment(file))
+    console().print(table)
 
 
 def print_trace(ask: Ask, words: str) -> None:
     """The runs behind one cell."""
     table, _ = make(ask)
     row, column, cell = cell_named(table, words)
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(f"{label(row)}, {table.head(column)}")
+    screen = console(soft_wrap=True, highlight=False)
+    screen.print(f"{label(row)}, {table.head(column)}")
     for record in records(cell):
         if "value" in record:
             record["value"] = number(record["value"], column.metric)
-        console.print("  ".join(str(value) for key, value in record.items() if key != "run"), markup=False)
+        screen.print("  ".join(str(value) for key, value in record.items() if key != "run"))
 
 
 def print_report(ask: Ask, out: Path | None, *, wandb: bool) -> None:
@@ -53,13 +54,13 @@ def print_report(ask: Ask, out: Path | None, *, wandb: bool) -> None:
     )
     folder = out or group / "report" / Path(ask.name).stem
     paths = save(table, drawn, folder, made, chosen=out is not None)
-    console = Console()
-    console.print(terminal(table))
+    screen = console()
+    screen.print(terminal(table))
     for note in notes_of(table):
-        console.print(f"- {note}", style="dim", highlight=False, markup=False)
-    console.print(f"report   {paths[-1]}\nfiles    {folder}", soft_wrap=True, highlight=False)
+        screen.print(f"- {note}", style="dim", highlight=False)
+    screen.print(f"report   {paths[-1]}\nfiles    {folder}", soft_wrap=True, highlight=False)
     if wandb:
         frame = pd.read_csv(folder / "table.csv")
         pictures = {path.stem: path for path in paths if path.suffix == ".png"}
         log_report(group.name, f"report {Path(ask.name).stem}", frame, pictures, folder, mode)
-        console.print(f"wandb    {folder / 'wandb'} ({mode})", soft_wrap=True, highlight=False)
+        screen.print(f"wandb    {folder / 'wandb'} ({mode})", soft_wrap=True, highlight=False)

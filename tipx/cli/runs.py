@@ -21,15 +21,14 @@ def runs(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """List runs: what each is, how far it got, and its accuracy before and after. `tipx runs rm RUN` removes one."""
-    from rich.console import Console
-
     from tipx.report.listing import chosen, listed, to_remove
     from tipx.tables import show_frame
+    from tipx.terminal import console, write
 
     if words and words[0] == "rm":
         doomed = to_remove(runs_dir, words[1:])
         for one in doomed:
-            typer.echo(one.run.path)
+            write(f"{one.run.path}\n")
         if not yes:
             typer.confirm(f"remove {len(doomed)} runs?", abort=True)
         for one in doomed:
@@ -39,10 +38,10 @@ def runs(
     if not found:
         fitting = f" that fit {' '.join(words)}" if words else ""
         hint = "`tipx runs` lists all" if words else "`tipx train` makes one"
-        Console().print(f"no runs{fitting} under {runs_dir}; {hint}", highlight=False, soft_wrap=True)
+        console().print(f"no runs{fitting} under {runs_dir}; {hint}", highlight=False, soft_wrap=True)
         return
     frame = listed(found, sort, columns.split(",") if columns else [])
-    Console().print(show_frame(frame, f"{len(frame)} run{'s' * (len(frame) != 1)} under {runs_dir}"))
+    console().print(show_frame(frame, f"{len(frame)} run{'s' * (len(frame) != 1)} under {runs_dir}"))
     for one in found:
         if one.damage:
-            Console().print(f"damaged: {one.damage}", style="yellow", soft_wrap=True, highlight=False, markup=False)
+            console().print(f"damaged: {one.damage}", style="yellow", soft_wrap=True, highlight=False)

@@ -7,10 +7,9 @@ from tipx.cli.options import ConfigDir, Overrides, RunsDir
 
 def show(overrides: Overrides = None, config_dir: ConfigDir = None, runs_dir: RunsDir = Path("runs")) -> None:
     """The resolved configuration of a run (its path, name or hash) or of overrides, and where each value came from."""
-    from rich.console import Console
-
     from tipx.showing import overrides_table, run_table, the_run
+    from tipx.terminal import console
 
     words = overrides or []
     run = the_run(words, runs_dir)
-    Console().print(overrides_table(words, config_dir) if run is None else run_table(run, config_dir))
+    console().print(overrides_table(words, config_dir) if run is None else run_table(run, config_dir))

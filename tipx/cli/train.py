@@ -23,6 +23,10 @@ def train(
 
     relaunch(config.load(overrides or [], "train", config_dir).loop.processes, sys.argv[1:])
     from tipx.jobs import train as job
+    from tipx.session import keeping
+    from tipx.stopping import orderly
 
-    run, worked = job(overrides or [], fresh=fresh, config_dir=config_dir)
-    print_run(run, worked=worked)
+    with orderly("train"):
+        run, worked = job(overrides or [], fresh=fresh, config_dir=config_dir)
+        with keeping(run):
+            print_run(run, worked=worked)

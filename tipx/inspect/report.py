@@ -1,16 +1,13 @@
 """The table of tokens, printed."""
 
-import sys
 from pathlib import Path
-
-from rich.console import Console
-from rich.text import Text
 
 from tipx.inspect.picture import over_training
 from tipx.inspect.save import as_csv, save_picture
 from tipx.inspect.tokens import counts, markdown, top
 from tipx.run import Run
 from tipx.tables import show_frame
+from tipx.terminal import Console, write
 
 
 def print_tokens(console: Console, run: Run, ngrams: int, most: int, form: str, plot: Path | None) -> None:
@@ -19,9 +16,9 @@ def print_tokens(console: Console, run: Run, ngrams: int, most: int, form: str, 
     frame = top(counted, most)
     if form == "table":
         steps = ", ".join(map(str, run.sampled()))
-        console.print(show_frame(frame.assign(tokens=frame["tokens"].map(Text)), f"{run.path.name}, steps {steps}"))
+        console.print(show_frame(frame, f"{run.path.name}, steps {steps}"))
     else:
-        sys.stdout.write(as_csv(frame) if form == "csv" else markdown(frame))
+        write(as_csv(frame) if form == "csv" else markdown(frame))
     if plot is not None:
         save_picture(over_training(counted, run.path.name), plot)
-        console.print(f"picture  {plot}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"picture  {plot}", soft_wrap=True, highlight=False)

@@ -61,7 +61,7 @@ def by_turn(tokens: Sequence[Text], own: Sequence[bool]) -> Table:
 def how_it_went(row: Row, grade: Grade | None) -> str:
     """An answer's grade or an agent's score, and the limit that ended it."""
     if grade:
-        said = f"answer {row['answer']}: {grade.outcome.replace('_', ' ')}"
+        said = f"answer {visible(str(row['answer']))}: {grade.outcome.replace('_', ' ')}"
     elif (score := row.get("score")) is not None:
         said = f"score {score:.4g}"
     else:

@@ -11,9 +11,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
+from tipx.markdown import inert
 from tipx.report.keys import shown
 from tipx.report.metrics import Metric
 from tipx.report.table import Cell, Column, Table
+from tipx.terminal import clean
 
 PLAIN_STARS = {0: "", 1: "*", 2: "**"}
 TEX = str.maketrans(
@@ -99,11 +101,13 @@ def markdown(table: Table) -> str:
         value = f"**{part.value}**" if part.best else part.value
         return Parts(value, part.error, part.stars.replace("*", r"\*"), part.n, part.paper, part.best).text
 
-    rows = dressed(table, dress, str)
+    rows = dressed(table, dress, inert)
     align = ["left"] * len(table.report.rows) + ["right"] * len(table.columns)
-    body = tabulate(rows, heads(table), tablefmt="github", colalign=align, disable_numparse=True)
-    notes = "".join("- {}\n".format(note.replace("*", r"\*")) for note in notes_of(table))
-    return f"# {table.report.title}\n\n{body}\n\n{notes}"
+    body = tabulate(
+        rows, [inert(head) for head in heads(table)], tablefmt="github", colalign=align, disable_numparse=True
+    )
+    notes = "".join(f"- {inert(note)}\n" for note in notes_of(table))
+    return f"# {inert(table.report.title)}\n\n{body}\n\n{notes}"
 
 
 def notes_of(table: Table) -> list[str]:
@@ -141,7 +145,7 @@ def latex(table: Table) -> str:
 
 
 def escape(text: str) -> str:
-    return text.translate(TEX)
+    return clean(" ".join(text.split("\n"))).translate(TEX)
 
 
 def csv(table: Table) -> str:

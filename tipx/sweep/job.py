@@ -14,8 +14,9 @@ from tipx.board import Board
 
 GRACE_S = 120.0
 """Seconds a run has to save when it is told to stop."""
-STOPPED = {130, 143, -2, -15}
-"""Exit codes of a run that was told to stop: it is not done, and has not failed."""
+RUN = ["-m", "tipx", "train"]
+KILLED = {sign for number in (1, 2, 9, 15) for sign in (-number, 128 + number)}
+"""Exit codes of a run that SIGHUP, SIGINT, SIGKILL or SIGTERM ended: it is not done, and may well be the next time."""
 
 
 def run_point(cfg: Any) -> None:
@@ -25,13 +26,13 @@ def run_point(cfg: Any) -> None:
     if board.state(point).status in ("done", "running", "failed"):
         return
     own = [] if cfg.config_dir is None else ["--config-dir", cfg.config_dir]
-    command = [sys.executable, "-m", "tipx", "train", *own, *point.overrides]
+    command = [sys.executable, *RUN, *own, *point.overrides]
     code = execute(command, board.log(point), Path(cfg.cwd))
     if code == 0:
         board.forgive(point)
     # Held by another process: two sweeps came to the same point, and this one was second.
-    elif code not in STOPPED and not board.run(point).locked and not board.run(point).finished:
-        board.fail(point, reason(board.log(point), code))
+    elif not board.run(point).locked and not board.run(point).finished:
+        board.fail(point, reason(board.log(point), code), killed=code in KILLED)
 
 
 def execute(command: Sequence[str], log: Path, cwd: Path) -> int:
@@ -58,12 +59,16 @@ def ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
                 process.wait(GRACE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+            except KeyboardInterrupt:
+                process.terminate()  # again: it stops at once
+                raise
 
 
 def reason(log: Path, code: int) -> str:
     """One line: what the run said last, or which signal ended it."""
-    if code < 0:
-        return f"killed by signal {-code}" + (", as the system does when memory runs out" if code == -9 else "")
+    if code < 0 or code == 137:
+        number = -code if code < 0 else code - 128
+        return f"killed by signal {number}" + (", as the system does when memory runs out" if number == 9 else "")
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     said = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), None)
     return said or (lines[-1] if lines else f"left with exit code {code}")

@@ -1,15 +1,16 @@
 """Doing what is missing of a sweep, and nothing twice."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
+
+import psutil
 
 from tipx import config
 from tipx.board import State
 from tipx.errors import Interrupted
-from tipx.sweep.job import run_point
+from tipx.stopping import Stopped, line, restore, set_handlers
+from tipx.sweep.job import GRACE_S, RUN, run_point
 from tipx.sweep.plan import Plan
 
 LOOK_EVERY_S = 2.0
@@ -17,7 +18,7 @@ Say = Callable[[str], None]
 
 
 def sweep(plan: Plan, say: Say, *, retry_failed: bool) -> list[State]:
-    """Run every point that is neither done nor failed; returns how all of them stand.
+    """Run every point that is neither done nor failed, those too that were killed; returns how all of them stand.
 
     Points that another sweep is running are waited for, and taken over if they are given up. Raises Interrupted when
     asked to stop; every point then continues from its last checkpoint at the next call.
@@ -26,8 +27,8 @@ def sweep(plan: Plan, say: Say, *, retry_failed: bool) -> list[State]:
     wrong = plan.board.record(plan.points, name=plan.name, description=plan.description, command=plan.command)
     if wrong is not None:
         say(wrong)
-    if retry_failed:
-        for point in plan.points:
+    for point in plan.points:
+        if retry_failed or plan.board.killed(point):
             plan.board.forgive(point)
     tried: set[str] = set()
     said = False
@@ -56,16 +57,36 @@ def launch(plan: Plan, runs: Sequence[str]) -> None:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM is Ctrl-C here, and either is `Interrupted`; also where a shell started this with SIGINT ignored."""
+    """A signal ends the points that run below this process, which save, and is `Interrupted`."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.default_int_handler(number, frame)
+    def stop(number: int) -> None:
+        # Before the launcher hears of it: joblib kills what it started.
+        end_points()
+        raise Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = set_handlers(stop)
     try:
         yield
-    except KeyboardInterrupt as error:
-        raise Interrupted("stopped; every point is saved, and the same command continues") from error
+    except Stopped as stopped:
+        raise Interrupted(line(["sweep"]), stopped.number) from None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore(before)
+
+
+def end_points() -> None:
+    """Tell every run below this process to stop, and wait until it has saved."""
+    told = [process for process in psutil.Process().children(recursive=True) if is_run(process)]
+    for process in told:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(told, timeout=GRACE_S)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def is_run(process: psutil.Process) -> bool:
+    """Whether it is what `execute` starts; where that one starts several processes, it passes signals on."""
+    try:
+        return process.cmdline()[1:4] == RUN
+    except psutil.Error:
+        return False

@@ -6,11 +6,12 @@ from types import TracebackType
 from typing import Self
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from tipx.board import Board, Point, State, Status
+from tipx.terminal import console
 
 LOOK_EVERY_S = 1.0
 MARKS: dict[Status, str] = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "waiting": "dim"}
@@ -32,12 +33,12 @@ def points_table(states: Sequence[State], title: str, *, rows: int | None = None
     shown = list(states) if rows is None else sorted(states, key=lambda s: ORDER.index(s.status))[:rows]
     for state in shown:
         label = " ".join(word for word in state.point.label.split() if word not in shared) or "(the base)"
-        cells = [label, *([state.point.run] if hashes else [])]
-        cells += [f"[{MARKS[state.status]}]{state.status}[/]", str(state.step or "-"), minutes(state.seconds)]
+        cells: list[str | Text] = [label, *([state.point.run] if hashes else [])]
+        cells += [Text(state.status, MARKS[state.status]), str(state.step or "-"), minutes(state.seconds)]
         for name in names:
             value = state.accuracy.get(name)
             text = "-" if value is None else f"{value:.3f}"
-            cells.append(f"[bold]{text}[/]" if value is not None and value == best[name] else text)
+            cells.append(Text(text, "bold" if value is not None and value == best[name] else ""))
         table.add_row(*cells)
     table.caption = caption(states, len(states) - len(shown))
     table.caption_justify = "left"
@@ -80,7 +81,7 @@ class Watch:
 
     def __init__(self, name: str, board: Board, points: Sequence[Point]) -> None:
         self.name, self.board, self.points = name, board, points
-        self.console = Console(stderr=True)
+        self.console = console(stderr=True)
         self.done: dict[str, State] = {}
         self.seen: dict[str, Status] = {}
         self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
@@ -100,7 +101,7 @@ class Watch:
             self.live.stop()
 
     def say(self, message: str) -> None:
-        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(message, highlight=False, soft_wrap=True)
 
     def _run(self) -> None:
         while not self.closing.wait(LOOK_EVERY_S):
