@@ -11,7 +11,7 @@ import tipx
 
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
-    {"spec", "errors", "types", "noise", "answers", "shipped", "identity", "paper"},
+    {"spec", "errors", "types", "noise", "answers", "shipped", "identity", "paper", "untrusted"},
     {
         "selectors",
         "divergences",
@@ -24,9 +24,11 @@ LAYERS = (
         "progress",
         "snapshot",
         "launching",
+        "folder",
+        "rendering",
     },
     {"tiny", "vocab", "rollout", "optim", "world", "loggers", "meter", "batching", "metrics", "run", "offload"},
-    {"gguf", "pruning", "licences", "agents", "board", "anatomy"},
+    {"gguf", "pruning", "licences", "agents", "board", "anatomy", "sizes"},
     {"places", "deepplanning"},
     {"data", "models"},
     {"tinyagent"},
@@ -74,7 +76,11 @@ WRITERS = {
     "meter.py": "/proc/self/clear_refs, to reset the memory peak",
 }
 # Who may catch anything at all, and why; it must raise again what it does not know.
-CATCHERS = {"files.py": "a full disk has a class of its own in each of four libraries"}
+CATCHERS = {
+    "files.py": "a full disk has a class of its own in each of four libraries",
+    "places.py": "tokenizers says `Exception` itself of a file that it cannot read",
+    "gguf.py": "as places.py",
+}
 WRITES = {
     "write_text",
     "write_bytes",

@@ -24,7 +24,7 @@ from tipx.errors import ConfigError, ModelError
 from tipx.evals import Evaluation
 from tipx.evals.exam import Exam
 from tipx.evals.job import EvalJob
-from tipx.evals.runner import Subject, evaluate
+from tipx.evals.runner import Subject, evaluate, ready
 from tipx.evals.suite import parts
 from tipx.experiment import Experiment
 from tipx.loggers import Silence
@@ -107,7 +107,11 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
     run = find_run(target, runs_dir)
     if run is not None:
         made = run.config()
-        lent = {"eval": {"sampling": made["eval"]["sampling"]}, "template": made["model"]["template"]}
+        lent = {
+            "eval": {"sampling": made["eval"]["sampling"]},
+            "template": made["model"]["template"],
+            "trust_remote_code": made["model"]["student"].get("trust_remote_code", False),
+        }
         config.inherit(cfg, lent, overrides)
     job: EvalJob = config.build(cfg)
     how = asked_by_name(job, target, run)
@@ -164,7 +168,14 @@ def measure(job: EvalJob, place: str, dtype: str, todo: Sequence[tuple[Exam, Pat
     quiet_libraries()
     if isinstance(job.eval.sampling, ServedAgents):
         return evaluated(job, lambda _: None, todo)
-    source = ModelSource(path=place, revision=None, dtype=dtype, attn=None, keep_layers=None)  # type: ignore[arg-type]
+    source = ModelSource(
+        path=place,
+        revision=None,
+        dtype=dtype,  # type: ignore[arg-type]
+        attn=None,
+        keep_layers=None,
+        trust_remote_code=job.trust_remote_code,
+    )
     tokenizer = source.load_tokenizer("student")
     return evaluated(job, lambda device: Subject(source.load("student", device), tokenizer), todo)
 
@@ -175,6 +186,8 @@ def evaluated(
     """The results, each benchmark's in its folder."""
     with job.hardware.start("no").together() as world:
         subject = subject_on(world.device)
+        if subject is not None:
+            ready(subject, todo[0][0])
         with Screen(sum(exam.answers for exam, _ in todo)) if world.is_main else Quiet() as screen:
             return [
                 evaluate(subject, exam, out, world, screen.phase(exam.benchmark.name, exam.answers))

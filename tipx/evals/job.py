@@ -13,7 +13,8 @@ from tipx.world import Hardware
 class EvalJob:
     """One evaluation, as composed from `conf/eval.yaml`. `checkpoint` is `last` or a step, for a run.
 
-    `n` and `limit` are short for those of `eval`.
+    `n` and `limit` are short for those of `eval`. `trust_remote_code` is a model folder's, as in `ModelSource`; a run
+    lends its student's.
     """
 
     benchmark: Benchmark | Suite
@@ -24,6 +25,7 @@ class EvalJob:
     n: Count | None
     limit: Count | None
     seed: Whole
+    trust_remote_code: bool = False
 
     @property
     def how(self) -> Evaluation:

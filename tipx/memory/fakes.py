@@ -8,7 +8,9 @@ from torch import Tensor
 from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from tipx.errors import ModelError
 from tipx.memory.tracker import Tracker
+from tipx.untrusted import RAISED, brings_code, said
 
 UNMASKED = "tipx_unmasked"
 """sdpa for batches without padding. transformers makes no mask for those, but has to look at the data to know."""
@@ -17,7 +19,17 @@ AttentionInterface.register(UNMASKED, sdpa_attention_forward)
 
 def model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
     """The real modules, in eval mode as tipx has them."""
-    made = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), attn_implementation="sdpa")
+    try:
+        made = AutoModelForCausalLM.from_config(
+            config,
+            dtype=getattr(torch, dtype),
+            attn_implementation="sdpa",
+            trust_remote_code=brings_code(config),
+        )
+    except RAISED as error:
+        raise ModelError(
+            f"model: no {type(config).__name__} can be made to trace its memory ({said(error)}); look at its config.json"
+        ) from error
     evaluated: PreTrainedModel = made.eval()
     return evaluated
 
