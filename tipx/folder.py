@@ -144,7 +144,9 @@ def weights(folder: Path, config: Mapping[str, Any]) -> Weights | None:
 
     Packed weights hold several elements in one: then it is what so many bytes can hold at one bit each.
     """
-    first = next((name for name in WEIGHTS if (folder / name).exists()), None)
+    named = config.get("transformers_weights")
+    names = (named,) if isinstance(named, str) and PurePosixPath(named).name == named else WEIGHTS
+    first = next((name for name in names if (folder / name).exists()), None)
     if first is None:
         return None
     files = shards(folder, first, read(folder / first)) if first.endswith(".json") else [folder / first]

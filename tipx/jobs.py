@@ -157,7 +157,7 @@ def model_name(target: str) -> str:
     weights = [folder] if folder.is_file() else sorted(folder.glob("*.safetensors"))
     files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in weights]
     place = str(folder) if folder.exists() else target
-    digest = hashlib.sha256(f"{place} {files}".encode()).hexdigest()[:6]
+    digest = hashlib.sha256(f"{place} {files}".encode(errors="surrogateescape")).hexdigest()[:6]
     return f"{Path(place).name.replace(':', '-')}-{digest}"
 
 

@@ -65,7 +65,9 @@ class ModelSource:
                 ignore_mismatched_sizes=True,
                 **options,
             )
-        model, info = loaded
+            model, info = loaded
+            if model.generation_config is not None:
+                check_endings(model.generation_config)
         # transformers fills these with random numbers and warns.
         lacking = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         if lacking:
@@ -108,7 +110,10 @@ class ModelSource:
         key = f"model.{role}.path"
         with self.loading(key) as (found, options):
             config: PreTrainedConfig = AutoConfig.from_pretrained(found.place, **options)
-            check_sizes(config, found.weights, code=self.trust_remote_code)
+            there = found.weights
+            if there is None and options["local_files_only"]:
+                raise Broken("there are no weights in it, model.safetensors or pytorch_model.bin")
+            check_sizes(config, there, code=self.trust_remote_code)
             try:
                 generation = GenerationConfig.from_pretrained(
                     found.place, revision=self.revision or "main", local_files_only=options["local_files_only"]
@@ -239,8 +244,9 @@ def check_endings(generation: GenerationConfig) -> None:
     """Raises Broken unless the tokens at which generation ends are whole numbers."""
     ends = generation.eos_token_id
     several = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    if not all(type(end) is int and end >= 0 for end in several):
-        raise Broken(f"generation_config.json: eos_token_id is {ends!r:.40}, expected a whole number or a list of them")
+    if not all(type(end) is int and 0 <= end < 2**31 for end in several):
+        shown = printable(repr(ends))[:40]
+        raise Broken(f"generation_config.json: eos_token_id is {shown}, expected the number of a token or several")
 
 
 def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> None:

@@ -1,6 +1,7 @@
 """Where a model may be: the hub, a folder, a GGUF file, an installed package, or tipx itself."""
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -104,7 +105,8 @@ def loading(
     try:
         if not is_local(path) and not cached(path, revision):
             find_hub(f"models/{path}")
-        yield Found(place, folder, {} if folder is None else survey(folder, code=code))
+        with warnings.catch_warnings(action="ignore"):  # libraries' advice on files, beside what is raised
+            yield Found(place, folder, {} if folder is None else survey(folder, code=code))
     except Exception as error:
         if not foreign(error):
             raise

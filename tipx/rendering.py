@@ -8,8 +8,8 @@ from transformers import PreTrainedTokenizerBase
 from tipx.errors import ModelError
 from tipx.untrusted import RAISED, bounded, said
 
-SECONDS = 20.0
-"""Of processor time; the templates that are in use take a thousandth for a conversation of 100,000 characters."""
+SECONDS = 5.0
+"""Of processor time; the templates that are in use take a hundredth of that for the longest conversation."""
 MEMORY = 2**29
 MOST = 2**24
 """Characters: more than the longest context holds."""

@@ -57,6 +57,8 @@ def said(error: BaseException) -> str:
     # transformers adds advice in further lines; the others say half of it in them.
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines) if isinstance(error, TemplateError | StrictDataclassError) else next(iter(lines), "")
+    if isinstance(error, UnpicklingError):  # torch's own text says how to run it all the same
+        return "a pickle that is broken or holds more than weights; nothing of it was run"
     if type(error) is Exception or isinstance(error, PLAIN):
         return printable(text) or type(error).__name__
     return f"{type(error).__name__}: {printable(text)}" if text else type(error).__name__

@@ -327,7 +327,7 @@ TEMPLATES: dict[str, Any] = {
     "long": "{{ 'a ' * 10000000000 }}",
     "wide": "{{ 'a' | center(10000000000) }}",
     "padded": "{{ '%010000000000d' | format(1) }}",
-    "power": "{{ 9 ** 9 ** 9 }}",
+    "power": "{{ 9 ** (9 ** 9) }}",
     "loops": LOOP,
     "doubling": "{% set n = namespace(s='a ') %}{% for i in range(40) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s }}",
     "a list": "{{ [0] * 10000000000 }}",
@@ -464,7 +464,7 @@ def arguments(command: str, target: Path, teacher: Path, *, template: bool) -> l
 
 
 def attempt(kind: str, name: str, command: str, good: Path, space: Path, limit: int) -> Ended:
-    """Break a copy of `good` in the folder `space` and run the command on it, in this process, with `limit` more bytes."""
+    """Break a copy of `good` in `space` and run the command on it, in this process, with `limit` bytes more at most."""
     from tipx.cli import main
 
     space.mkdir(parents=True)
@@ -478,20 +478,23 @@ def attempt(kind: str, name: str, command: str, good: Path, space: Path, limit: 
     resource.setrlimit(resource.RLIMIT_AS, (taken + limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
     with contextlib.suppress(OSError):  # resets the peak, where a process may
         Path("/proc/self/clear_refs").write_text("5")
-    before, code, err = resident("VmRSS"), 0, io.StringIO()
+    before, code, err = resident("VmRSS"), 0, space.with_suffix(".err")
     os.chdir(space)
     sys.argv = ["tipx", *args]
     os.environ |= {"COLUMNS": "240", "TIPX_CACHE": str(space / "cache")}
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        except Exception as error:  # noqa: BLE001 - what a user would see as a traceback
-            code = 1
-            err.write(f"Traceback: {type(error).__name__}: {error}"[:300])
-    ended = Ended(code, err.getvalue(), resident("VmHWM") - before, (space / "canary").exists())
+    with err.open("w", errors="backslashreplace") as handle, contextlib.redirect_stdout(io.StringIO()):
+        os.dup2(handle.fileno(), 2)  # what is not written in Python, too
+        with contextlib.redirect_stderr(handle):
+            try:
+                main()
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+            except Exception as error:  # noqa: BLE001 - what a user would see as a traceback
+                code = 1
+                handle.write(f"Traceback: {type(error).__name__}: {error}"[:300])
+    ended = Ended(code, err.read_text(), resident("VmHWM") - before, (space / "canary").exists())
     shutil.rmtree(space, ignore_errors=True)
+    err.unlink()
     return ended
 
 

@@ -28,7 +28,7 @@ def model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
         )
     except RAISED as error:
         raise ModelError(
-            f"model: no {type(config).__name__} can be made to trace its memory ({said(error)}); look at its config.json"
+            f"model: no {type(config).__name__} can be made to trace its memory ({said(error)}); see its config.json"
         ) from error
     evaluated: PreTrainedModel = made.eval()
     return evaluated
