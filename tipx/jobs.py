@@ -154,7 +154,7 @@ def known_model(target: str, runs_dir: Path) -> str:
 def model_name(target: str) -> str:
     """A folder name for a model's results: its own, and 6 hex digits of where it is and of which weights lie there."""
     folder = Path(target).resolve()
-    weights = [folder] if folder.is_file() else sorted(folder.glob("*.safetensors"))
+    weights = [folder] if folder.is_file() else sorted(p for p in folder.glob("*.safetensors") if p.is_file())
     files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in weights]
     place = str(folder) if folder.exists() else target
     digest = hashlib.sha256(f"{place} {files}".encode(errors="surrogateescape")).hexdigest()[:6]

@@ -277,7 +277,8 @@ def rows_of(tokenizer: PreTrainedTokenizerBase) -> int:
 
 def check_subject(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> None:
     """Raises ModelError unless the model takes every token and computes numbers for the prompt `ids`."""
-    check_rows({"student": model.get_input_embeddings().weight.shape[0]}, rows_of(tokenizer))
+    embedding: Any = model.get_input_embeddings()
+    check_rows({"student": embedding.weight.shape[0]}, rows_of(tokenizer))
     check_logits("student", model, ids)
 
 
