@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from transformers.utils import logging
 
 from tipx.errors import ModelError
 from tipx.folder import WEIGHTS, Broken, Weights, faulty, survey, weights
@@ -105,12 +106,24 @@ def loading(
     try:
         if not is_local(path) and not cached(path, revision):
             find_hub(f"models/{path}")
-        with warnings.catch_warnings(action="ignore"):  # libraries' advice on files, beside what is raised
+        with quiet():
             yield Found(place, folder, {} if folder is None else survey(folder, code=code))
     except Exception as error:
         if not foreign(error):
             raise
         raise ModelError(refused(key, path, revision, attn, folder, error)) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What libraries write to the terminal of a file, beside what they raise, is not shown."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def here(place: str, revision: str | None) -> Path | None:

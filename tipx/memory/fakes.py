@@ -52,6 +52,8 @@ def ids(rows: int, length: int) -> Tensor:
 
 def grow(cache: Any, length: int, tracker: Tracker) -> None:
     """A key-value cache as it is after `length` tokens, in the dtypes that it began with."""
+    if cache is None:
+        raise ModelError("model: it keeps no keys and values of what it has read: is it made to generate?")
     for layer in cache.layers:
         for name in ("keys", "values"):
             old = getattr(layer, name)
