@@ -67,11 +67,11 @@ def refusal(path: Path, **more: Any) -> str:
 # What is broken, by kind and name of the slow test, and what is said of it.
 SAID = {
     ("config.json", "missing"): "there is no config.json in it",
-    ("files", "config.json: no JSON"): "config.json is not valid JSON",
-    ("files", "config.json: deep"): "config.json is not valid JSON",
+    ("files", "config.json: no JSON"): "config.json is not a valid JSON file",
+    ("files", "config.json: deep"): "config.json is not a valid JSON file",
     ("files", "config.json: a list"): r"config.json holds \[1\], expected an object",
-    ("files", "tokenizer.json: cut"): "tokenizer.json is not valid JSON",
-    ("files", "generation_config.json: NUL"): "generation_config.json is not valid JSON",
+    ("files", "tokenizer.json: cut"): "tokenizer.json is not a valid JSON file",
+    ("files", "generation_config.json: NUL"): "generation_config.json is not a valid JSON file",
     ("files", "config.json: a folder"): "config.json is no file",
     ("files", "tokenizer.json: a pipe"): "tokenizer.json is no file",
     ("files", "model.safetensors: a loop"): "model.safetensors cannot be read",
@@ -80,12 +80,14 @@ SAID = {
     ("config.json", "num_hidden_layers=1000000000"): "num_hidden_layers is 1000000000, and no model has more than",
     ("config.json", "intermediate_size=1000000000"): "intermediate_size is 1000000000, and the weights on disk",
     ("config.json", "num_attention_heads=1000000000"): "num_attention_heads is 1000000000, and the weights on disk",
-    ("config.json", "num_hidden_layers=0"): "num_hidden_layers is 0, expected a whole number above 0",
+    ("config.json", "num_hidden_layers=0"): "num_hidden_layers",
     ("config.json", "hidden_size='16'"): "hidden_size",
+    ("config.json", "vocab_size=0"): "vocab_size is 0, expected a whole number above 0",
+    ("config.json", "is_encoder_decoder=True"): "an encoder with a decoder",
     ("config.json", "model_type='nosuch'"): "model type `nosuch`",
     ("config.json", "model_type='t5'"): "T5Config",
     ("config.json", "attn_implementation='org/kernel'"): "names 'org/kernel', which transformers would fetch",
-    ("config.json", "quantization_config={'quant_method': 'bitsandbyt"): "bitsandbytes",
+    ("config.json", "quantization_config={'quant_method': 'bitsandbytes', 'load_i"): "bitsandbytes",
     ("generation", "eos_token_id=['x']"): r"generation_config.json: eos_token_id is \['x'\], expected the number",
     ("weights", "none"): "there are no weights in it",
     ("weights", "cut to 50%"): "model.safetensors is cut short",
@@ -325,7 +327,7 @@ def test_a_model_with_code_of_its_own(own: Path, good: Path, tmp_path: Path) -> 
     assert canary.exists()
     assert call(tmp_path, "preflight", *run, trusted).code == 0
     assert call(tmp_path, "train", *run, trusted).code == 0
-    (made,) = (tmp_path / "runs" / "default").glob("*")
+    (made,) = (path.parent for path in tmp_path.glob("runs/*/*/config.yaml"))
     assert (made / "checkpoints" / "000002" / "modeling_own.py").exists()
     # Stopped after its first step, it goes on from a checkpoint with the same code.
     (made / "summary.json").unlink()

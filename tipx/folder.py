@@ -106,7 +106,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # no text in UTF-8 is a ValueError, too
-        raise Broken(f"{path.name} is not valid JSON: {printable(str(error))}") from error
+        raise Broken(f"{path.name} is not a valid JSON file: {printable(str(error))}") from error
     if not isinstance(value, dict):
         raise Broken(f"{path.name} holds {printable(json.dumps(value))[:40]}, expected an object in braces")
     return value

@@ -55,7 +55,12 @@ def check_least(there: Weights, least: dict[str, int]) -> None:
 
 
 def elements(config: PreTrainedConfig, *, code: bool) -> int:
-    """Numbers that a model of this configuration keeps in memory, tied ones once, with tables that are not saved."""
+    """Numbers that a model of this configuration keeps in memory, tied ones once, with tables that are not saved.
+
+    Raises Broken for one that is not made to go on with a text.
+    """
     with bounded(SECONDS, MEMORY), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=code)
+    if model.config.is_encoder_decoder:
+        raise Broken(f"{CONFIG}: an encoder with a decoder; tipx needs a model that goes on with a text")
     return sum(tensor.numel() for kind in (model.parameters(), model.buffers()) for tensor in kind)

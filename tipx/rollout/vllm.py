@@ -162,7 +162,7 @@ class VLLMRollouts:
 
 
 @cache
-def engine(how: VLLMRollouts, path: str, code: bool = False) -> Engine:  # noqa: FBT001, FBT002 - a part of the cache's key
+def engine(how: VLLMRollouts, path: str, code: bool) -> Engine:  # noqa: FBT001 - a part of the cache's key
     """The process's one engine for these settings: it holds a device's memory, and takes a minute to start.
 
     `code`: it may run the Python that comes with the model.
