@@ -12,7 +12,7 @@ import tipx
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
     {"errors", "names"},
-    {"spec", "types", "noise", "answers", "shipped", "identity", "paper"},
+    {"spec", "types", "noise", "answers", "shipped", "identity", "paper", "untrusted"},
     {"stopping", "terminal"},
     {"markdown"},
     {
@@ -25,6 +25,8 @@ LAYERS = (
         "hub",
         "files",
         "yamls",
+        "folder",
+        "rendering",
         "progress",
     },
     {
@@ -43,7 +45,7 @@ LAYERS = (
         "snapshot",
         "offload",
     },
-    {"gguf", "pruning", "licences", "agents", "board", "anatomy"},
+    {"gguf", "pruning", "licences", "agents", "board", "anatomy", "sizes"},
     {"places", "deepplanning"},
     {"data", "models"},
     {"tinyagent"},
@@ -91,7 +93,11 @@ WRITERS = {
     "meter.py": "/proc/self/clear_refs, to reset the memory peak",
 }
 # Who may catch anything at all, and why; it must raise again what it does not know.
-CATCHERS = {"files.py": "a full disk has a class of its own in each of four libraries"}
+CATCHERS = {
+    "files.py": "a full disk has a class of its own in each of four libraries",
+    "places.py": "tokenizers says `Exception` itself of a file that it cannot read",
+    "gguf.py": "as places.py",
+}
 WRITES = {
     "write_text",
     "write_bytes",

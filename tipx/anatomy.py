@@ -1,6 +1,6 @@
 """A causal language model in two parts: a body that gives hidden states, and an LM head that makes logits of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tipx.errors import ModelError
+from tipx.untrusted import RAISED, said
 from tipx.vocab import Head
 
 
@@ -51,17 +52,45 @@ def checkpointed(model: PreTrainedModel, on: bool) -> Iterator[None]:  # noqa: F
             model.activation_checkpointing_disable()
 
 
+@contextmanager
+def running(role: str, model: PreTrainedModel) -> Iterator[None]:
+    """Around a first forward pass: weights and settings that do not fit each other may show there, and are one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError:  # the device's, not the model's fault
+        raise
+    except RAISED as error:
+        raise ModelError(
+            f"model.{role}: {type(model).__name__} cannot run ({said(error)}); its config.json does not fit its "
+            "weights: fetch or save the model again"
+        ) from error
+
+
+@torch.no_grad()
+def check_logits(role: str, model: PreTrainedModel, ids: Sequence[int]) -> None:
+    """Raises ModelError if the logits after `ids` are not numbers. Rows that pad the vocabulary may be at -inf."""
+    with running(role, model):
+        logits_NV = model(input_ids=torch.tensor([list(ids)], device=model.device)).logits[0]
+    if logits_NV.isnan().any() or logits_NV.isposinf().any() or not logits_NV.isfinite().any(-1).all():
+        raise no_numbers(role, model)
+
+
+def no_numbers(role: str, model: PreTrainedModel) -> ModelError:
+    return ModelError(
+        f"model.{role}: {type(model).__name__} gives logits that are not numbers; its weights are damaged, or do "
+        f"not fit model.{role}.dtype={str(model.dtype).removeprefix('torch.')}"
+    )
+
+
 @torch.no_grad()
 def check_head(role: str, model: PreTrainedModel) -> None:
     """Raises ModelError if logits are not what `lm_head` makes of the hidden states: something tipx would miss."""
     ids = torch.tensor([[1, 2, 3, 4]], device=model.device)
-    hidden_ND = body(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
-    expected_NV = model(input_ids=ids).logits[0].float().log_softmax(-1)
+    with running(role, model):
+        hidden_ND = body(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
+        expected_NV = model(input_ids=ids).logits[0].float().log_softmax(-1)
     if expected_NV.isnan().any():
-        raise ModelError(
-            f"model.{role}: {type(model).__name__} gives logits that are not numbers; its weights are damaged, or do "
-            f"not fit model.{role}.dtype={str(model.dtype).removeprefix('torch.')}"
-        )
+        raise no_numbers(role, model)
     if not torch.allclose(lm_head(model).log_probs(hidden_ND), expected_NV, atol=1e-2, rtol=1e-2):
         raise ModelError(
             f"model.{role}: {type(model).__name__} changes its logits after the LM head in a way tipx does not know; "

@@ -5,7 +5,7 @@ weights packed; a model so loaded cannot be saved again. So it is loaded once, i
 """
 
 import hashlib
-import struct
+import stat
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from tipx.errors import ModelError
 from tipx.files import MANIFEST, cache_dir, write_folder
+from tipx.folder import Broken
+from tipx.untrusted import bounded, foreign, printable, said
 
 SUFFIX = ".gguf"
+MAGIC = b"GGUF"
+SIZES = (".block_count", ".embedding_length", ".feed_forward_length", ".vocab_size", ".head_count", ".expert_count")
+"""Ends of the names of what a file says of its tensors."""
+SECONDS, MEMORY = 120.0, 2**32
 LAYOUT = 1
 """Counted up when what is written changes, so that older folders are not taken for it."""
-# What reading a file that is cut short, or is something else, ends in.
-UNREADABLE = (OSError, ValueError, KeyError, IndexError, struct.error)
 
 
 def converted(file: Path, dtype: str, key: str) -> Path:
@@ -58,20 +62,45 @@ def place(file: Path, dtype: str) -> Path:
 
 def convert(file: Path, dtype: str, key: str, folder: Path) -> None:
     """Write the model and tokenizer of `file` to `folder`; raises ModelError."""
+    options: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False, "local_files_only": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        packed = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=getattr(torch, dtype), **dense()
-        )
-    except UNREADABLE as error:
-        said, remedy = " ".join(str(error).split()), f"give the original model's folder: {key}=/models/{file.stem}"
-        if "build a tokenizer" in said:
-            text = f"{key}: {file} holds no tokenizer that transformers can read ({said}); {remedy}"
+        check_facts(file)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **options)
+        packed = AutoModelForCausalLM.from_pretrained(file.parent, dtype=getattr(torch, dtype), **options, **dense())
+        model = plain(packed)
+    except Exception as error:
+        if not foreign(error):
+            raise
+        reason, remedy = said(error), f"give the original model's folder: {key}=/models/{printable(file.stem)}"
+        shown = printable(str(file))
+        if "build a tokenizer" in str(error):
+            text = f"{key}: {shown} holds no tokenizer that transformers can read ({reason}); {remedy}"
         else:
-            text = f"{key}: {file} cannot be read as a GGUF model ({said}); fetch it again, or {remedy}"
+            text = f"{key}: {shown} cannot be read as a GGUF model ({reason}); fetch it again, or {remedy}"
         raise ModelError(text) from error
-    plain(packed).save_pretrained(folder)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def check_facts(file: Path) -> None:
+    """Raises Broken where the sizes that a file names are not those of its weights; what it is built for comes next."""
+    from gguf import GGUFReader
+
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise Broken("it is no file")
+    with file.open("rb") as opened:
+        if opened.read(len(MAGIC)) != MAGIC:
+            raise Broken("it is not a GGUF file")
+    with bounded(SECONDS, MEMORY):
+        reader = GGUFReader(file)
+        tensors, size = len(reader.tensors), file.stat().st_size
+        for name, field in reader.fields.items():
+            if not name.endswith(SIZES) or len(field.data) != 1:
+                continue
+            value = field.contents()
+            most = tensors if name.endswith(".block_count") else 8 * size
+            if isinstance(value, int | float) and value > most:
+                raise Broken(f"{name} is {value}, and it holds {tensors} tensors in {size} bytes")
 
 
 def dense() -> dict[str, Any]:

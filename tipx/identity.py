@@ -11,15 +11,23 @@ OUTSIDE_IDENTITY = (*PLACE, "logger", "hardware", "vocab", "ratio", "norm")
 interpolated (so that `selector=full` is one run whatever the ratio)."""
 OUTSIDE_LOOP_IDENTITY = ("save_every", "keep_checkpoints", "processes")
 OUTSIDE_TEACHER_IDENTITY = ("offload",)
+OUTSIDE_MODEL_IDENTITY_WHILE_FALSE = ("trust_remote_code",)
+"""Settings of either model that are younger than many runs, which are what they are without them."""
 
 
 def kept(tree: dict[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that makes it the run it is."""
     part = {key: value for key, value in tree.items() if key not in OUTSIDE_IDENTITY}
     part["loop"] = {key: value for key, value in tree["loop"].items() if key not in OUTSIDE_LOOP_IDENTITY}
-    teacher = {key: value for key, value in tree["model"]["teacher"].items() if key not in OUTSIDE_TEACHER_IDENTITY}
-    part["model"] = tree["model"] | {"teacher": teacher}
+    teacher, student = (set_ones(tree["model"][role]) for role in ("teacher", "student"))
+    teacher = {key: value for key, value in teacher.items() if key not in OUTSIDE_TEACHER_IDENTITY}
+    part["model"] = tree["model"] | {"teacher": teacher, "student": student}
     return part
+
+
+def set_ones(model: dict[str, Any]) -> dict[str, Any]:
+    """A model's settings without those that count only when they are on."""
+    return {key: value for key, value in model.items() if value or key not in OUTSIDE_MODEL_IDENTITY_WHILE_FALSE}
 
 
 def identity(tree: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import transformers
@@ -22,16 +22,17 @@ from tipx.errors import ConfigError, ModelError
 from tipx.evals import Evaluation
 from tipx.evals.exam import Exam
 from tipx.evals.job import EvalJob
-from tipx.evals.runner import Subject, evaluate
+from tipx.evals.runner import Subject, evaluate, ready
 from tipx.evals.suite import parts
 from tipx.experiment import Experiment
+from tipx.files import damaged
 from tipx.memory.finding import memory_finding
-from tipx.models import ModelSource
+from tipx.models import Dtype, ModelSource
 from tipx.names import wrong_name, wrong_path
 from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
 from tipx.results import FILE, read_result
-from tipx.run import Row, Run, find_run
+from tipx.run import FRESH, Row, Run, find_run
 from tipx.session import Session, keeping
 
 STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
@@ -126,6 +127,8 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
     if run is not None:
         step, folder = run.checkpoint(str(job.checkpoint))
         place, base, dtype = str(folder), run.eval_dir(step), run.need(made, "model.student.dtype", str)
+        if dtype not in get_args(Dtype):
+            raise damaged(run.config_file, f"model.student.dtype is {dtype!r:.40}", FRESH)
     else:
         elsewhere = isinstance(job.eval.sampling, ServedAgents)  # the target is the name of a result
         place, dtype = target if elsewhere else known_model(target, runs_dir), "float32"
@@ -163,10 +166,10 @@ def known_model(target: str, runs_dir: Path) -> str:
 def model_name(target: str) -> str:
     """A folder name for a model's results: its own, and 6 hex digits of where it is and of which weights lie there."""
     folder = Path(target).resolve()
-    weights = [folder] if folder.is_file() else sorted(folder.glob("*.safetensors"))
+    weights = [folder] if folder.is_file() else sorted(p for p in folder.glob("*.safetensors") if p.is_file())
     files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in weights]
     place = str(folder) if folder.exists() else target
-    digest = hashlib.sha256(f"{place} {files}".encode()).hexdigest()[:6]
+    digest = hashlib.sha256(f"{place} {files}".encode(errors="surrogateescape")).hexdigest()[:6]
     return f"{Path(place).name.replace(':', '-')}-{digest}"
 
 
@@ -177,7 +180,14 @@ def measure(job: EvalJob, place: str, dtype: str, todo: Sequence[tuple[Exam, Pat
     quiet_libraries()
     if isinstance(job.eval.sampling, ServedAgents):
         return evaluated(job, lambda _: None, todo)
-    source = ModelSource(path=place, revision=None, dtype=dtype, attn=None, keep_layers=None)  # type: ignore[arg-type]
+    source = ModelSource(
+        path=place,
+        revision=None,
+        dtype=dtype,  # type: ignore[arg-type]
+        attn=None,
+        keep_layers=None,
+        trust_remote_code=job.trust_remote_code,
+    )
     tokenizer = source.load_tokenizer("student")
     return evaluated(job, lambda device: Subject(source.load("student", device), tokenizer), todo)
 
@@ -188,6 +198,8 @@ def evaluated(
     """The results, each benchmark's in its folder."""
     with job.hardware.start("no").together() as world:
         subject = subject_on(world.device)
+        if subject is not None:
+            ready(subject, todo[0][0])
         with Screen(sum(exam.answers for exam, _ in todo)) if world.is_main else Quiet() as screen:
             return [
                 evaluate(subject, exam, out, world, screen.phase(exam.benchmark.name, exam.answers))

@@ -1,7 +1,7 @@
 """Teacher and student: where they come from, and whether they fit together."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,15 +18,23 @@ from transformers import (
 )
 
 from tipx.agents.chat import Chat
-from tipx.anatomy import check_head, lm_head
+from tipx.anatomy import check_head, check_logits, lm_head
 from tipx.errors import ModelError
+from tipx.folder import Broken
 from tipx.offload import Awake, park
-from tipx.places import loading, located
+from tipx.places import Found, loading, located
 from tipx.pruning import Layers, keep_layers
+from tipx.rendering import most_tokens, render
+from tipx.sizes import check_sizes
 from tipx.spec import PathText, Words, spec
 from tipx.types import Prompt
+from tipx.untrusted import printable
 
+ANOTHER = "give the tokenizer another chat_template, or type template@model.template=plain"
 PROBE = "The answer is \\boxed{42}. tom has 14 pens . then 14 + 8 = 22 . a : <|im_end|> é 数"
+
+
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 @spec
@@ -35,34 +43,41 @@ class ModelSource:
 
     `path` is a hub id, a folder, a GGUF file, `package:NAME` for the model that an installed Python package brings, or
     `embedded:teacher` / `embedded:student` for the pair in this one (`embedded:agent/...` for the one that uses tools).
+    `trust_remote_code` lets the model's own Python run, with all rights of who started tipx; else none of it runs.
     """
 
     path: PathText
     revision: Words | None
-    dtype: Literal["float32", "bfloat16", "float16"]
+    dtype: Dtype
     attn: Words | None
     keep_layers: Layers | None
+    trust_remote_code: bool = False
 
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
         """The model in eval mode on `device`; raises ModelError with the remedies when it cannot be had."""
         key = f"model.{role}.path"
-        with loading(key, self.path, self.revision, self.attn):
+        with self.loading(key, self.attn) as (found, options):
+            if found.folder is not None:
+                config: PreTrainedConfig = AutoConfig.from_pretrained(found.folder, **options)
+                check_sizes(config, found.weights, code=self.trust_remote_code)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                located(self.path, self.dtype, key),
-                revision=self.revision,
+                found.place,
                 dtype=getattr(torch, self.dtype),
                 attn_implementation=self.attn,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
+                **options,
             )
-        model, info = loaded
+            model, info = loaded
+            if model.generation_config is not None:
+                check_endings(model.generation_config)
         # transformers fills these with random numbers and warns.
         lacking = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         if lacking:
             raise ModelError(
                 f"{key}: {self.path!r} lacks {len(lacking)} weights of a {type(model).__name__}, or has "
                 f"them in another shape, e.g. {lacking[0]}; give a folder that holds them all: "
-                f"{key}=/models/{Path(self.path).name}"
+                f"{key}=/models/{printable(Path(self.path).name)}"
             )
         if self.keep_layers is not None:
             keep_layers(model, self.keep_layers, f"model.{role}.keep_layers")
@@ -71,14 +86,18 @@ class ModelSource:
     def load_tokenizer(self, role: str) -> PreTrainedTokenizerBase:
         """Its tokenizer, padding on the left as generation needs; raises ModelError."""
         key = f"model.{role}.path"
-        with loading(key, self.path, self.revision):
+        with self.loading(key) as (found, options):
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                located(self.path, self.dtype, key), revision=self.revision, padding_side="left"
+                found.place, padding_side="left", **options
             )
-        if tokenizer.eos_token_id is None:
+            # All of it is used later, where a broken file could not be told from a mistake of ours.
+            words, end = set(tokenizer(PROBE)["input_ids"]), tokenizer.eos_token_id
+            tokenizer.decode(sorted(words))
+            known = tokenizer.get_vocab(), len(tokenizer), tokenizer.pad_token_id, tokenizer.get_added_vocab()
+        if end is None:
             raise ModelError(f"{key}: the tokenizer of {self.path!r} has no end-of-sequence token")
         # Without its files transformers makes an empty tokenizer of the model's kind.
-        if len(set(tokenizer(PROBE)["input_ids"])) < 2:
+        if len(words) < 2 or not known[0]:
             raise ModelError(
                 f"{key}: the tokenizer of {self.path!r} knows no words; put its files (tokenizer.json, "
                 "tokenizer_config.json) beside the model's"
@@ -86,15 +105,37 @@ class ModelSource:
         return tokenizer
 
     def load_settings(self, role: str) -> tuple[PreTrainedConfig, GenerationConfig]:
-        """Its configuration, and how it ends what it generates; raises ModelError."""
+        """Its configuration, checked against the weights, and how it ends what it generates; raises ModelError.
+
+        The weights of a folder, or of one in the hub's cache, are compared by their number; those of the hub that are
+        not here yet are not: what they lack shows when they are loaded.
+        """
         key = f"model.{role}.path"
-        with loading(key, self.path, self.revision):
-            place = located(self.path, self.dtype, key)
-            config: PreTrainedConfig = AutoConfig.from_pretrained(place, revision=self.revision)
-        try:
-            return config, GenerationConfig.from_pretrained(place, revision=self.revision or "main")
-        except OSError:  # many models have none; transformers makes it from the configuration, too
-            return config, GenerationConfig.from_model_config(config)
+        with self.loading(key) as (found, options):
+            config: PreTrainedConfig = AutoConfig.from_pretrained(found.place, **options)
+            there = found.weights
+            if there is None and options["local_files_only"]:
+                raise Broken("there are no weights in it, model.safetensors or pytorch_model.bin")
+            check_sizes(config, there, code=self.trust_remote_code)
+            try:
+                generation = GenerationConfig.from_pretrained(
+                    found.place, revision=self.revision or "main", local_files_only=options["local_files_only"]
+                )
+            except OSError:  # many models have none; transformers makes it from the configuration, too
+                generation = GenerationConfig.from_model_config(config)
+            check_endings(generation)
+        return config, generation
+
+    @contextmanager
+    def loading(self, key: str, attn: str | None = None) -> Iterator[tuple[Found, dict[str, Any]]]:
+        """What lies there, and how every library is asked for it: no question on the terminal, no network for a folder.
+
+        Around calls into libraries: what they say of a broken folder is one line.
+        """
+        place, code = located(self.path, self.dtype, key), self.trust_remote_code
+        options = {"revision": self.revision, "trust_remote_code": code, "local_files_only": Path(place).is_dir()}
+        with loading(key, self.path, self.revision, attn, place=place, code=code) as found:
+            yield found, options
 
 
 @spec
@@ -122,9 +163,19 @@ class Template:
                 "model.template.chat=true: the tokenizer has no chat template; take an Instruct model, or type "
                 "template@model.template=plain"
             )
-        message = [{"role": "user", "content": text}]
-        rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, **self.extra)
+        rendered = render(tokenizer, [{"role": "user", "content": text}], None, self.extra, ANOTHER)
         return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+
+    def check(self, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+        """Raises ModelError where the chat template is broken, or alone says more than the model reads."""
+        if not self.chat:
+            return
+        length, most = len(self.encode(tokenizer, "?")), most_tokens(tokenizer, config)
+        if most is not None and length > most:
+            raise ModelError(
+                f"model: with the chat template a question of one character has {length} tokens, and the model reads "
+                f"{most}; {ANOTHER}"
+            )
 
     def prompt(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
         """A question's token ids, or those that an agent's task begins with: always through the chat template."""
@@ -192,6 +243,15 @@ class LoadedPair:
     teacher_awake: Awake = nullcontext
 
 
+def check_endings(generation: GenerationConfig) -> None:
+    """Raises Broken unless the tokens at which generation ends are whole numbers."""
+    ends = generation.eos_token_id
+    several = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    if not all(type(end) is int and 0 <= end < 2**31 for end in several):
+        shown = printable(repr(ends))[:40]
+        raise Broken(f"generation_config.json: eos_token_id is {shown}, expected the number of a token or several")
+
+
 def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> None:
     """Raises ModelError, with an example token, unless both map the same tokens to the same ids."""
     ours, theirs = student.get_vocab(), teacher.get_vocab()
@@ -210,7 +270,19 @@ def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokeni
 def shared_rows(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """LM-head rows in common. Families pad the embedding differently by size (Qwen2.5: 151,936 and 152,064)."""
     sizes = {"student": lm_head(student).weight_VD.shape[0], "teacher": lm_head(teacher).weight_VD.shape[0]}
-    return check_rows(sizes, len(tokenizer))
+    return check_rows(sizes, rows_of(tokenizer))
+
+
+def rows_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Rows that a tokenizer needs: its ids may have gaps."""
+    return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values()))
+
+
+def check_subject(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> None:
+    """Raises ModelError unless the model takes every token and computes numbers for the prompt `ids`."""
+    embedding: Any = model.get_input_embeddings()
+    check_rows({"student": embedding.weight.shape[0]}, rows_of(tokenizer))
+    check_logits("student", model, ids)
 
 
 def check_rows(sizes: Mapping[str, int], tokens: int) -> int:

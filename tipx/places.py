@@ -1,10 +1,12 @@
 """Where a model may be: the hub, a folder, a GGUF file, an installed package, or tipx itself."""
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import (
@@ -13,18 +15,19 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from safetensors import SafetensorError
+from transformers.utils import logging
 
 from tipx.errors import ModelError
+from tipx.folder import WEIGHTS, Broken, Weights, faulty, survey, weights
 from tipx.gguf import SUFFIX, converted
 from tipx.hub import find_hub
+from tipx.untrusted import foreign, printable, said
 
 EMBEDDED = "embedded:"
 PACKAGE = "package:"
 PAIR = Path(__file__).parent / "tiny" / "pair"
 AGENTS = Path(__file__).parent / "tinyagent" / "pair"
 PAIRS = ("teacher", "student", "agent/teacher", "agent/student")
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 def is_local(path: str) -> bool:
@@ -76,24 +79,87 @@ def in_package(path: str, key: str) -> Path:
     raise ModelError(f"{key}: {path!r}: expected one GGUF file or a model in {folders[0]}, got {len(files)} files")
 
 
+class Found(NamedTuple):
+    """What libraries are given for a model, its folder, and its config.json; none for one that is not here yet."""
+
+    place: str
+    folder: Path | None
+    config: dict[str, Any]
+
+    @property
+    def weights(self) -> Weights | None:
+        """What the weights are; None where there are none yet. Raises Broken where they are."""
+        return None if self.folder is None else weights(self.folder, self.config)
+
+
 @contextmanager
-def loading(key: str, path: str, revision: str | None = None, attn: str | None = None) -> Iterator[None]:
-    """Turns the libraries' ways of saying "cannot load" into one line that names the remedies."""
+def loading(
+    key: str, path: str, revision: str | None = None, attn: str | None = None, *, place: str = "", code: bool = False
+) -> Iterator[Found]:
+    """Around what libraries do with a model: whatever they say of one that cannot be had, or is broken, is one line.
+
+    `place` is what they are given for `path`. What lies there is surveyed first, and handed over; `code` says whether
+    the folder's own Python may be run. Only calls into libraries belong inside: a bug of ours keeps its traceback.
+    """
+    place = place or path
+    folder = here(place, revision)
     try:
         if not is_local(path) and not cached(path, revision):
             find_hub(f"models/{path}")
-        yield
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
-        remedy = f"give a folder that holds it: {key}=/models/{Path(path).name}"
-        reason = str(error).strip().split("\n")[0]
-        if attn is not None and re.search("attention|attn", reason, re.IGNORECASE):
-            text = f"{key.removesuffix('path')}attn={attn}: {reason}; leave it to transformers: "
-            raise ModelError(f"{text}{key.removesuffix('path')}attn=null") from error
-        if is_local(path) and (Path(path).exists() or path.startswith((EMBEDDED, PACKAGE))):
-            raise ModelError(f"{key}: {path!r} holds no loadable model or tokenizer ({reason}); {remedy}") from error
-        if is_local(path):
-            raise ModelError(f"{key}: no such folder: {path!r}; {remedy}") from error
-        raise ModelError(f"{key}: {refusal(path, revision, error)}, or {remedy}") from error
+        with quiet():
+            yield Found(place, folder, {} if folder is None else survey(folder, code=code))
+    except Exception as error:
+        if not foreign(error):
+            raise
+        raise ModelError(refused(key, path, revision, attn, folder, error)) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What libraries write to the terminal of a file, beside what they raise, is not shown."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def here(place: str, revision: str | None) -> Path | None:
+    """The folder itself, or that of the hub's cache with the model's config.json; None if there is neither."""
+    if Path(place).is_dir():
+        return Path(place)
+    try:
+        found = try_to_load_from_cache(place, "config.json", revision=revision)
+    except HFValidationError:  # no hub id
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def refused(
+    key: str, path: str, revision: str | None, attn: str | None, folder: Path | None, error: BaseException
+) -> str:
+    """What is wrong with a model, and what to type next, in one line."""
+    shown, name = repr(path), printable(Path(path).name)
+    remedy = f"give a folder that holds it: {key}=/models/{name}"
+    reason, setting = said(error), key.removesuffix("path")
+    if "trust_remote_code" in str(error):
+        return (
+            f"{key}: {shown} comes with Python code of its own, which is not run; if you have read it and trust it, "
+            f"type {setting}trust_remote_code=true (`tipx eval`: trust_remote_code=true): it then runs with all your "
+            "rights"
+        )
+    if attn is not None and re.search("attention|attn", reason, re.IGNORECASE):
+        return f"{setting}attn={attn}: {reason}; leave it to transformers: {setting}attn=null"
+    if folder is not None and (is_local(path) or not isinstance(error, OSError)):
+        # A library seldom says which file it was.
+        reason = reason if isinstance(error, Broken) else faulty(folder) or reason
+        return f"{key}: {shown} holds no loadable model or tokenizer ({reason}); {remedy}"
+    if is_local(path):
+        what = "a file where a folder is expected" if Path(path).is_file() else "no such folder"
+        return f"{key}: {what}: {shown}; {remedy}"
+    return f"{key}: {refusal(path, revision, error)}, or {remedy}"
 
 
 def cached(path: str, revision: str | None) -> bool:

@@ -14,7 +14,7 @@ from tipx.agents.loop import check_chat, check_tasks
 from tipx.contamination import Found, spelling
 from tipx.errors import DataError, ModelError
 from tipx.experiment import Experiment
-from tipx.models import ModelSource, check_rows, check_tokenizers
+from tipx.models import ModelSource, check_rows, check_tokenizers, rows_of
 from tipx.types import Prompt
 
 Level = Literal["ok", "warning", "error"]
@@ -94,6 +94,7 @@ def gather(exp: Experiment, guard: Found | None = None) -> Facts:
             "(`tipx list data`), or guard.enabled=false"
         )
     check_tasks(clean, exp.rollout, "rollout")
+    exp.model.template.check(student.tokenizer, student.config)
     if clean and clean[0].task is not None:
         check_chat(exp.model.template.chat_of(student.tokenizer, tuple(student.endings)), clean)
     return Facts(exp, student, teacher, found, clean, fitting(exp, student.tokenizer, clean))
@@ -139,7 +140,7 @@ def vocabulary(facts: Facts) -> Finding:
     known = {role: size for role, size in sizes.items() if size is not None}
     try:
         check_tokenizers(student.tokenizer, teacher.tokenizer)
-        rows = check_rows(known, len(student.tokenizer))
+        rows = check_rows(known, rows_of(student.tokenizer))
     except ModelError as error:
         return Finding("vocabulary", "error", str(error))
     heads = " and ".join(str(size) for size in dict.fromkeys(known.values()))
@@ -180,7 +181,11 @@ def chat(facts: Facts) -> Finding:
     if teacher.chat_template is None:
         text = "the teacher's tokenizer has none, the student's is used: was the teacher trained to chat?"
         return Finding("chat template", "warning", text)
-    ours, theirs = (tokenizer.decode(template.encode(tokenizer, "?")) for tokenizer in (student, teacher))
+    ours = student.decode(template.encode(student, "?"))
+    try:
+        theirs = teacher.decode(template.encode(teacher, "?"))
+    except ModelError as error:
+        return Finding("chat template", "warning", f"the teacher's cannot be used, the student's is: {error}")
     if ours == theirs:
         return Finding("chat template", "ok", "the same prompt from both")
     at = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))

@@ -14,10 +14,12 @@ from transformers import PreTrainedModel
 from tipx.anatomy import body, checkpointed, lm_head
 from tipx.batching import MicroBatch, idle, micro_batches
 from tipx.divergences import TokenDivergence
+from tipx.errors import RunError
 from tipx.experiment import Experiment
 from tipx.metrics import Update
 from tipx.models import LoadedPair
 from tipx.types import Rollout, TokenStats, scatter
+from tipx.untrusted import RAISED, said
 from tipx.vocab import TEACHER_ONLY, Hidden, Known, Scores, Vocab
 from tipx.world import World
 
@@ -192,8 +194,15 @@ class Trainer:
             torch.save(state, handle)
 
     def load(self, folder: Path) -> None:
-        """All but the weights, which `Pair.load` took from the same folder."""
-        state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.bad_steps = state["bad_steps"]
+        """All but the weights, which `Pair.load` took from the same folder; raises RunError if it is broken."""
+        file = folder / STATE
+        try:
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.bad_steps = int(state["bad_steps"])
+        except RAISED as error:
+            raise RunError(
+                f"{file} is not the state of this run's optimizer ({said(error)}); remove {folder} to go on from the "
+                "checkpoint before it, or train again with --fresh"
+            ) from error

@@ -89,3 +89,15 @@ def test_a_number_is_one_value_however_it_is_written() -> None:
 
 def test_the_order_of_overrides_does_not_matter() -> None:
     assert run("seed=4", "optim.lr=0.5") == run("optim.lr=0.5", "seed=4")
+
+
+@pytest.mark.parametrize("model", ["tiny", "tiny_agent", "qwen3", "smollm2"])
+def test_a_setting_younger_than_many_runs_is_no_part_of_it_while_off(model: str) -> None:
+    tree = resolved(load([f"model={model}"]))
+    older = tree | {"model": dict(tree["model"])}
+    for role in ("teacher", "student"):
+        older["model"][role] = {k: v for k, v in tree["model"][role].items() if k != "trust_remote_code"}
+        assert older["model"][role] != tree["model"][role]
+    assert identity(older) == identity(tree)
+    for role in ("teacher", "student"):
+        assert run(f"model={model}", f"model.{role}.trust_remote_code=true") != run(f"model={model}")

@@ -146,7 +146,7 @@ def test_ranks_that_do_not_divide_are_one_line(layout: Layout, line: str) -> Non
     [
         ("org/unknown", "model.student.path: the sizes of 'org/unknown' are not known here.*hf download.*Qwen3-4B"),
         ("/no/model", "no such folder: '/no/model'"),
-        ("{tmp}", "holds no readable config.json"),
+        ("{tmp}", "there is no config.json in it"),
     ],
 )
 def test_an_unknown_model_is_one_line(path: str, line: str, tmp_path: Path) -> None:

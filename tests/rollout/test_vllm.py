@@ -61,7 +61,7 @@ def served(pair_dir: Path) -> Iterator[tuple[Served, str]]:
     server.shutdown()
     thread.join()
     server.server_close()
-    for live in (engine(how, path) for how, path in USED):
+    for live in (engine(how, path, False) for how, path in USED):
         live.client.close()  # type: ignore[attr-defined]
     USED.clear()
     engine.cache_clear()
@@ -93,6 +93,7 @@ def test_a_colocated_engine_samples_from_the_current_student(
     first = how(model, tokenizer, PROMPTS, range(5), Noise(0))
     (llm,) = vllm.made
     assert llm.kwargs["load_format"] == "dummy"
+    assert llm.kwargs["trust_remote_code"] is False
     assert llm.kwargs["enable_sleep_mode"] == (sleep == "true")
     assert first.prompt_ids == tuple(map(tuple, PROMPTS))
     assert first.lengths == [int(n) for n in first.valid_BT.sum(-1)]

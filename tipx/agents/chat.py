@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from tipx.agents.task import Message
 from tipx.errors import ModelError
+from tipx.rendering import render
 
 MARK = "turnmark"
 """Stands where the model's own words would."""
@@ -96,17 +96,7 @@ class Chat:
         """The conversation as text; raises ModelError where the template is missing or refuses it."""
         if self.tokenizer.chat_template is None:
             raise ModelError(f"model: an agent needs a chat template, and the tokenizer has none; {REMEDY}")
-        known: Any = list(tools) if tools else None
-        try:
-            rendered: Any = self.tokenizer.apply_chat_template(
-                list(messages), tools=known, tokenize=False, add_generation_prompt=True, **self.extra
-            )
-        except (TemplateError, ValueError) as error:
-            # ValueError: several named templates, and none is the default.
-            roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
-            reason = " ".join(str(error).split())
-            raise ModelError(f"model: the chat template refuses messages of {roles} ({reason}); {REMEDY}") from error
-        return str(rendered)
+        return render(self.tokenizer, messages, tools, self.extra, REMEDY)
 
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])

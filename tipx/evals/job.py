@@ -16,7 +16,8 @@ from tipx.world import Hardware
 class EvalJob:
     """One evaluation, as composed from `conf/eval.yaml`. `checkpoint` is `last` or a step, for a run.
 
-    `n` and `limit` are short for those of `eval`.
+    `n` and `limit` are short for those of `eval`. `trust_remote_code` is as in `ModelSource`; a run, which may
+    be somebody else's, does not lend it.
     """
 
     benchmark: Benchmark | Suite
@@ -27,6 +28,7 @@ class EvalJob:
     n: Samples | None
     limit: Count | None
     seed: Seed
+    trust_remote_code: bool = False
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

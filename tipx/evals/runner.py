@@ -19,7 +19,7 @@ from tipx.evals.journal import Journal
 from tipx.evals.summary import Sample, summarise
 from tipx.files import make_folder, write_json, write_text
 from tipx.grading import Answer, Grader, grader
-from tipx.models import Template
+from tipx.models import Template, check_subject
 from tipx.noise import Noise
 from tipx.results import CHECKSUM, FILE, SAMPLES, checksum, read_result
 from tipx.rollout import Rollouts
@@ -29,6 +29,8 @@ from tipx.types import Prompt
 from tipx.world import World
 
 Tick = Callable[[int], None]
+FIRST = 512
+"""Tokens of the first prompt that are looked at."""
 Sampling = HFRollouts | VLLMRollouts | agents.Agents
 
 
@@ -38,6 +40,14 @@ class Subject:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+
+def ready(subject: Subject, exam: Exam) -> None:
+    """Raises ModelError where a model cannot be examined: seconds, where answers take hours and would be none."""
+    model, tokenizer = subject.model, subject.tokenizer
+    exam.template.check(tokenizer, model.config)
+    for problem in exam.problems[:1]:
+        check_subject(model, tokenizer, exam.template.prompt(tokenizer, problem)[:FIRST])
 
 
 def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick: Tick | None = None) -> dict[str, Any]:

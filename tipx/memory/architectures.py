@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, PretrainedConfig
 
 from tipx.errors import ModelError
 from tipx.models import ModelSource
-from tipx.places import EMBEDDED, located
+from tipx.places import EMBEDDED, here, loading, located
 from tipx.pruning import chosen
+from tipx.sizes import check_sizes
 
 TABLE = Path(__file__).parent / "architectures.yaml"
 PER_LAYER = ("layer_types", "mlp_layer_types")
@@ -28,14 +27,14 @@ def architecture(role: str, source: ModelSource) -> PretrainedConfig:
 
 def whole(role: str, source: ModelSource) -> PretrainedConfig:
     """With all its layers."""
-    there = located(source.path, source.dtype, f"model.{role}.path")
-    place = there if Path(there).is_dir() else cached(source)
-    if place is not None:
-        try:
-            return AutoConfig.from_pretrained(place, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise ModelError(f"model.{role}.path: {source.path!r} holds no readable config.json ({reason})") from error
+    key = f"model.{role}.path"
+    folder = here(located(source.path, source.dtype, key), source.revision)
+    if folder is not None:
+        code = source.trust_remote_code
+        with loading(key, str(folder), code=code) as found:
+            config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=code)
+            check_sizes(config, found.weights, code=code)
+            return config
     known: dict[str, dict[str, Any]] = yaml.safe_load(TABLE.read_text())
     if source.path in known:
         return AutoConfig.for_model(**known[source.path])
@@ -47,15 +46,6 @@ def whole(role: str, source: ModelSource) -> PretrainedConfig:
         f"model.{role}.path: the sizes of {source.path!r} are not known here: expected a folder with a config.json, an "
         f"id in the hub's cache (`hf download {source.path} config.json`), or one of {', '.join(sorted(known))}"
     )
-
-
-def cached(source: ModelSource) -> str | None:
-    """The folder of the hub's cache that holds the config; None if there is none."""
-    try:
-        found = try_to_load_from_cache(source.path, "config.json", revision=source.revision)
-    except HFValidationError:  # no hub id
-        return None
-    return str(Path(found).parent) if isinstance(found, str) else None
 
 
 def shallow(config: PretrainedConfig, layers: int) -> PretrainedConfig:

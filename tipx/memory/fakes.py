@@ -8,7 +8,9 @@ from torch import Tensor
 from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from tipx.errors import ModelError
 from tipx.memory.tracker import Tracker
+from tipx.untrusted import RAISED, brings_code, said
 
 UNMASKED = "tipx_unmasked"
 """sdpa for batches without padding. transformers makes no mask for those, but has to look at the data to know."""
@@ -17,7 +19,17 @@ AttentionInterface.register(UNMASKED, sdpa_attention_forward)
 
 def model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
     """The real modules, in eval mode as tipx has them."""
-    made = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), attn_implementation="sdpa")
+    try:
+        made = AutoModelForCausalLM.from_config(
+            config,
+            dtype=getattr(torch, dtype),
+            attn_implementation="sdpa",
+            trust_remote_code=brings_code(config),
+        )
+    except RAISED as error:
+        raise ModelError(
+            f"model: no {type(config).__name__} can be made to trace its memory ({said(error)}); see its config.json"
+        ) from error
     evaluated: PreTrainedModel = made.eval()
     return evaluated
 
@@ -40,6 +52,8 @@ def ids(rows: int, length: int) -> Tensor:
 
 def grow(cache: Any, length: int, tracker: Tracker) -> None:
     """A key-value cache as it is after `length` tokens, in the dtypes that it began with."""
+    if cache is None:
+        raise ModelError("model: it keeps no keys and values of what it has read: is it made to generate?")
     for layer in cache.layers:
         for name in ("keys", "values"):
             old = getattr(layer, name)

@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from tipx.errors import ModelError
 from tipx.experiment import Experiment
 from tipx.memory.layout import Layout
 from tipx.memory.predict import predict
@@ -16,7 +17,10 @@ def memory_finding(exp: Experiment) -> Finding:
     """The predicted peak of one process at the lengths' limits, against what the run's device has."""
     on_gpu = exp.hardware.device == "auto" and torch.cuda.is_available()
     there = torch.cuda.mem_get_info()[1] if on_gpu else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    prediction = predict(exp, Layout(device="cuda" if on_gpu else "cpu"))
+    try:
+        prediction = predict(exp, Layout(device="cuda" if on_gpu else "cpu"))
+    except ModelError as error:
+        return Finding("memory", "warning", f"it cannot be predicted: {error}")
     where = "the GPU" if on_gpu else "this machine"
     text = f"predicted peak {prediction.peak / GIB:.3g} GiB ({prediction.highest}); {where} has {there / GIB:.3g}"
     if prediction.peak <= there:

@@ -6,7 +6,12 @@ from typing import Any
 
 from tipx.comparison import SETTINGS
 from tipx.errors import ReportError
-from tipx.identity import OUTSIDE_IDENTITY, OUTSIDE_LOOP_IDENTITY, OUTSIDE_TEACHER_IDENTITY
+from tipx.identity import (
+    OUTSIDE_IDENTITY,
+    OUTSIDE_LOOP_IDENTITY,
+    OUTSIDE_MODEL_IDENTITY_WHILE_FALSE,
+    OUTSIDE_TEACHER_IDENTITY,
+)
 from tipx.report.keys import RATIO, label, shown, under, value
 from tipx.report.long import setting
 from tipx.report.metrics import truncated
@@ -19,6 +24,7 @@ HARMLESS = (
     *(key for key in OUTSIDE_IDENTITY if key != "ratio"),
     *(f"loop.{key}" for key in OUTSIDE_LOOP_IDENTITY),
     *(f"model.teacher.{key}" for key in OUTSIDE_TEACHER_IDENTITY),
+    *(f"model.{role}.{key}" for role in ("teacher", "student") for key in OUTSIDE_MODEL_IDENTITY_WHILE_FALSE),
     "experiment",
 )
 """What may differ: the seed, what is no part of a run's identity, and a name for several choices at once."""

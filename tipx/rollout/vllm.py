@@ -26,6 +26,7 @@ from tipx.rollout.collect import collect
 from tipx.rollout.hf import eos_ids
 from tipx.spec import Count, Open01, PathText, Seconds, Temperature, TopP, Whole, Words, spec
 from tipx.types import Rollout
+from tipx.untrusted import brings_code
 
 INSTALL = "pip install 'tipx[vllm]', or sample with transformers: rollout=hf"
 DEV = "start it with VLLM_SERVER_DEV_MODE=1, which opens the calls that change weights"
@@ -105,7 +106,7 @@ class VLLMRollouts:
     @contextmanager
     def awake(self, model: PreTrainedModel) -> Iterator[Engine]:
         """The engine with the model's weights. Inside another `awake` it has them, and stays awake: for many turns."""
-        live = engine(self.machine, model.name_or_path)
+        live = engine(self.machine, model.name_or_path, brings_code(model))
         if live.held:
             yield live
             return
@@ -160,9 +161,12 @@ class VLLMRollouts:
 
 
 @cache
-def engine(how: VLLMRollouts, path: str) -> Engine:
-    """The process's one engine for these settings: it holds a device's memory, and takes a minute to start."""
-    return Server(how, path) if how.mode == "server" else Colocated(how, path)
+def engine(how: VLLMRollouts, path: str, code: bool) -> Engine:  # noqa: FBT001 - a part of the cache's key
+    """The process's one engine for these settings: it holds a device's memory, and takes a minute to start.
+
+    `code`: it may run the Python that comes with the model.
+    """
+    return Server(how, path) if how.mode == "server" else Colocated(how, path, code=code)
 
 
 def version(model: PreTrainedModel) -> tuple[int, int]:
@@ -173,7 +177,7 @@ def version(model: PreTrainedModel) -> tuple[int, int]:
 class Colocated:
     """An engine in this process."""
 
-    def __init__(self, how: VLLMRollouts, path: str) -> None:
+    def __init__(self, how: VLLMRollouts, path: str, *, code: bool) -> None:
         # In a process of its own the engine could not be handed tensors.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         try:
@@ -186,6 +190,7 @@ class Colocated:
         self.how, self.synced, self.held = how, (0, -1), False
         self.llm: Any = LLM(
             model=path,
+            trust_remote_code=code,
             load_format="dummy",  # the first `sync` brings the weights
             skip_tokenizer_init=True,
             gpu_memory_utilization=how.memory,
