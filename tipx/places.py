@@ -1,5 +1,6 @@
 """Where a model may be: the hub, a folder, a GGUF file, an installed package, or tipx itself."""
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from transformers.utils import logging
+from transformers.utils.logging import get_verbosity, set_verbosity
 
 from tipx.errors import ModelError
 from tipx.folder import WEIGHTS, Broken, Weights, faulty, survey, weights
@@ -117,13 +118,13 @@ def loading(
 @contextmanager
 def quiet() -> Iterator[None]:
     """What libraries write to the terminal of a file, beside what they raise, is not shown."""
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
+    before = get_verbosity()
+    set_verbosity(logging.CRITICAL)
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
-        logging.set_verbosity(before)
+        set_verbosity(before)
 
 
 def here(place: str, revision: str | None) -> Path | None:
