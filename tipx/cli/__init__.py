@@ -64,7 +64,8 @@ def main() -> None:
         complain(f"{odd[:80]!r}: expected UTF-8; type it in a terminal whose locale is UTF-8")
         sys.exit(2)
     try:
-        app(standalone_mode=False)
+        # Typer gives back the code with which a command would exit: that of --help, or of Ctrl-C.
+        code = app(standalone_mode=False)
     except TipxError as error:
         complain(str(error))
         sys.exit(error.exit_code)
@@ -75,6 +76,8 @@ def main() -> None:
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
+    if isinstance(code, int) and code:
+        sys.exit(code)
 
 
 def complain(message: str) -> None:
