@@ -105,7 +105,7 @@ def runs_folder(value: object) -> Path:
     wrong = wrong_path(value) if isinstance(value, str) else f"expected a path, got {value!r}"
     if wrong:
         raise ConfigError(f"runs_dir: {wrong}; give it as runs_dir=/path/to/runs")
-    return Path(value)
+    return Path(str(value))
 
 
 def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -> list[tuple[Row, Path, bool]]:

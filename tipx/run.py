@@ -503,7 +503,7 @@ def unlike_sample(row: Row) -> str | None:
     tokens, stats = row.get("tokens"), row.get("stats")
     if not isinstance(tokens, list) or not isinstance(stats, dict):
         return "tokens with statistics"
-    columns = {"tokens": (tokens, int), "weights": (row.get("weights"), (int, float))}
+    columns: dict[str, tuple[Any, Any]] = {"tokens": (tokens, int), "weights": (row.get("weights"), (int, float))}
     columns |= {name: (values, (int, float)) for name, values in stats.items()}
     columns |= {"pieces": (row["pieces"], str)} if "pieces" in row else {}
     for name, (values, kind) in columns.items():

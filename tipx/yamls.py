@@ -92,12 +92,13 @@ def decoded(data: bytes) -> str:
 def count(text: str) -> None:
     """Raises Unreadable for a tree that is too large or too deep, for an alias inside what it names, and for a tag."""
     sizes: dict[str, int] = {}  # nodes under an anchor
-    open_anchors: list[str | None] = []
+    open_anchors: list[str] = []
     starts: list[int] = []  # nodes before each open mapping or list
     nodes = 0
+    event: Any
     for event in yaml.parse(text, CSafeLoader):
         line = event.start_mark.line + 1
-        anchor = getattr(event, "anchor", None)
+        anchor: str = getattr(event, "anchor", None) or ""
         if getattr(event, "tag", None) is not None:
             raise Unreadable(f"a tag ({event.tag:.60}); write the plain value", line)
         if isinstance(event, yaml.AliasEvent):

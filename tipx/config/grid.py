@@ -55,7 +55,7 @@ def values(override: Override, config_dir: Path | None) -> list[str]:
     """The overrides of one value each that one override stands for; equal ones once."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
-    key, typed = override.get_key_element(), override.input_line
+    key, typed = override.get_key_element(), str(override.input_line)
     if not override.is_discrete_sweep():
         raise ConfigError(f"{typed}: an interval has no end of values; name them: {key}=1,2 or {key}=range(1,9,2)")
     pattern: object = override.value()
