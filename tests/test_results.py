@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tipx.errors import Damaged
-from tipx.results import CHECKSUM, checksum, read_result
+from tipx.results import CHECKSUM, checksum, read_result, sealed
 
 VALUES = {"a": [1, 1], "b": [1, 0], "c": [0, 0]}
 
@@ -33,28 +33,28 @@ def facts() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write(folder: Path, rows: list[dict[str, Any]], result: dict[str, Any], *, sealed: bool = True) -> Path:
+def write(folder: Path, rows: list[dict[str, Any]], result: dict[str, Any], *, named: bool = True) -> Path:
     folder.mkdir()
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "samples.jsonl").write_text(text)
-    result = result | ({CHECKSUM: checksum(text)} if sealed else {})
+    result = result | ({CHECKSUM: checksum(text)} if named else {})
     (folder / "result.json").write_text(json.dumps(result))
     return folder / "result.json"
 
 
-@pytest.mark.parametrize("sealed", [True, False])
-def test_what_was_written_is_read(sealed: bool, tmp_path: Path) -> None:
-    file = write(tmp_path / "r", answers(), facts(), sealed=sealed)
+@pytest.mark.parametrize("named", [True, False])
+def test_what_was_written_is_read(named: bool, tmp_path: Path) -> None:
+    file = write(tmp_path / "r", answers(), facts(), named=named)
     assert read_result(file).items() >= facts().items()
 
 
 def test_a_result_of_before_answers_were_kept_is_read(tmp_path: Path) -> None:
-    file = write(tmp_path / "r", answers(), facts(), sealed=False)
+    file = write(tmp_path / "r", answers(), facts(), named=False)
     (tmp_path / "r" / "samples.jsonl").unlink()
     assert read_result(file)["mean"] == 0.5
 
 
-@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -63,8 +63,8 @@ def test_a_result_of_before_answers_were_kept_is_read(tmp_path: Path) -> None:
         ("outcomes", {"correct": 4, "wrong": 1, "truncated": 1, "no_box": 0}),
     ],
 )
-def test_an_edited_number_is_named(key: str, value: Any, sealed: bool, tmp_path: Path) -> None:
-    file = write(tmp_path / "r", answers(), facts() | {key: value}, sealed=sealed)
+def test_an_edited_number_is_named(key: str, value: Any, named: bool, tmp_path: Path) -> None:
+    file = write(tmp_path / "r", answers(), facts() | {key: value}, named=named)
     with pytest.raises(Damaged, match=rf"result\.json is damaged: its {key} is .*, but that of its answers is"):
         read_result(file)
 
@@ -100,7 +100,17 @@ def test_answers_that_cannot_be_are_named(change: dict[str, Any], tmp_path: Path
     rows = answers()
     rows[0] |= change
     with pytest.raises(Damaged):
-        read_result(write(tmp_path / "r", rows, facts(), sealed=False))
+        read_result(write(tmp_path / "r", rows, facts(), named=False))
+
+
+@pytest.mark.parametrize("change", [{"note": "mine"}, {"mean_length": 3.0}, {"partial": True}])
+def test_a_sealed_result_is_as_it_was_written(change: dict[str, Any], tmp_path: Path) -> None:
+    written = sealed(facts() | {"mean_length": 2.0, "partial": False, "template": ("a", 1)})
+    file = write(tmp_path / "r", answers(), written, named=False)
+    assert read_result(file) == written
+    file.write_text(json.dumps(written | change))
+    with pytest.raises(Damaged, match="it was changed after it was written"):
+        read_result(file)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"benchmark": 3}', '{"benchmark": "x", "mean": "high"}'])

@@ -23,11 +23,13 @@ def make(path: Path, rows: list[dict[str, Any]], pick: dict[str, Any] = TOP, age
     config = {
         "seed": 3,
         "loop": {"steps": 150},
-        "model": {"student": {"path": "embedded:student"}},
+        "model": {"student": {"path": "embedded:student"}, "teacher": {"path": "embedded:teacher"}},
         "selector": {"score": {"_target_": "tipx.selectors.soft_or.SoftOr"}, "pick": pick},
     }
     run = Run.create(path, config, {})
-    for row in rows:
+    for before, row in zip([{"step": 0}, *rows], rows, strict=False):
+        for step in range(before["step"] + 1, row["step"]):
+            run.log({"step": step})  # every step has a line
         run.log(row)
     os.utime(run.config_file, (1e9 - age, 1e9 - age))
     return run

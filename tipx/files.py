@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tipx.errors import Damaged, RunError, RunFailed
+from tipx.errors import Damaged, RunError, RunFailed, TipxError
 
 MANIFEST = "manifest.json"
 MADE = "made by tipx"
@@ -215,6 +215,9 @@ def write_folder(folder: Path, fill: Callable[[Path], None], what: str = "checkp
         aside.replace(folder)
         sync(folder.parent)
         remove(old)
+    except TipxError:
+        remove(aside)
+        raise
     except Exception as error:
         # Four libraries write here, and not all have a class for a full disk; what is none is raised again.
         remove(aside)

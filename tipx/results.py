@@ -1,10 +1,11 @@
 """The one reader of `result.json`: an evaluation's numbers, which must be those of its answers. Needs no torch.
 
-A result names the checksum of the file of answers beside it, and what can be counted from them is counted again. A
-result that was made before there were checksums is checked as far as its answers are there.
+A result holds the checksum of its own facts and of the file of answers beside it, and what can be counted from these is
+counted again. A result that was made before there were checksums is checked as far as its answers are there.
 """
 
 import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from tipx.statistics import mean_and_error, pass_at_k, ratio_and_error
 
 Row = dict[str, Any]
 FILE, SAMPLES, TEXTS = "result.json", "samples.jsonl", "texts.jsonl"
-CHECKSUM = "answers_sha256"
+CHECKSUM, SEAL = "answers_sha256", "facts_sha256"
 REMEDY = "move its folder away and evaluate again with `tipx eval`"
 NUMBERS: dict[str, tuple[str, ...]] = {
     SAMPLES: ("problems", "n", "mean"),
@@ -33,13 +34,21 @@ WORDS = ("id", "mode")
 
 
 def checksum(text: str) -> str:
-    """Of a file of answers."""
+    """Of a file's text."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(facts: Row) -> Row:
+    """Facts as they are written: in plain containers, with the checksum of all of them."""
+    plain: Row = json.loads(json.dumps({name: value for name, value in facts.items() if name != SEAL}))
+    return plain | {SEAL: checksum(json.dumps(plain, sort_keys=True))}
 
 
 def read_result(file: Path) -> Row:
     """The facts of an evaluation; raises Damaged where they are not those of its answers."""
     facts = read_json(file, REMEDY)
+    if SEAL in facts and sealed(facts)[SEAL] != facts[SEAL]:
+        raise damaged(file, "it was changed after it was written", REMEDY)
     answers = file.with_name(SAMPLES if "benchmark" in facts else TEXTS)
     for name in NUMBERS[answers.name]:
         if not is_number(facts.get(name)):

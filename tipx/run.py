@@ -274,7 +274,11 @@ class Run:
 
     def summary(self) -> Row:
         """What `finish` wrote; raises Damaged."""
-        return read_json(self.path / "summary.json", FRESH)
+        file = self.path / "summary.json"
+        found = read_json(file, FRESH)
+        if type(found.get("steps", 0)) is not int:
+            raise damaged(file, "its steps are no number", FRESH)
+        return found
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -319,6 +323,9 @@ class Run:
     def rows(self) -> list[Row]:
         """Every line; a last one without its end, as a kill or a power cut leaves it, is none. Raises Damaged."""
         rows, problem = self.good_rows()
+        last = rows[-1]["step"] if rows else 0
+        if problem is None and self.finished and last < (steps := self.summary().get("steps", 0)):
+            problem = f"it ends at step {last} of {steps}"
         if problem is not None:
             again = FRESH if self.finished else "the run's `tipx train` command goes back to before it"
             raise damaged(self.metrics_file, problem, again)

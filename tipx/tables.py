@@ -1,6 +1,7 @@
 """Run directories as tables; reads files, needs neither torch nor hydra."""
 
 from collections.abc import Iterator
+from numbers import Number
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +72,9 @@ def show_frame(frame: pd.DataFrame, title: str) -> Table:
     """A rich table; fractions with three decimals, nothing for what is not known."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(frame.columns):
-        justify: Literal["left", "right"] = "right" if pd.api.types.is_numeric_dtype(frame[name]) else "left"
+        known = [value for value in frame[name] if not pd.isna(value)]
+        numbers = known and all(isinstance(value, Number) for value in known)
+        justify: Literal["left", "right"] = "right" if numbers else "left"
         table.add_column(name, justify=justify, overflow="fold", no_wrap=i == 0)
     for row in frame.itertuples(index=False):
         table.add_row(*(cell(value) for value in row))

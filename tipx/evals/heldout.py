@@ -18,7 +18,7 @@ from tipx.data.table import Place
 from tipx.errors import DataError
 from tipx.files import make_folder, write_json, write_text
 from tipx.models import Template
-from tipx.results import CHECKSUM, FILE, TEXTS, checksum, of_texts
+from tipx.results import CHECKSUM, FILE, TEXTS, checksum, of_texts, sealed
 from tipx.rollout.collect import from_lists
 from tipx.spec import Count, PathText, Whole, spec
 from tipx.types import Rollout, TokenStats
@@ -118,7 +118,7 @@ def evaluate(texts: Sequence[Encoded], score: Score, batch: int, world: World, o
     if world.is_main:
         make_folder(out)
         write_text(out / TEXTS, text)
-        write_json(out / FILE, result)
+        write_json(out / FILE, sealed(result))
     world.barrier()
     return result
 

@@ -21,7 +21,7 @@ from tipx.files import make_folder, write_json, write_text
 from tipx.grading import Answer, Grader, grader
 from tipx.models import Template, check_subject
 from tipx.noise import Noise
-from tipx.results import CHECKSUM, FILE, SAMPLES, checksum, read_result
+from tipx.results import CHECKSUM, FILE, SAMPLES, checksum, read_result, sealed
 from tipx.rollout import Rollouts
 from tipx.rollout.hf import HFRollouts, eos_ids
 from tipx.rollout.vllm import VLLMRollouts
@@ -94,7 +94,7 @@ def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick:
     if world.is_main:
         make_folder(out)
         write_text(out / SAMPLES, text)
-        write_json(done, hidden(result, exam.unread))
+        write_json(done, sealed(hidden(result, exam.unread)))
     world.barrier()
     if world.is_main:
         journal.remove()

@@ -80,7 +80,9 @@ def listed(runs: Sequence[Stored], sort: str | None, columns: Sequence[str]) -> 
     for name, found in extra.items():
         if all(one is None for one in found) and name not in known(whole):
             insist([name], whole, "tipx runs")
-    frame = pd.DataFrame([damaged_row(run.run) if run.damage else run_row(run.run) for run in runs])
+    rows = [damaged_row(run.run) if run.damage else run_row(run.run) for run in runs]
+    # As they are: a number that some do not have would make all of its column fractions.
+    frame = pd.DataFrame(rows, dtype=object)
     for name in [n for n in extra if n != "state"]:
         frame[name] = extra[name]
     if sort:
