@@ -92,8 +92,10 @@ def run_path(tree: config.Tree, choices: Mapping[str, str]) -> Path:
     """runs_dir/group/name-hash8; raises ConfigError for a place where `tipx runs` would not find it."""
     name = f"{choices['model']}-{choices['selector']}" if tree["name"] is None else tree["name"]
     for key, part in (("group", tree["group"]), ("name", name)):
-        if part is None or (wrong := wrong_name(str(part))):
-            raise ConfigError(f"{key}: {wrong if part is not None else 'expected the name of one folder, got None'}")
+        if not isinstance(part, str | int | float):
+            raise ConfigError(f"{key}: expected the name of one folder, got {part!r}")
+        if wrong := wrong_name(str(part)):
+            raise ConfigError(f"{key}: {wrong}")
     folder = f"{name}-{config.identity(tree)}"
     if wrong := wrong_name(folder):
         raise ConfigError(f"name: with the run's hash, {wrong}")

@@ -33,6 +33,20 @@ NULLS = ("limit", "processes", "context", "max_parallel_calls", "tool_response_m
 """Keys of numbers that may be null."""
 BAD_PATHS = ("", " ", "\t", "a\0b", "a\nb", LONG, "d/" * 3000 + "e", "\udcff")
 """No path is one of them."""
+NAMES = (
+    ".hidden",
+    "-dash",
+    "~home",
+    "' blank'",
+    "'blank '",
+    "a/b",
+    "../up",
+    "[a]",
+    "{a:1}",
+    "x" * 151,
+    "'\udcff'",
+    "/",
+)
 YAMLS = {
     "bomb": "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
     + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
@@ -397,7 +411,20 @@ def test_paths_and_names_of_keys(world: World, tally: Tally) -> None:
         # A group's name is made of a number as it is of a word, and no folder at all is the hub or the cache.
         good = {"group": ("3", "true")}.get(key, ()) + (("null",) if key in ("data.path", "heldout.texts.path") else ())
         lines += [("train", *more, f"{key}={bad}") for bad in typed if bad not in good]
-    for bad in (".hidden", "-dash", "~home", "' blank'", "'blank '", "a/b", "../up", "x" * 151, "'\udcff'", "/"):
+    for bad in (
+        ".hidden",
+        "-dash",
+        "~home",
+        "' blank'",
+        "'blank '",
+        "a/b",
+        "../up",
+        "[a]",
+        "{a:1}",
+        "x" * 151,
+        "'\udcff'",
+        "/",
+    ):
         lines += [
             ("train", f"group={bad}"),
             ("train", f"name={bad}"),

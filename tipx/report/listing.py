@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 
 from tipx.errors import ReportError
+from tipx.names import wrong_path
 from tipx.report.keys import insist, known, value
 from tipx.report.metrics import FIXED, metric
 from tipx.report.store import Stored
@@ -36,7 +37,15 @@ def fits(run: Stored, key: str, given: str) -> bool:
     if run.damage and key not in PLACES:
         return False
     have = fact(run, key)
-    return any(one == str(have) or number(yaml.safe_load(one)) == have for one in given.split(","))
+    return any(one == str(have) or number(as_yaml(one)) == have for one in given.split(","))
+
+
+def as_yaml(text: str) -> Any:
+    """As YAML reads it; text that it cannot read is itself."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
 
 
 def number(one: Any) -> Any:
@@ -98,6 +107,8 @@ def to_remove(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
     filters = [word for word in words if "=" in word]
     found = chosen(runs_dir, filters) if filters else []
     for name in names:
+        if wrong := wrong_path(name):
+            raise ReportError(f"{wrong}; `tipx runs` lists the runs")
         run = find_run(name, runs_dir)
         if run is None:
             raise ReportError(f"{name!r} is no run under {runs_dir}; `tipx runs` lists the runs")
