@@ -12,7 +12,7 @@ from tipx.report.keys import insist, known, value
 from tipx.report.metrics import FIXED, metric
 from tipx.report.store import Stored
 from tipx.run import all_runs, find_run
-from tipx.tables import run_row
+from tipx.tables import printable, run_row
 
 PLACES = ("group", "state", "run")
 SHOWN = ("run", "state", "rule", "ratio", "seed", "kept", "before", "after")
@@ -74,7 +74,7 @@ def listed(runs: Sequence[Stored], sort: str | None, columns: Sequence[str]) -> 
             insist([name], runs, "tipx runs")
     frame = pd.DataFrame([run_row(run.run) for run in runs])
     for name in [n for n in extra if n != "state"]:
-        frame[name] = extra[name]
+        frame[name] = [printable(value) for value in extra[name]]
     if sort:
         down = sort in ("kept", "before", "after") or any(measured(run, sort) is not None for run in runs)
         frame = frame.sort_values(sort, ascending=not down, kind="stable", na_position="last")
