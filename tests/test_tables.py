@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from tests.hostile import EVERY
 from tipx.run import Run
 from tipx.tables import before_after, cell, result_table, runs_frame, show_frame
+from tipx.terminal import COMMANDS, console
 
 TOP = {"_target_": "tipx.selectors.topk.TopK", "ratio": 0.2}
 ALL = {"_target_": "tipx.selectors.everything.Everything"}
@@ -40,6 +43,16 @@ def rows_of(table: Table) -> list[str]:
     console.print(table)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return [" ".join(line.replace("│", " ").replace("┃", " ").split()) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("text", [text for text in EVERY if "/" not in text and "\0" not in text])
+def test_any_name_of_a_run_can_be_listed(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make(tmp_path / "demo" / f"{text}-0badcafe", [{"step": 1, **STEP}])
+    run.note("choices", {"selector": text})
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    console(width=400).print(show_frame(runs_frame(tmp_path), text))
+    assert not COMMANDS.search(out.getvalue())
 
 
 def test_a_row_says_what_a_run_is_and_how_far_it_got(tmp_path: Path) -> None:

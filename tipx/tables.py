@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tipx.run import Run, all_runs
+from tipx.terminal import clean
 
 
 def runs_frame(runs_dir: Path) -> pd.DataFrame:
@@ -23,7 +24,7 @@ def run_row(run: Run) -> dict[str, Any]:
     cfg, rows = run.config(), run.rows()
     evals = [row for row in rows if accuracy(row) is not None]
     step = max((row["step"] for row in rows), default=0)
-    return {
+    facts = {
         "run": run.path.name,
         "group": run.path.parent.name,
         "state": "finished" if run.finished else f"step {step}",
@@ -37,6 +38,12 @@ def run_row(run: Run) -> dict[str, Any]:
         "after": accuracy(evals[-1]) if evals and evals[-1]["step"] > 0 else None,
         "path": str(run.path),
     }
+    return {key: printable(value) for key, value in facts.items()}
+
+
+def printable(value: Any) -> Any:
+    """`value`, or its text without what commands a terminal: pandas takes no half of a character either."""
+    return clean(value) if isinstance(value, str) else value
 
 
 def damaged_row(run: Run) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tipx.report.keys import insist, known, value
 from tipx.report.metrics import FIXED, metric
 from tipx.report.store import Stored
 from tipx.run import all_runs, find_run
-from tipx.tables import damaged_row, run_row
+from tipx.tables import damaged_row, printable, run_row
 
 PLACES = ("group", "state", "run")
 SHOWN = ("run", "state", "rule", "ratio", "seed", "kept", "before", "after")
@@ -93,7 +93,7 @@ def listed(runs: Sequence[Stored], sort: str | None, columns: Sequence[str]) -> 
     # As they are: a number that some do not have would make all of its column fractions.
     frame = pd.DataFrame(rows, dtype=object)
     for name in [n for n in extra if n != "state"]:
-        frame[name] = extra[name]
+        frame[name] = pd.Series([printable(value) for value in extra[name]], index=frame.index, dtype=object)
     if sort:
         down = sort in ("kept", "before", "after") or any(measured(run, sort) is not None for run in whole)
         frame = frame.sort_values(sort, ascending=not down, kind="stable", na_position="last")
