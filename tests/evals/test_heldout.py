@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM
 from tipx import jobs
 from tipx.config import build, load
 from tipx.errors import DataError
-from tipx.evals.heldout import HeldOut, encode, evaluate, summarise
+from tipx.evals.heldout import HeldOut, encode, evaluate
 from tipx.models import Template
+from tipx.results import of_texts, read_result
 from tipx.run import Run
 from tipx.tables import held_out
 from tipx.tiny.tokenizer import build_tokenizer
@@ -68,14 +69,14 @@ def test_sums_become_means_over_tokens_and_errors_over_texts() -> None:
         {"tokens": n, "student_logprob": -s, "teacher_logprob": -s / 2, "reverse_kl": s, "forward_kl": 2 * s}
         for n, s in ((1, 2.0), (3, 3.0))
     ]
-    result = summarise(rows)
+    result = of_texts(rows)
     assert (result["texts"], result["tokens"]) == (2, 4)
     assert result["perplexity"] == pytest.approx(math.exp(1.25))
     assert result["perplexity_se"] == pytest.approx(math.exp(1.25) * 0.375)
     assert result["teacher_perplexity"] == pytest.approx(math.exp(0.625))
     assert (result["reverse_kl"], result["reverse_kl_se"]) == pytest.approx((1.25, 0.375))
     assert (result["forward_kl"], result["forward_kl_se"]) == pytest.approx((2.5, 0.75))
-    assert summarise(rows[:1])["perplexity_se"] is None
+    assert of_texts(rows[:1])["perplexity_se"] is None
 
 
 @pytest.fixture
@@ -91,11 +92,12 @@ def test_before_in_between_and_after(run: Run) -> None:
     assert list(rows) == [0, 2, 4]
     for step, row in rows.items():
         (folder,) = run.eval_dir(step).glob("heldout-*")
-        result = json.loads((folder / "result.json").read_text())
-        assert {f"heldout/{name}": value for name, value in result.items()}.items() <= row.items()
+        result = read_result(folder / "result.json")
+        numbers = {name: value for name, value in result.items() if not name.endswith("sha256")}
+        assert {f"heldout/{name}": value for name, value in numbers.items()}.items() <= row.items()
         texts = [json.loads(line) for line in (folder / "texts.jsonl").read_text().splitlines()]
         assert [text["text"] for text in texts] == [0, 1, 2]
-        assert summarise(texts) == result
+        assert of_texts(texts) == numbers
     assert len({row["heldout/perplexity"] for row in rows.values()}) == 3
     assert len({row["heldout/teacher_perplexity"] for row in rows.values()}) == 1
     assert run.summary()["before"]["heldout/perplexity"] == rows[0]["heldout/perplexity"]

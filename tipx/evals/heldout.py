@@ -114,11 +114,11 @@ def evaluate(texts: Sequence[Encoded], score: Score, batch: int, world: World, o
         rows += [{"text": i} | found for i, found in zip(some, sums, strict=True)]
     rows = sorted(world.gather_list(rows), key=lambda row: row["text"])
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    result = of_texts(rows) | {CHECKSUM: checksum(text)}
+    result = of_texts(rows)
     if world.is_main:
         make_folder(out)
         write_text(out / TEXTS, text)
-        write_json(out / FILE, sealed(result))
+        write_json(out / FILE, sealed(result | {CHECKSUM: checksum(text)}))
     world.barrier()
     return result
 
