@@ -118,7 +118,7 @@ def number(result: Row, key: str) -> str:
 
 def origin(run: Run, version: str, commit: str | None) -> Row:
     """Versions and hardware of the run, and what exported it."""
-    start = run.provenance()["starts"][-1]
+    start = (run.provenance().get("starts") or [{}])[-1]
     own = start.get("commit")
     return {
         "run": run.path.name,

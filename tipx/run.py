@@ -262,10 +262,11 @@ class Run:
             raise damaged(file, "its starts are no list of objects", UNNEEDED)
         for where in (noted, *starts):  # choices and overrides were once noted with each start
             choices, overrides = where.get("choices") or {}, where.get("overrides") or []
-            if not isinstance(choices, dict) or not isinstance(overrides, list):
-                raise damaged(file, "its choices or overrides are of another type", UNNEEDED)
-            if not all(isinstance(one, str) for one in (*choices.values(), *overrides)):
-                raise damaged(file, "its choices or overrides are no text", UNNEEDED)
+            argv = where.get("argv", [])
+            if not (isinstance(choices, dict) and isinstance(overrides, list) and isinstance(argv, list)):
+                raise damaged(file, "its choices, overrides or words are of another type", UNNEEDED)
+            if not all(isinstance(one, str) for one in (*choices.values(), *overrides, *argv)):
+                raise damaged(file, "its choices, overrides or words are no text", UNNEEDED)
         return noted
 
     def note(self, key: str, value: Any) -> None:
@@ -343,7 +344,25 @@ class Run:
                 rows.append(row_of(line, rows[-1]["step"] if rows else None))
             except ValueError as error:
                 return rows, f"line {number} {error}"
+        if rows and rows[0]["step"] == 1 and self._measured_before():
+            return [], "its first line, of step 0, is missing"
         return rows, None
+
+    def _measured_before(self) -> bool:
+        """Whether the run measures something before its first step, as far as its configuration tells."""
+        try:
+            tree = self.config()
+        except Damaged:
+            return False
+        sections = ((tree.get("loop"), "eval_every"), (tree.get("heldout"), "every"))
+        return any(isinstance(section, dict) and section.get(key, 0) > 0 for section, key in sections)
+
+    def insist_on_provenance(self) -> None:
+        """Raises Damaged if it lacks what every start notes; runs of before there was a mark noted less."""
+        noted, file = self.provenance(), self.path / "provenance.json"
+        there = (noted.get("starts"), noted.get("choices"), noted.get("overrides") is not None)
+        if (self.path / MARK).is_file() and not all(there):
+            raise damaged(file, "its starts, choices or overrides are missing", UNNEEDED)
 
     def log(self, row: Row) -> None:
         """Append one line; raises RunFailed when the disk does not take it."""
@@ -448,7 +467,10 @@ class Run:
         rows, problem = self.good_rows()
         if problem is not None:
             say(f"warning: {self.metrics_file} is damaged: {problem}; going back to a checkpoint before that")
-            write_bytes(self.path / ".metrics.jsonl.damaged", self.metrics_file.read_bytes())
+            if self.metrics_file.is_file():
+                write_bytes(self.path / ".metrics.jsonl.damaged", self.metrics_file.read_bytes())
+            else:
+                set_aside(self.metrics_file, "damaged")
         reached = rows[-1]["step"] if rows else 0
         for step, path in reversed(self.checkpoints()):
             if step > reached:

@@ -30,8 +30,8 @@ def the_run(words: Sequence[str], runs_dir: Path) -> Run | None:
 
 def run_table(run: Run, config_dir: Path | None) -> Table:
     """What a run was made with, as its config.yaml has it; no origins if the YAML is no longer what it was then."""
-    argv = run.provenance()["starts"][0]["argv"][2:]
-    overrides = [word for word in argv if "=" in word and not word.startswith("--")]
+    starts = run.provenance().get("starts") or [{}]
+    overrides = [word for word in starts[0].get("argv", [])[2:] if "=" in word and not word.startswith("--")]
     try:
         config.load(overrides, "train", config_dir)
         came = config.origins(overrides, "train", config_dir)

@@ -71,7 +71,7 @@ class Sweep:
         start = {"argv": [], "commit": COMMIT, "dirty": False, "device": "cpu"} | self.start
         write(path / "provenance.json", {"starts": [start], "choices": chosen, "overrides": overrides})
         level, ratio = self.accuracy.get(chosen["selector"], 0.5), tree["selector"]["pick"].get("ratio", 1)
-        rows = [row(step, self.steps, level, ratio, rng) for step in range(1, self.steps + 1)]
+        rows = [{"step": 0}, *(row(step, self.steps, level, ratio, rng) for step in range(1, self.steps + 1))]
         (path / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
         self.samples(path, rng, ratio)
         for benchmark in self.benchmarks:

@@ -88,6 +88,8 @@ class Stored:
         """The first file of the run that is not as tipx wrote it, and what is wrong; None if all can be read."""
         try:
             _ = self.tree, self.provenance, self.rows, self.results, self.first_results
+            if self.rows:
+                self.run.insist_on_provenance()
             if self.run.finished:
                 self.run.summary()
         except Damaged as error:
