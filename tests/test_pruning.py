@@ -69,6 +69,7 @@ def test_numbers_and_ranges(keep: Layers, expected: list[int]) -> None:
         ([1, 0], r"keep_layers=\[1,0\]: expected layers in ascending order"),
         (["0-2", 2], r"keep_layers=\[0-2,2\]: expected layers in ascending order"),
         (["3-1"], r"keep_layers=\[3-1\]: expected layers in ascending order"),
+        (["0-99999", "0-99999"], r"keep_layers=\[0-99999,0-99999\]: expected layers in ascending order"),
         (["0-6"], r"keep_layers=\[0-6\]: the model has layers 0 to 5, not 6; type e.g. .*\[0-5\]"),
     ],
 )
