@@ -114,12 +114,14 @@ def test_a_wish_is_answered_at_once_and_the_second_one_is_not_one(monkeypatch: p
             until(lambda: said)
             signal.raise_signal(INT)  # passed on by a launcher: the same one
             assert (asked(), said) == (TERM, ["after this step"])
+            said.append("one signal")
             time.sleep(0.6)
             signal.raise_signal(INT)
 
     with pytest.raises(Stopped) as stopped:
         work()
     assert stopped.value.number == INT
+    assert said == ["after this step", "one signal"]
 
 
 def until(true: Any) -> None:

@@ -44,7 +44,8 @@ for line in sys.stdin:
 
 
 def environment(tree: str = HERE) -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "PYTHONPATH": tree}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return inherited | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "PYTHONPATH": tree}
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Warm:
         self.pid, self.folder = 0, Path()
         pipe = subprocess.PIPE
         self.server = subprocess.Popen(
-            [sys.executable, "-c", WARM], env=environment(tree), stdin=pipe, stdout=pipe, bufsize=0
+            [sys.executable, "-c", WARM], env=environment(tree), cwd=tree, stdin=pipe, stdout=pipe, bufsize=0
         )
 
     def start(self, folder: Path, *words: str, **more: str) -> int:

@@ -27,8 +27,8 @@ def sweep(plan: Plan, say: Say, *, retry_failed: bool) -> list[State]:
     wrong = plan.board.record(plan.points, name=plan.name, description=plan.description, command=plan.command)
     if wrong is not None:
         say(wrong)
-    for point in plan.points:
-        if retry_failed or plan.board.killed(point):
+    if retry_failed:
+        for point in plan.points:
             plan.board.forgive(point)
     tried: set[str] = set()
     said = False
