@@ -12,6 +12,7 @@ import tipx
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
     {"spec", "errors", "types", "noise", "answers", "shipped", "identity", "paper"},
+    {"mathematics"},
     {
         "selectors",
         "divergences",

@@ -1,0 +1,551 @@
+r"""What an answer is: a quantity, a list, an interval, an equation, a matrix, words ... and what stands in it.
+
+Every token is read, or the answer is `Unread` and equals only what is written alike.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from tipx.mathematics.expressions import GREEK, Node, UnreadableError, degrees, formula, number
+from tipx.mathematics.notation import canonical
+from tipx.mathematics.tokens import CLOSING, OPENING, Token, Tokens, enclosed, split, tokens
+from tipx.mathematics.values import is_equal
+from tipx.mathematics.units import MONEY, SCALES, Unit, is_unit, unit
+
+RELATIONS = {"=": "=", "<": "<", ">": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!=", "\\in": "in", "\\approx": "~"}
+RELATIONS |= {"\\equiv": "="}
+LINKS = {"and", "or"}
+SIGNS = {"+", "-", "*", "/", "\\cdot", "\\times"}
+LONGEST_NAME = 14
+"""Tokens of what may stand before an equals sign and only names the value."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A formula and its unit. `digits`: (significant digits, worth of the last) if it is one decimal number."""
+
+    value: Node
+    unit: Unit | None = None
+    digits: tuple[int, Fraction] | None = None
+    generic: bool = False
+
+
+@dataclass(frozen=True)
+class Based:
+    """Digits in a base."""
+
+    digits: str
+    base: int
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A time of day, and "am", "pm" or ""."""
+
+    hour: int
+    minute: int
+    half: str
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """a : b : c."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Words:
+    """A text without mathematics, in small letters and digits only."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What is none of these."""
+
+
+@dataclass(frozen=True)
+class Dots:
+    """An ellipsis."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parts within `brackets`; "" for a bare list, "{}" for a set."""
+
+    brackets: str
+    parts: tuple["Reading", ...]
+
+
+@dataclass(frozen=True)
+class Union:
+    """Of sets; `joined` by words or commas, and not by a sign."""
+
+    parts: tuple["Reading", ...]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A value and the name before its equals sign; `formula` if that is no name but something that is computed."""
+
+    name: str
+    value: "Reading"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Of two formulas, by "=", "<", "<=" or "!="; greater is turned round."""
+
+    sign: str
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows of formulas."""
+
+    rows: tuple[tuple[Node, ...], ...]
+
+
+@dataclass(frozen=True)
+class Either:
+    """An answer that may be read in several ways."""
+
+    ways: tuple["Reading", ...]
+
+
+Reading = (
+    Quantity | Based | Clock | Ratio | Words | Unread | Dots | Group | Union | Named | Relation | Matrix | Either
+)
+
+INFINITY = Node("constant", name="infinity")
+NEGATIVE_INFINITY = Node("negative", (INFINITY,))
+REALS = Group("()", (Quantity(NEGATIVE_INFINITY), Quantity(INFINITY)))
+BASED = re.compile(r"(-?)[({]?\s*([0-9A-F]+)\s*[)}]?\s*_\s*(?:\{\s*)?(?:(\d+)|\\text\{(\w+)\})\s*\}?")
+BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+BASES |= {"eleven": 11, "twelve": 12, "sixteen": 16}
+CLOCK = re.compile(r"(\d{1,2}):(\d\d)\s*(?:\\text\{\s*)?([ap])?\.?\s*(?:\\text\{\s*)?(m)?\.?\s*\}?\s*", re.IGNORECASE)
+THOUSANDS = re.compile(r"[+-]?\s*\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)")
+ENVIRONMENT = re.compile(r"\s*\{(p|b|B|v|V|small)?matrix\}|\s*\{array\}\s*\{[clr| ]*\}")
+
+
+def read(text: str) -> Reading:
+    """An answer."""
+    plain = canonical(text)
+    if found := BASED.fullmatch(plain):
+        base = int(found[3]) if found[3] else BASES.get(found[4].lower(), 0)
+        if 2 <= base <= 36 and all(int(digit, 36) < base for digit in found[2]):
+            return Based(found[1] + (found[2].lstrip("0") or "0"), base)
+        return Unread()
+    if (found := CLOCK.fullmatch(plain)) and int(found[1]) < 25 and int(found[2]) < 60:
+        return Clock(int(found[1]), int(found[2]), f"{found[3].lower()}m" if found[3] else "")
+    pieces = joined(tokens(plain))
+    # 1,234 is a number, and yet may have been meant for two.
+    if THOUSANDS.fullmatch(plain):
+        return Either((item(pieces), item(tokens(plain))))
+    return item(pieces)
+
+
+def joined(pieces: list[Token]) -> list[Token]:
+    """Numbers with a comma before every three digits in one piece.
+
+    In brackets, and beside other commas, only where those are followed by a blank.
+    """
+    commas: dict[str, list[int]] = {}
+    open_brackets = [""]
+    for place, token in enumerate(pieces):
+        if token.text in CLOSING and len(open_brackets) > 1:
+            open_brackets.pop()
+        elif token.text in OPENING:
+            open_brackets.append(token.text)
+        elif token.text == ",":
+            commas.setdefault(open_brackets[-1], []).append(place)
+    found: list[Token] = []
+    inside = {place for kind, places in commas.items() for place in thousands(pieces, kind, places)}
+    for place, token in enumerate(pieces):
+        if place in inside:
+            continue
+        if place - 1 in inside:
+            found[-1] = replace(found[-1], text=found[-1].text + token.text)
+        else:
+            found.append(token)
+    return found
+
+
+def thousands(pieces: Tokens, bracket: str, commas: list[int]) -> list[int]:
+    """Those commas in one kind of bracket that stand in a number."""
+    tight = [place for place in commas if is_thousands(pieces, place)]
+    loose = [place for place in commas if place not in tight and pieces[place + 1 : place + 2] and pieces[place + 1].spaced]
+    if len(tight) + len(loose) < len(commas):
+        return []
+    return tight if bracket in ("", "{") or loose else []
+
+
+def is_thousands(pieces: Tokens, place: int) -> bool:
+    """Whether a comma stands in a number."""
+    if not 0 < place < len(pieces) - 1:
+        return False
+    before, comma, after = pieces[place - 1 : place + 2]
+    first = place < 2 or pieces[place - 2].text != ","
+    fits = re.fullmatch(r"[1-9]\d{0,2}" if first else r"\d{1,3}", before.text)
+    return bool(fits and re.fullmatch(r"\d{3}(\.\d+)?", after.text) and not comma.spaced and not after.spaced)
+
+
+def item(pieces: Tokens) -> Reading:  # noqa: C901, PLR0911 - one case for each kind of answer
+    """What some tokens are together."""
+    pieces = bare(pieces)
+    if not pieces:
+        return Unread()
+    several = [part for part in split(pieces, lambda place: is_separator(pieces, place)) if part]
+    if len(several) > 1:
+        return listed(several)
+    pieces = several[0] if several else pieces
+    unions = split(pieces, lambda place: pieces[place].text == "\\cup")
+    if len(unions) > 1:
+        return Union(tuple(item(part) for part in unions))
+    signs = [token.text for token in outside(pieces) if token.kind != "words" and token.text in RELATIONS]
+    if signs:
+        return related(split(pieces, lambda place: is_relation(pieces[place])), [RELATIONS[sign] for sign in signs])
+    if len(pieces) == 1 and pieces[0].text == "\\ldots":
+        return Dots()
+    if pieces[0].text != "\\{" and any(token.text in ("\\pm", "\\mp") for token in pieces):
+        return plus_and_minus(pieces)
+    for reader in (whole_set, bracketed, matrix, ratio, quantity):
+        found = reader(pieces)
+        if found is not None:
+            return found
+    return words(pieces)
+
+
+def bare(pieces: Tokens) -> Tokens:
+    """Without braces around the whole, and signs at the end that say nothing."""
+    while pieces and pieces[-1].text in (",", ";", ".") and pieces[-1].kind == "sign":
+        pieces = pieces[:-1]
+    while pieces and pieces[0].text == "{" and enclosed(pieces):
+        pieces = pieces[1:-1]
+    return pieces
+
+
+def is_separator(pieces: Tokens, place: int) -> bool:
+    """A comma, a semicolon, or the word and, or."""
+    token = pieces[place]
+    if token.kind == "words":
+        return re.sub("[^a-z]", "", token.text.lower()) in LINKS
+    if token.kind == "letter":  # a bare word
+        return letters_of(pieces, place) in LINKS or letters_of(pieces, place - 1) in LINKS or (
+            letters_of(pieces, place - 2) in LINKS
+        )
+    return token.text in (",", ";") and token.kind == "sign"
+
+
+def letters_of(pieces: Tokens, start: int) -> str:
+    """The word of bare letters that begins at a place, after a blank."""
+    if start < 0 or not pieces[start].spaced or pieces[start].kind != "letter":
+        return ""
+    end = start + 1
+    while end < len(pieces) and pieces[end].kind == "letter" and not pieces[end].spaced:
+        end += 1
+    return "".join(token.text for token in pieces[start:end])
+
+
+def outside(pieces: Tokens) -> list[Token]:
+    """Tokens outside all brackets."""
+    found: list[Token] = []
+    depth = 0
+    for token in pieces:
+        depth += (token.text in OPENING) - (token.text in CLOSING)
+        if depth == 0:
+            found.append(token)
+    return found
+
+
+def listed(parts: list[list[Token]]) -> Reading:
+    found: list[Reading] = []
+    for part in parts:
+        one = item(part)
+        found += one.parts if isinstance(one, Group) and one.brackets == "" else [one]
+    pieces = [one.value if isinstance(one, Named) else one for one in found]
+    names = {one.name for one in found if isinstance(one, Named)}
+    # x < 2 or x > 3
+    if len(names) <= 1 and all(isinstance(one, Group | Union) for one in pieces) and all(
+        is_inequality(part) for part in parts
+    ):
+        return Union(tuple(pieces))
+    return Group("", tuple(found))
+
+
+def is_relation(token: Token) -> bool:
+    return token.kind != "words" and token.text in RELATIONS
+
+
+def is_inequality(pieces: Tokens) -> bool:
+    return any(is_relation(token) and token.text != "=" for token in pieces)
+
+
+def plus_and_minus(pieces: Tokens) -> Reading:
+    """Both values."""
+    both = [{"\\pm": "+", "\\mp": "-"}, {"\\pm": "-", "\\mp": "+"}]
+    ways = [[Token("sign", by[t.text], t.spaced) if t.text in by else t for t in pieces] for by in both]
+    return Group("", tuple(item(way) for way in ways))
+
+
+def related(sides: list[list[Token]], signs: list[str]) -> Reading:  # noqa: PLR0911 - one case for each kind
+    """Equations and inequalities."""
+    if "~" in signs:
+        # What is about the same: the exact value, or the rounded one.
+        place = signs.index("~")
+        first = related(sides[: place + 1], signs[:place]) if place else (item(sides[0]) if sides[0] else Unread())
+        second = item(sides[-1])
+        return second if not sides[0] or is_name(sides[0]) else Either((first, second))
+    if not all(sides):
+        return Unread()
+    if len(sides) == 2 and signs == ["in"]:
+        return Named(written(sides[0]), item(sides[1]))
+    if set(signs) == {"="}:
+        return equation(sides)
+    if found := interval(sides, signs):
+        return found
+    try:
+        left, right = (formula(side) for side in sides)
+    except ValueError:
+        return Unread()
+    turned = {">": "<", ">=": "<="}
+    return Relation(turned[signs[0]], right, left) if signs[0] in turned else Relation(signs[0], left, right)
+
+
+def equation(sides: list[list[Token]]) -> Reading:
+    """A name and its value, or two formulas."""
+    last = item(sides[-1])
+    if is_name(sides[0]):
+        return Named(written(sides[0]), last)
+    try:
+        formulas = [formula(side) for side in sides]
+    except UnreadableError:
+        return Unread()
+    if not any(one.variables for one in formulas):
+        # 10/2 = 5 says 5; 2 = 3 says nothing.
+        return last if all(is_equal(formulas[0], one) for one in formulas[1:]) else Unread()
+    return Relation("=", formulas[0], formulas[-1])
+
+
+def is_name(pieces: Tokens) -> bool:
+    """Whether what stands before an equals sign only names: x, f(x), S_n, AB, |AB|, Area."""
+    if not pieces or len(pieces) > LONGEST_NAME or pieces[0].kind == "number":
+        return False
+    for place, token in enumerate(pieces):
+        if token.kind == "number" and not any(t.text in ("(", "_", "{", "[") for t in pieces[:place]):
+            return False
+        if token.text in SIGNS | {"^", "\\frac", "\\sqrt", "!"} and token.kind != "words":
+            if [t.text for t in pieces[place : place + 3]] != ["^", "{", "'"]:
+                return False
+    return any(token.kind in ("letter", "words") or token.text in GREEK for token in pieces)
+
+
+def written(pieces: Tokens) -> str:
+    """Tokens as one text, without braces and blanks."""
+    return "".join(token.text for token in pieces if token.text not in ("{", "}") or token.kind == "words")
+
+
+def interval(sides: list[list[Token]], signs: list[str]) -> Reading | None:
+    """Of an inequality that bounds one name: 0 <= x < 1, x > 5, x != 3."""
+    try:
+        if len(sides) == 3 and is_name(sides[1]):
+            low, high = quantity(sides[0]), quantity(sides[2])
+            if signs[0] in (">", ">=") and signs[1] in (">", ">="):
+                low, high, signs = high, low, [s.replace(">", "<") for s in reversed(signs)]
+            if not {*signs} <= {"<", "<="} or not (isinstance(low, Quantity) and isinstance(high, Quantity)):
+                return None
+            brackets = ("[" if signs[0] == "<=" else "(") + ("]" if signs[1] == "<=" else ")")
+            return Named(written(sides[1]), Group(brackets, (low, high)))
+        if len(sides) != 2:
+            return None
+        sign = signs[0]
+        name, bound = sides
+        if not is_name(name):
+            name, bound = bound, name
+            sign = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}.get(sign, sign)
+        value = quantity(bound)
+        if not is_name(name) or not isinstance(value, Quantity) or value.value.variables:
+            return None
+    except UnreadableError:
+        return None
+    low_end, high_end = Quantity(NEGATIVE_INFINITY), Quantity(INFINITY)
+    below = Group("(" + ("]" if sign == "<=" else ")"), (low_end, value))
+    above = Group(("[" if sign == ">=" else "(") + ")", (value, high_end))
+    if sign == "!=":
+        return Named(written(name), Union((below, above)))
+    return Named(written(name), below if sign in ("<", "<=") else above)
+
+
+def whole_set(pieces: Tokens) -> Reading | None:
+    r"""The empty set, the real numbers, and those without some."""
+    texts = [token.text for token in pieces]
+    if texts in (["\\emptyset"], ["\\{", "\\}"]):
+        return Group("{}", ())
+    if texts[:4] == ["\\mathbb", "{", "R", "}"]:
+        if len(texts) == 4:
+            return REALS
+        if texts[4] == "\\setminus":
+            out = item(pieces[5:])
+            if isinstance(out, Group) and out.brackets == "{}" and len(out.parts) == 1:
+                return Union((Group("()", (REALS.parts[0], out.parts[0])), Group("()", (out.parts[0], REALS.parts[1]))))
+    return None
+
+
+def bracketed(pieces: Tokens) -> Reading | None:
+    """A tuple, an interval, or a set; None for brackets around a formula."""
+    first, last = pieces[0].text, pieces[-1].text
+    if first not in ("(", "[", "\\{", "\\langle") or last not in (")", "]", "\\}", "\\rangle") or not enclosed(pieces):
+        return None
+    inside = pieces[1:-1]
+    if first == "\\{":
+        condition = split(inside, lambda place: inside[place].text in (":", "|"))
+        if len(condition) == 2:
+            return item(condition[1])
+        found = item(inside)
+        parts = found.parts if isinstance(found, Group) and found.brackets == "" else (found,)
+        return Group("{}", parts)
+    found = item(inside)
+    if isinstance(found, Group) and found.brackets == "" and any(t.text in (",", ";") for t in outside(inside)):
+        if first == "\\langle" or (len(found.parts) != 2 and last == "]"):
+            return Group("()", found.parts)
+        return Group(first + last, found.parts)
+    # (C) and (5)
+    return found if first == "(" and last == ")" and not isinstance(found, Unread) else None
+
+
+def matrix(pieces: Tokens) -> Reading | None:
+    r"""`\begin{pmatrix}`, or a number times one."""
+    start = next((place for place, token in enumerate(pieces) if token.text == "\\begin"), None)
+    if start is None:
+        return None
+    texts = "".join(token.text for token in pieces[start + 1 :])
+    kind = ENVIRONMENT.match(texts)
+    if kind is None:
+        return None
+    body = list(pieces[start + 1 :])
+    length = 0
+    while length < kind.end():
+        length += len(body.pop(0).text)
+    end = next((place for place, token in enumerate(body) if token.text == "\\end"), len(body))
+    after = written(body[end + 1 :])
+    if not re.fullmatch("[a-zA-Z]+", after):
+        return None
+    rows = split(body[:end], lambda place: body[place].text == "\\\\")
+    cells = [split(row, lambda place, row=row: row[place].text == "&") for row in rows if row]  # type: ignore[misc]
+    factor = pieces[:start]
+    if factor and factor[-1].text in ("\\cdot", "\\times"):
+        factor = factor[:-1]
+    try:
+        found = tuple(tuple(formula(cell) for cell in row) for row in cells)
+        if factor:
+            scale = Node("negative", (number(1),)) if written(factor) == "-" else formula(factor)
+            found = tuple(tuple(Node("product", (scale, cell)) for cell in row) for row in found)
+    except UnreadableError:
+        return None
+    return Matrix(found) if len({len(row) for row in found}) == 1 and kind[1] not in ("v", "V") else None
+
+
+def ratio(pieces: Tokens) -> Reading | None:
+    parts = split(pieces, lambda place: pieces[place].text == ":")
+    if len(parts) < 2:
+        return None
+    try:
+        return Ratio(tuple(formula(part) for part in parts))
+    except UnreadableError:
+        return None
+
+
+def quantity(pieces: Tokens) -> Reading | None:
+    """A formula with the unit before or after it; None if it is none."""
+    pieces = bare(pieces)
+    place = 1 if pieces and pieces[0].text == "-" else 0
+    if len(pieces) > place and pieces[place].text in MONEY:
+        money = pieces[place].text
+        found = quantity([*pieces[:place], *pieces[place + 1 :]])
+        if not isinstance(found, Quantity) or found.unit not in (None, Unit(f"{MONEY[money]}1", Fraction(1))):
+            return None
+        return replace(found, unit=Unit(f"{MONEY[money]}1", Fraction(1)))
+    for end in range(len(pieces), 0, -1):
+        tail = pieces[end:]
+        if tail and not is_unit_part(pieces, end):
+            break
+        try:
+            value = formula(pieces[:end])
+        except UnreadableError:
+            continue
+        return measured(value, pieces[:end], tail)
+    return None
+
+
+def is_unit_part(pieces: Tokens, place: int) -> bool:
+    """Whether a token can stand in a unit."""
+    token = pieces[place]
+    if token.kind == "words" or token.text in ("%", "/", "^", "{", "}", "\\circ", "(", ")", "\\cdot", *MONEY):
+        return True
+    if token.kind == "number":
+        return token.text in ("2", "3") and place > 0
+    return token.kind == "letter"
+
+
+def measured(value: Node, pieces: Tokens, tail: Tokens) -> Reading | None:
+    """A formula with the tokens of its unit."""
+    if not tail:
+        found = Quantity(value, digits=decimal(pieces))
+        # `20^\circ` is read as a number of radians; what is asked for may be degrees.
+        if [token.text for token in pieces[-4:]] == ["^", "{", "\\circ", "}"] and value == degrees(formula(pieces[:-4])):
+            return Quantity(formula(pieces[:-4]), Unit("degree1", Fraction(1)), decimal(pieces[:-4]))
+        # A letter after a blank may be a unit: `5 m`.
+        last = pieces[-1]
+        if len(pieces) == 2 and pieces[0].kind == "number" and last.kind == "words" and len(last.text) == 1:
+            return Either((found, Quantity(formula(pieces[:-1]), unit(last.text), decimal(pieces[:-1]))))
+        return found
+    text = "".join((" " if t.spaced or t.kind == "words" else "") + MONEY.get(t.text, t.text) for t in tail).strip()
+    factor = 1
+    for word, size in SCALES.items():
+        if re.search(rf"\b{word}s?\b", text):
+            factor *= size
+            text = re.sub(rf"\b{word}s?\b", "", text).strip()
+    if re.search(r"\d{2}|[()]", text) or len(text.split()) > 4 or not unit_like(tail):
+        return None
+    digits = decimal(pieces)
+    if factor != 1:
+        value, digits = Node("product", (value, number(factor))), None
+    return Quantity(value, unit(text), digits)
+
+
+def unit_like(tail: Tokens) -> bool:
+    """Bare letters are a unit only as known words."""
+    bare_letters = [token for token in tail if token.kind == "letter"]
+    return not bare_letters or all(token.kind != "letter" or is_unit(token.text) for token in tail) or (
+        tail[0].text in ("^", "\\circ") and len(bare_letters) == 1
+    )
+
+
+def decimal(pieces: Tokens) -> tuple[int, Fraction] | None:
+    """(significant digits, worth of the last) of one decimal number, with or without a sign."""
+    parts = [token for token in pieces if token.text not in ("+", "-", "{", "}")]
+    if len(parts) != 1 or parts[0].kind != "number" or not re.search("[.eE]", parts[0].text):
+        return None
+    mantissa, _, exponent = parts[0].text.lower().partition("e")
+    after = len(mantissa.partition(".")[2])
+    return len(mantissa.replace(".", "").lstrip("0")), Fraction(10) ** (int(exponent or 0) - after)
+
+
+def words(pieces: Tokens) -> Reading:
+    """A text; Unread if there is mathematics in it."""
+    if all(token.kind in ("words", "letter") or (token.kind == "sign" and not token.text.isdigit()) for token in pieces):
+        text = " ".join(token.text for token in pieces)
+        if any(token.kind == "words" for token in pieces) and not set("+=^_*/<>|[]") & {t.text for t in pieces}:
+            return Words(plain_words(text))
+    return Unread()
+
+
+def plain_words(text: str) -> str:
+    """Letters and digits in small; without an article before them."""
+    text = re.sub(r"^\s*(?:an?|the)\s+", "", text.lower())
+    return re.sub(r"[^\w]", "", text)
