@@ -82,7 +82,7 @@ class Grader:
         ]
 
     def same(self, pairs: Sequence[Pair]) -> dict[Pair, bool | None]:
-        """For each (gold, answer): are they equal? None when a worker hung or was killed, or the gold cannot be read."""
+        """For each (gold, answer): are they equal? None when a worker hung or died, or the gold cannot be read."""
         found = {pair: same_text(*pair) for pair in pairs}
         open_pairs = [pair for pair, verdict in found.items() if verdict is None]
         new = [pair for pair in open_pairs if pair not in self.known]
@@ -103,7 +103,7 @@ class Grader:
             workers = min(MOST_WORKERS, there)
             self.pool = ProcessPool(max_workers=workers, max_tasks=TASKS, initializer=prepare, context=context)
         futures = [self._ask(pair) for pair in pairs]
-        # The system kills what takes the machine's memory, and that may not be this answer's fault: it gets another try.
+        # The system kills what takes the machine's memory, and that may not be this answer's fault: one more try.
         again = {i: self._ask(pairs[i]) for i, future in enumerate(futures) if was_killed(future.exception())}
         futures = [again.get(i, future) for i, future in enumerate(futures)]
         # Whatever a worker raised or died of is one outcome, counted in the result: the grader could not judge.

@@ -113,7 +113,8 @@ def graded(rows: Sequence[Row]) -> list[Grade | None]:
     found = [i for i, row in enumerate(rows) if row.get("answer")]
     with grader() as judge:
         answers = [
-            Answer(rows[i]["response"], rows[i]["answer"], rows[i]["stop"] == "length", rows[i]["prompt"]) for i in found
+            Answer(rows[i]["response"], rows[i]["answer"], rows[i]["stop"] == "length", rows[i]["prompt"])
+            for i in found
         ]
         grades = dict(zip(found, judge.grade_all(answers), strict=True))
     return [grades.get(i) for i in range(len(rows))]

@@ -30,9 +30,9 @@ from tipx.mathematics.units import Unit
 VERSION = 2
 """Of the verdicts: it grows with every change of one. Version 1 was math-verify's equality."""
 TAKEN = {
-    "decimal": "equals an exact number if it has 6 significant digits or more and differs by less than its last one",
+    "decimal": "equals an exact number that it rounds, or cuts off, if it has 6 significant digits or more",
     "decimals": "two of them are equal only exactly",
-    "unit": "a unit, currency, degree sign or base may be missing on one side; two must agree, known ones are converted",
+    "unit": "a unit, currency, degree sign or base may be missing on one side; two must agree, and are converted",
     "percent": "50% equals 50, and 1/2 where the gold answer is 1/2; a gold 50% does not equal 0.5",
     "order": "bare lists and sets have none; tuples, and a list against a tuple, do",
     "name": "x=5 equals 5, and y=5 does not equal x=5",
@@ -46,6 +46,8 @@ TAKEN = {
 }
 """The readings that are taken, as a result of an evaluation records them."""
 SIGNIFICANT = 6
+MATHEMATICS = re.compile(r"^[-+]|[+=^_*/<>|\\\[\]]")
+"""No part of a text."""
 HALF_DAY = 12
 # Of the last digit; a bit more and less, since the error is computed.
 HALF, WHOLE = 0.5 + 1e-9, 1 - 1e-9
@@ -57,7 +59,8 @@ def same(gold: str, answer: str) -> bool | None:
         return bool(written(gold)) or None
     ours = read(gold)
     if isinstance(ours, Words):
-        return ours.text == plain_words(re.sub(r"\\text|[{}()\[\]]", " ", canonical(answer)))
+        theirs = re.sub(r"\\text|[{}()]", " ", canonical(answer)).strip()
+        return not MATHEMATICS.search(theirs) and ours.text == plain_words(theirs)
     if isinstance(ours, Unread):
         return None
     return alike(ours, read(answer))
@@ -75,7 +78,7 @@ def alike(gold: Reading, answer: Reading) -> bool:  # noqa: C901, PLR0911, PLR09
     if isinstance(answer, Either):
         return any(alike(gold, way) for way in answer.ways)
     if isinstance(gold, Named) and isinstance(answer, Named):
-        return (gold.name == answer.name or "" in (gold.name, answer.name)) and alike(gold.value, answer.value)
+        return alike(gold.value, answer.value) if gold.name == answer.name else related(gold, answer)
     if isinstance(gold, Relation) or isinstance(answer, Relation):
         return related(gold, answer)
     if isinstance(gold, Named):
@@ -164,7 +167,9 @@ def convertible(ours: Unit, theirs: Unit) -> bool:
     return ours.size == theirs.size == 1 and (one < other or other < one) and not KNOWN_MEASURES & (one | other)
 
 
-KNOWN_MEASURES = {f"{name}{power}" for name in ("length", "time", "mass", "degree", "dollar") for power in (-2, -1, 1, 2, 3)}
+KNOWN_MEASURES = {
+    f"{name}{power}" for name in ("length", "time", "mass", "degree", "dollar") for power in (-2, -1, 1, 2, 3)
+}
 
 
 def numbers(gold: Quantity, answer: Quantity, factor: Fraction = Fraction(1)) -> bool:
@@ -208,7 +213,10 @@ def clocks(gold: Clock, answer: Clock) -> bool:
         return False
     if gold.hour == answer.hour:
         return gold.half == answer.half or "" in (gold.half, answer.half)
-    hours = {clock.hour % HALF_DAY + HALF_DAY * (clock.half == "pm") if clock.half else clock.hour for clock in (gold, answer)}
+    hours = {
+        clock.hour % HALF_DAY + HALF_DAY * (clock.half == "pm") if clock.half else clock.hour
+        for clock in (gold, answer)
+    }
     return len(hours) == 1
 
 
@@ -234,9 +242,7 @@ def matrices(gold: Reading, answer: Reading) -> bool:
     ours, theirs = rows
     if ours is None or theirs is None or len(ours) != len(theirs) or len(ours[0]) != len(theirs[0]):
         return False
-    return all(
-        values.is_equal(x, y) for a, b in zip(ours, theirs, strict=True) for x, y in zip(a, b, strict=True)
-    )
+    return all(values.is_equal(x, y) for a, b in zip(ours, theirs, strict=True) for x, y in zip(a, b, strict=True))
 
 
 def column(side: Reading) -> tuple[tuple[Node, ...], ...] | None:

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from tipx.mathematics import notation
 from tipx.mathematics.tokens import Token, Tokens
 
 ACCENTS = {"\\overline", "\\bar", "\\hat", "\\vec", "\\dot", "\\ddot", "\\tilde", "\\widehat", "\\overrightarrow"}
-GREEK = set(
-    "\\alpha \\beta \\gamma \\delta \\epsilon \\zeta \\eta \\theta \\iota \\kappa \\lambda \\mu \\nu \\xi \\rho \\sigma "
-    "\\tau \\upsilon \\phi \\chi \\psi \\omega \\Gamma \\Delta \\Theta \\Lambda \\Xi \\Pi \\Sigma \\Upsilon \\Phi \\Psi "
-    "\\Omega \\hbar \\ell \\odot \\partial \\nabla \\angle \\triangle".split()
-)
-FUNCTIONS = set(
-    "\\sin \\cos \\tan \\cot \\sec \\csc \\arcsin \\arccos \\arctan \\sinh \\cosh \\tanh \\log \\ln \\lg \\exp".split()
-)
-SEVERAL = {"\\max": "max", "\\min": "min", "\\gcd": "gcd"}
+GREEK = {f"\\{name}" for name in notation.GREEK.values() if name != "pi"}
+GREEK |= {"\\Upsilon", "\\hbar", "\\ell", "\\odot", "\\partial", "\\nabla", "\\angle", "\\triangle"}
+"""Commands that stand for a name."""
+FUNCTIONS = {f"\\{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan")}
+FUNCTIONS |= {f"\\{name}" for name in ("sinh", "cosh", "tanh", "log", "ln", "lg", "exp")}
+SEVERAL = {"\\max": "max", "\\min": "min", "\\gcd": "gcd", "\\lcm": "lcm"}
+MOST_EXPONENT = 10_000
+"""Of ten, in a number such as 4.5e33."""
 
 
 class UnreadableError(ValueError):
@@ -53,6 +53,14 @@ class Node:
 
 def number(value: Fraction | int) -> Node:
     return Node("number", value=Fraction(value))
+
+
+def literal(text: str) -> Node:
+    """A number as it is written; raises UnreadableError for one too large to be held."""
+    exponent = text.lower().partition("e")[2]
+    if exponent and abs(int(exponent)) > MOST_EXPONENT:
+        raise UnreadableError("too large a number")
+    return number(Fraction(text))
 
 
 def formula(pieces: Tokens) -> Node:
@@ -111,7 +119,11 @@ class Parser:
             elif self.take("/"):
                 found = Node("quotient", (found, self.signed()))
             elif self.starts_factor():
-                if self.next is not None and self.next.kind == "number" and self.pieces[self.place - 1].text not in ")i":
+                if (
+                    self.next is not None
+                    and self.next.kind == "number"
+                    and self.pieces[self.place - 1].text not in ")i"
+                ):
                     raise UnreadableError("a number stands right after a factor")  # `2 3`, `x2`
                 found = self.mixed(found) or Node("product", (found, self.power()))
             else:
@@ -164,15 +176,12 @@ class Parser:
     def power(self) -> Node:
         found = self.postfix(self.atom())
         while self.take("^"):
-            if self.circle():
-                found = degrees(found)
-            else:
-                found = Node("power", (found, self.script()))
+            found = degrees(found) if self.circle() else Node("power", (found, self.script()))
             found = self.postfix(found)
         return found
 
     def circle(self) -> bool:
-        """Step over {\\circ}."""
+        r"""Step over {\circ}."""
         there = [token.text for token in self.pieces[self.place : self.place + 3]] == ["{", "\\circ", "}"]
         self.place += 3 * there
         return there
@@ -198,7 +207,7 @@ class Parser:
         token = self.next
         if token is not None and token.kind == "number":
             self.place += 1
-            return number(Fraction(token.text))
+            return literal(token.text)
         return self.postfix(self.atom())
 
     def group(self, opening: str, closing: str) -> Node:
@@ -226,7 +235,7 @@ class Parser:
             self.pieces[self.place : self.place + 1] = [Token("number", token.text[0]), Token("number", token.text[1:])]
         if token is not None and token.kind == "number":
             self.place += 1
-            return number(Fraction(self.pieces[self.place - 1].text))
+            return literal(self.pieces[self.place - 1].text)
         return self.atom()
 
     def atom(self) -> Node:  # noqa: C901, PLR0911, PLR0912 - one case for each kind of token
@@ -235,7 +244,7 @@ class Parser:
             raise UnreadableError("the formula ends too early")
         if token.kind == "number":
             self.place += 1
-            return number(Fraction(token.text))
+            return literal(token.text)
         if token.kind == "letter" or (token.kind == "words" and len(token.text) == 1):
             return self.variable()
         text = token.text if token.kind != "words" else ""
@@ -311,17 +320,15 @@ class Parser:
             found = Node("quotient", (Node("function", (inside,), name="ln"), Node("function", (base,), name="ln")))
         else:
             found = Node("function", (inside,), name={"lg": "log10"}.get(name, name))
+        if raised is None and self.take("^"):  # `\sin(x)^2`
+            raised = self.script()
         return found if raised is None else Node("power", (found, raised))
 
     def inside(self) -> Node:
         """What a function is taken of: a bracket, or a product up to the next sign or function."""
         if self.text in ("(", "{", "["):
             closing = {"(": ")", "{": "}", "[": "]"}[self.text]
-            found = self.group(self.text, closing)
-            if self.take("^"):
-                # Of `\sin(x)^2` the whole is squared by most; of `\ln(x)^2` nobody knows.
-                raise UnreadableError("a power right after the bracket of a function")
-            return found
+            return self.group(self.text, closing)
         if self.take("-"):
             return Node("negative", (self.inside(),))
         found = self.power()
@@ -360,6 +367,10 @@ class Parser:
             while self.take("'"):
                 name += "'"
             self.need("}")
+        called = self.pieces[self.place : self.place + 3]
+        if [t.text for t in called[::2]] == ["(", ")"] and called[1].kind == "number":  # f(0) is no product
+            self.place += 3
+            name += f"({called[1].text})"
         if name in ("e", "i"):
             return Node("constant", name=name)
         return Node("variable", name=name)

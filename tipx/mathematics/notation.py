@@ -6,76 +6,86 @@ Nothing here changes what an answer says. The result is for `tokens`, not for pe
 import re
 import unicodedata
 
-GREEK = dict(
-    zip(
-        "αβγδεζηθικλμνξπρστυφχψωϵϑϕΓΔΘΛΞΠΣΦΨΩ",
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
-        "omega epsilon theta phi Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega".split(),
-        strict=True,
-    )
-)
-# Before NFKC, which would make 2² the number 22.
-CHARACTERS = {
-    **{letter: f"\\{name} " for letter, name in GREEK.items()},
-    **{"×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "∙": "\\cdot ", "÷": "/", "⁄": "/", "∕": "/"},
-    **{"≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ", "≠": "\\ne ", "≈": "\\approx "},
-    **{"±": "\\pm ", "∓": "\\mp ", "∞": "\\infty ", "∅": "\\emptyset ", "∈": "\\in ", "∪": "\\cup ", "∖": "\\setminus "},
-    **{"⌊": "\\lfloor ", "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil ", "⟨": "\\langle ", "⟩": "\\rangle "},
-    **{"°": "^{\\circ}", "º": "^{\\circ}", "˚": "^{\\circ}", "℃": "^{\\circ}\\text{C}", "℉": "^{\\circ}\\text{F}"},
-    **{"ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℚ": "\\mathbb{Q}", "ℕ": "\\mathbb{N}", "ℂ": "\\mathbb{C}"},
-    **{"∛": "\\sqrt[3]", "√": "\\sqrt ", "′": "'", "’": "'", "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-"},  # noqa: RUF001
-    **{"…": "\\ldots ", "⋯": "\\ldots ", "\u200b": "", "\u2061": "", "\ufeff": ""},
-}
+GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ϵ": "epsilon", "ζ": "zeta", "η": "eta",
+    "θ": "theta", "ϑ": "theta", "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi", "π": "pi",
+    "ρ": "rho", "σ": "sigma", "τ": "tau", "υ": "upsilon", "φ": "phi", "ϕ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega",
+    "Γ": "Gamma", "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda", "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Φ": "Phi",
+    "Ψ": "Psi", "Ω": "Omega",
+}  # fmt: skip
+# What each of some characters is in LaTeX. A blank at the end parts a command from a letter after it.
+SIGNS = {
+    "\\times ": "×", "\\cdot ": "·⋅∙", "/": "÷⁄∕", "-": "−–—‐‑", "'": "′’", "\\pm ": "±", "\\mp ": "∓",
+    "\\le ": "≤⩽", "\\ge ": "≥⩾", "\\ne ": "≠", "\\approx ": "≈", "\\infty ": "∞", "\\ldots ": "…⋯",
+    "\\emptyset ": "∅", "\\in ": "∈", "\\cup ": "∪", "\\setminus ": "∖", "\\sqrt ": "√", "\\sqrt[3]": "∛",
+    "\\lfloor ": "⌊", "\\rfloor ": "⌋", "\\lceil ": "⌈", "\\rceil ": "⌉", "\\langle ": "⟨", "\\rangle ": "⟩",
+    "^{\\circ}": "°º˚", "^{\\circ}\\text{C}": "℃", "^{\\circ}\\text{F}": "℉", " cents ": "¢",
+    "\\mathbb{R}": "ℝ", "\\mathbb{Z}": "ℤ", "\\mathbb{Q}": "ℚ", "\\mathbb{N}": "ℕ", "\\mathbb{C}": "ℂ",
+    "": "\u200b\u2061\ufeff",
+}  # fmt: skip
+# Applied before NFKC, which would make 2² the number 22.
+CHARACTERS = {sign: by for by, signs in SIGNS.items() for sign in signs}
+CHARACTERS |= {letter: f"\\{name} " for letter, name in GREEK.items()}
 HALVES = re.compile("[¼½¾⅐-⅞]")
 RAISED = re.compile("[⁰¹²³⁴-⁹⁺⁻ⁿⁱ]+")
 LOWERED = re.compile("[₀-₉₊₋ₙᵢ]+")
 ROOT = re.compile(r"(√|∛)\s*(\d+(?:\.\d+)?)")
 
-# The longest names first, where one begins like another.
+# Commands that are other ways to write one.
 SYNONYMS = {
-    "frac": "dfrac tfrac cfrac nicefrac sfrac flatfrac",
-    "binom": "dbinom tbinom",
-    "le": "leq leqslant leqq",
-    "ge": "geq geqslant geqq",
-    "ne": "neq",
-    "ldots": "dots cdots dotsc dotsb dotsm dotso hdots",
-    "emptyset": "varnothing",
-    "infty": "infin",
-    "epsilon": "varepsilon",
-    "phi": "varphi",
-    "theta": "vartheta",
-    "cdot": "ast bullet",
-    "setminus": "smallsetminus backslash",
-    "to": "rightarrow",
-    "tan": "tg",
-    "cot": "ctg cotg",
-    "arcsin": "asin",
-    "arccos": "acos",
-    "arctan": "atan arctg",
+    "": "left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr",
+    " ": "displaystyle textstyle scriptstyle limits nolimits rm bf quad qquad enspace thinspace medspace space null "
+    "boxed fbox mathbf boldsymbol bm pmb mathcal mathnormal underline bold mathstrut strut ensuremath",
+    "\\frac ": "dfrac tfrac cfrac nicefrac sfrac flatfrac",
+    "\\binom ": "dbinom tbinom",
+    "\\le ": "leq leqslant leqq",
+    "\\ge ": "geq geqslant geqq",
+    "\\ne ": "neq",
+    "<": "lt",
+    ">": "gt",
+    "|": "lvert rvert vert mid",
+    ":": "colon",
+    "/": "div",
+    "'": "prime",
+    "(": "lparen",
+    ")": "rparen",
+    "[": "lbrack",
+    "]": "rbrack",
+    "\\{": "lbrace",
+    "\\}": "rbrace",
+    "\\ldots ": "dots cdots dotsc dotsb dotsm dotso hdots",
+    "\\emptyset ": "varnothing",
+    "\\infty ": "infin",
+    "\\epsilon ": "varepsilon",
+    "\\phi ": "varphi",
+    "\\theta ": "vartheta",
+    "\\cdot ": "ast",
+    "\\setminus ": "smallsetminus backslash",
+    "\\cup ": "bigcup",
+    "\\tan ": "tg",
+    "\\cot ": "ctg cotg",
+    "\\arcsin ": "asin",
+    "\\arccos ": "acos",
+    "\\arctan ": "atan arctg",
+    "\\text{and}": "land wedge",
+    "\\text{or}": "lor vee",
+    "\\mathbb{R}": "R reals",
+    "^{\\circ}": "degree textdegree",
+    "\\$ ": "textdollar",
+    "€": "euro texteuro",
+    "£": "pounds",
+    "i": "imath",
+    "j": "jmath",
 }
-# A blank at the end parts the command from a letter after it.
-COMMANDS = {f"\\{name}": f"\\{one} " for one, names in SYNONYMS.items() for name in names.split()}
-COMMANDS |= {
-    **dict.fromkeys(("\\left", "\\right", "\\middle", "\\big", "\\Big", "\\bigg", "\\Bigg"), ""),
-    **dict.fromkeys(("\\bigl", "\\bigr", "\\Bigl", "\\Bigr", "\\biggl", "\\biggr", "\\Biggl", "\\Biggr"), ""),
-    **dict.fromkeys(("\\displaystyle", "\\textstyle", "\\scriptstyle", "\\limits", "\\nolimits", "\\rm", "\\bf"), " "),
-    **dict.fromkeys(("\\quad", "\\qquad", "\\enspace", "\\thinspace", "\\medspace", "\\space", "\\null"), " "),
-    **dict.fromkeys(("\\boxed", "\\fbox", "\\mathbf", "\\boldsymbol", "\\bm", "\\pmb", "\\mathcal", "\\mathnormal"), " "),
-    **dict.fromkeys(("\\underline", "\\bold", "\\mathstrut", "\\strut", "\\ensuremath"), " "),
-    **{"\\lbrace": "\\{", "\\rbrace": "\\}", "\\lbrack": "[", "\\rbrack": "]", "\\lparen": "(", "\\rparen": ")"},
-    **{"\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\mid": "|", "\\lt": "<", "\\gt": ">", "\\colon": ":"},
-    **{"\\land": "\\text{and}", "\\wedge": "\\text{and}", "\\lor": "\\text{or}", "\\vee": "\\text{or}"},
-    **{"\\degree": "^{\\circ}", "\\textdegree": "^{\\circ}", "\\euro": "€", "\\texteuro": "€", "\\pounds": "£"},
-    **{"\\textdollar": "\\$ ", "\\prime": "'", "\\sp": "^", "\\div": "/", "\\imath": "i", "\\jmath": "j"},
-    **{"\\iff": "\\text{ or }", "\\reals": "\\mathbb{R}", "\\R": "\\mathbb{R}", "\\Z": "\\mathbb{Z}"},
-}
+COMMANDS = {f"\\{name}": by for by, names in SYNONYMS.items() for name in names.split()}
 COMMAND = re.compile(r"\\[a-zA-Z]+\s*")
 FONTS = r"text(?:bf|it|rm|sf|tt|up|sc|normal)?|mathrm|mathit|mathsf|mathtt|mbox|hbox|operatorname\*?|emph|mathop|bf|rm"
 UPRIGHT = re.compile(rf"\\(?:{FONTS})\s*\{{([^{{}}]*)\}}")
 UPRIGHT_LETTER = re.compile(rf"\\(?:{FONTS})\s+([a-zA-Z])(?![a-zA-Z])")
 UPRIGHT_GROUP = re.compile(rf"\\(?:{FONTS})\s*(?=\{{[^{{}}]*\{{)")
-NAMED = {"sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "log", "ln", "lg"}
-NAMED |= {"exp", "sqrt", "pi", "max", "min", "gcd", "lcm", "infty"}
+# Names that need no backslash to be known.
+NAMED = {"sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "exp"}
+NAMED |= {"log", "ln", "lg", "sqrt", "pi", "max", "min", "gcd", "lcm", "infty"}
 BARE = {name: name for name in NAMED} | {"infinity": "infty", "inf": "infty", "oo": "infty"}
 LETTERS = re.compile(r"(\\?)([a-zA-Z]+)")
 
@@ -89,7 +99,8 @@ STEPS = (
     (re.compile(r"\\textcolor\s*\{[^{}]*\}"), " "),
     # Digits in threes, as LaTeX parts them.
     (re.compile(r"(?<=\d)(?:\s*\{,\}\s*|,?\s*\\!\s*|\s*\\[,:; ]\s*|~)(?=\d{3}(?!\d))"), ""),
-    (re.compile(r"\\!|\{\s*\}"), ""),
+    (re.compile(r"\\!|[_^]?\{\s*\}"), ""),
+    (re.compile(r"(?<=\\\\)\s*\[[\d.]+(?:pt|em|ex|mm)\]"), ""),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"(?<!\\)\\[,:;> ]|~"), " "),
     (re.compile(r"\\%"), "%"),
@@ -112,9 +123,11 @@ POUND = re.compile(r"(?<=[\d)}\]])\s*\.\s*$")
 def canonical(text: str) -> str:
     """The text in one way of writing; the same when it is done twice."""
     text = ROOT.sub(lambda root: f"{root[1]}{{{root[2]}}}", text)
-    text = HALVES.sub(lambda part: "\\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", part[0]).split("⁄")), text)
-    text = RAISED.sub(lambda part: f"^{{{unicodedata.normalize('NFKC', part[0]).replace('−', '-')}}}", text)  # noqa: RUF001
-    text = LOWERED.sub(lambda part: f"_{{{unicodedata.normalize('NFKC', part[0]).replace('−', '-')}}}", text)  # noqa: RUF001
+    text = HALVES.sub(
+        lambda part: "\\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", part[0]).split("⁄")), text
+    )
+    text = RAISED.sub(lambda part: f"^{{{unicodedata.normalize('NFKC', part[0]).replace('−', '-')}}}", text)
+    text = LOWERED.sub(lambda part: f"_{{{unicodedata.normalize('NFKC', part[0]).replace('−', '-')}}}", text)
     text = "".join(CHARACTERS.get(character, character) for character in text)
     text = unicodedata.normalize("NFKC", text)
     for pattern, by in STEPS:

@@ -10,11 +10,12 @@ from fractions import Fraction
 from tipx.mathematics.expressions import GREEK, Node, UnreadableError, degrees, formula, number
 from tipx.mathematics.notation import canonical
 from tipx.mathematics.tokens import CLOSING, OPENING, Token, Tokens, enclosed, split, tokens
+from tipx.mathematics.units import MONEY, NO_UNITS, SCALES, Unit, unit
 from tipx.mathematics.values import is_equal
-from tipx.mathematics.units import MONEY, SCALES, Unit, is_unit, unit
 
 RELATIONS = {"=": "=", "<": "<", ">": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!=", "\\in": "in", "\\approx": "~"}
 RELATIONS |= {"\\equiv": "="}
+TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 LINKS = {"and", "or"}
 SIGNS = {"+", "-", "*", "/", "\\cdot", "\\times"}
 LONGEST_NAME = 14
@@ -118,25 +119,23 @@ class Either:
     ways: tuple["Reading", ...]
 
 
-Reading = (
-    Quantity | Based | Clock | Ratio | Words | Unread | Dots | Group | Union | Named | Relation | Matrix | Either
-)
+Reading = Quantity | Based | Clock | Ratio | Words | Unread | Dots | Group | Union | Named | Relation | Matrix | Either
 
 INFINITY = Node("constant", name="infinity")
-NEGATIVE_INFINITY = Node("negative", (INFINITY,))
-REALS = Group("()", (Quantity(NEGATIVE_INFINITY), Quantity(INFINITY)))
+REALS = Group("()", (Quantity(Node("negative", (INFINITY,))), Quantity(INFINITY)))
 BASED = re.compile(r"(-?)[({]?\s*([0-9A-F]+)\s*[)}]?\s*_\s*(?:\{\s*)?(?:(\d+)|\\text\{(\w+)\})\s*\}?")
 BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 BASES |= {"eleven": 11, "twelve": 12, "sixteen": 16}
 CLOCK = re.compile(r"(\d{1,2}):(\d\d)\s*(?:\\text\{\s*)?([ap])?\.?\s*(?:\\text\{\s*)?(m)?\.?\s*\}?\s*", re.IGNORECASE)
-THOUSANDS = re.compile(r"[+-]?\s*\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)")
+THOUSANDS = re.compile(r"[+-]?\s*\d{1,3}(?:,[1-9]\d\d)+(?:\.\d+)?")
+FOR_ALL = re.compile(r"\s*for (?:all|any|every|each)(?: real| integers?)?\s*")
 ENVIRONMENT = re.compile(r"\s*\{(p|b|B|v|V|small)?matrix\}|\s*\{array\}\s*\{[clr| ]*\}")
 
 
 def read(text: str) -> Reading:
     """An answer."""
     plain = canonical(text)
-    if found := BASED.fullmatch(plain):
+    if (found := BASED.fullmatch(plain)) and not re.fullmatch("[A-F]", found[2]):
         base = int(found[3]) if found[3] else BASES.get(found[4].lower(), 0)
         if 2 <= base <= 36 and all(int(digit, 36) < base for digit in found[2]):
             return Based(found[1] + (found[2].lstrip("0") or "0"), base)
@@ -179,7 +178,9 @@ def joined(pieces: list[Token]) -> list[Token]:
 def thousands(pieces: Tokens, bracket: str, commas: list[int]) -> list[int]:
     """Those commas in one kind of bracket that stand in a number."""
     tight = [place for place in commas if is_thousands(pieces, place)]
-    loose = [place for place in commas if place not in tight and pieces[place + 1 : place + 2] and pieces[place + 1].spaced]
+    loose = [
+        place for place in commas if place not in tight and pieces[place + 1 : place + 2] and pieces[place + 1].spaced
+    ]
     if len(tight) + len(loose) < len(commas):
         return []
     return tight if bracket in ("", "{") or loose else []
@@ -195,7 +196,7 @@ def is_thousands(pieces: Tokens, place: int) -> bool:
     return bool(fits and re.fullmatch(r"\d{3}(\.\d+)?", after.text) and not comma.spaced and not after.spaced)
 
 
-def item(pieces: Tokens) -> Reading:  # noqa: C901, PLR0911 - one case for each kind of answer
+def item(pieces: Tokens) -> Reading:  # noqa: PLR0911 - one case for each kind of answer
     """What some tokens are together."""
     pieces = bare(pieces)
     if not pieces:
@@ -225,9 +226,19 @@ def bare(pieces: Tokens) -> Tokens:
     """Without braces around the whole, and signs at the end that say nothing."""
     while pieces and pieces[-1].text in (",", ";", ".") and pieces[-1].kind == "sign":
         pieces = pieces[:-1]
+    for place, token in enumerate(pieces):
+        if token.kind == "words" and FOR_ALL.fullmatch(token.text) and says_nothing(pieces[place + 1 :]):
+            pieces = pieces[:place]
+            break
     while pieces and pieces[0].text == "{" and enclosed(pieces):
         pieces = pieces[1:-1]
     return pieces
+
+
+def says_nothing(pieces: Tokens) -> bool:
+    r"""Whether what is meant "for all" is one name, or a name in a set such as \mathbb{R}."""
+    texts = [token.text for token in pieces]
+    return len(texts) in (1, 6) and pieces[0].kind == "letter" and texts[1:3] in ([], ["\\in", "\\mathbb"])
 
 
 def is_separator(pieces: Tokens, place: int) -> bool:
@@ -236,8 +247,10 @@ def is_separator(pieces: Tokens, place: int) -> bool:
     if token.kind == "words":
         return re.sub("[^a-z]", "", token.text.lower()) in LINKS
     if token.kind == "letter":  # a bare word
-        return letters_of(pieces, place) in LINKS or letters_of(pieces, place - 1) in LINKS or (
-            letters_of(pieces, place - 2) in LINKS
+        return (
+            letters_of(pieces, place) in LINKS
+            or letters_of(pieces, place - 1) in LINKS
+            or (letters_of(pieces, place - 2) in LINKS)
         )
     return token.text in (",", ";") and token.kind == "sign"
 
@@ -271,8 +284,10 @@ def listed(parts: list[list[Token]]) -> Reading:
     pieces = [one.value if isinstance(one, Named) else one for one in found]
     names = {one.name for one in found if isinstance(one, Named)}
     # x < 2 or x > 3
-    if len(names) <= 1 and all(isinstance(one, Group | Union) for one in pieces) and all(
-        is_inequality(part) for part in parts
+    if (
+        len(names) <= 1
+        and all(isinstance(one, Group | Union) for one in pieces)
+        and all(is_inequality(part) for part in parts)
     ):
         return Union(tuple(pieces))
     return Group("", tuple(found))
@@ -313,23 +328,27 @@ def related(sides: list[list[Token]], signs: list[str]) -> Reading:  # noqa: PLR
         left, right = (formula(side) for side in sides)
     except ValueError:
         return Unread()
-    turned = {">": "<", ">=": "<="}
-    return Relation(turned[signs[0]], right, left) if signs[0] in turned else Relation(signs[0], left, right)
+    sign = signs[0]
+    return Relation(TURNED[sign], right, left) if sign in (">", ">=") else Relation(sign, left, right)
 
 
 def equation(sides: list[list[Token]]) -> Reading:
     """A name and its value, or two formulas."""
+    name = written(sides[0]) if is_name(sides[0]) else None
     last = item(sides[-1])
-    if is_name(sides[0]):
-        return Named(written(sides[0]), last)
+    if name is not None and len(sides) == 2:
+        return Named(name, last)
     try:
-        formulas = [formula(side) for side in sides]
+        formulas = [formula(side) for side in sides[name is not None :]]
     except UnreadableError:
         return Unread()
-    if not any(one.variables for one in formulas):
-        # 10/2 = 5 says 5; 2 = 3 says nothing.
-        return last if all(is_equal(formulas[0], one) for one in formulas[1:]) else Unread()
-    return Relation("=", formulas[0], formulas[-1])
+    # x = 10/2 = 5 says 5, and so does 10/2 = 5; x = 3 = 5 and 3 = 5 say nothing.
+    constant = not any(one.variables for one in formulas)
+    if not all(is_equal(one, formulas[-1]) for one in formulas[0 if name or constant else 1 :]):
+        return Unread()
+    if name is not None:
+        return Named(name, last)
+    return last if constant else Relation("=", formulas[0], formulas[-1])
 
 
 def is_name(pieces: Tokens) -> bool:
@@ -339,9 +358,9 @@ def is_name(pieces: Tokens) -> bool:
     for place, token in enumerate(pieces):
         if token.kind == "number" and not any(t.text in ("(", "_", "{", "[") for t in pieces[:place]):
             return False
-        if token.text in SIGNS | {"^", "\\frac", "\\sqrt", "!"} and token.kind != "words":
-            if [t.text for t in pieces[place : place + 3]] != ["^", "{", "'"]:
-                return False
+        raised = token.text == "^" and [t.text for t in pieces[place + 1 : place + 3]] != ["{", "'"]
+        if (raised or token.text in SIGNS | {"\\frac", "\\sqrt", "!"}) and token.kind != "words":
+            return False
     return any(token.kind in ("letter", "words") or token.text in GREEK for token in pieces)
 
 
@@ -351,34 +370,33 @@ def written(pieces: Tokens) -> str:
 
 
 def interval(sides: list[list[Token]], signs: list[str]) -> Reading | None:
-    """Of an inequality that bounds one name: 0 <= x < 1, x > 5, x != 3."""
-    try:
-        if len(sides) == 3 and is_name(sides[1]):
-            low, high = quantity(sides[0]), quantity(sides[2])
-            if signs[0] in (">", ">=") and signs[1] in (">", ">="):
-                low, high, signs = high, low, [s.replace(">", "<") for s in reversed(signs)]
-            if not {*signs} <= {"<", "<="} or not (isinstance(low, Quantity) and isinstance(high, Quantity)):
-                return None
-            brackets = ("[" if signs[0] == "<=" else "(") + ("]" if signs[1] == "<=" else ")")
-            return Named(written(sides[1]), Group(brackets, (low, high)))
-        if len(sides) != 2:
-            return None
-        sign = signs[0]
-        name, bound = sides
-        if not is_name(name):
-            name, bound = bound, name
-            sign = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}.get(sign, sign)
-        value = quantity(bound)
-        if not is_name(name) or not isinstance(value, Quantity) or value.value.variables:
-            return None
-    except UnreadableError:
+    """Of an inequality that bounds one name: 0 <= x < 1, x > 5, x != 3; None if it is none."""
+    if len(sides) == 3 and is_name(sides[1]):
+        return between(sides, signs)
+    if len(sides) != 2:
         return None
-    low_end, high_end = Quantity(NEGATIVE_INFINITY), Quantity(INFINITY)
-    below = Group("(" + ("]" if sign == "<=" else ")"), (low_end, value))
-    above = Group(("[" if sign == ">=" else "(") + ")", (value, high_end))
+    (name, end), sign = sides, signs[0]
+    if not is_name(name):
+        name, end, sign = end, name, TURNED.get(sign, sign)
+    bound = quantity(end)
+    if not is_name(name) or not isinstance(bound, Quantity) or bound.value.variables:
+        return None
+    below = Group("(" + ("]" if sign == "<=" else ")"), (REALS.parts[0], bound))
+    above = Group(("[" if sign == ">=" else "(") + ")", (bound, REALS.parts[1]))
     if sign == "!=":
         return Named(written(name), Union((below, above)))
     return Named(written(name), below if sign in ("<", "<=") else above)
+
+
+def between(sides: list[list[Token]], signs: list[str]) -> Reading | None:
+    """Of a name between two bounds, from either side."""
+    if {*signs} <= {">", ">="}:
+        sides, signs = sides[::-1], [TURNED[sign] for sign in reversed(signs)]
+    low, high = quantity(sides[0]), quantity(sides[2])
+    if not {*signs} <= {"<", "<="} or not isinstance(low, Quantity) or not isinstance(high, Quantity):
+        return None
+    brackets = ("[" if signs[0] == "<=" else "(") + ("]" if signs[1] == "<=" else ")")
+    return Named(written(sides[1]), Group(brackets, (low, high)))
 
 
 def whole_set(pieces: Tokens) -> Reading | None:
@@ -414,7 +432,7 @@ def bracketed(pieces: Tokens) -> Reading | None:
         if first == "\\langle" or (len(found.parts) != 2 and last == "]"):
             return Group("()", found.parts)
         return Group(first + last, found.parts)
-    # (C) and (5)
+    # Brackets around one thing say nothing.
     return found if first == "(" and last == ")" and not isinstance(found, Unread) else None
 
 
@@ -497,10 +515,14 @@ def measured(value: Node, pieces: Tokens, tail: Tokens) -> Reading | None:
     if not tail:
         found = Quantity(value, digits=decimal(pieces))
         # `20^\circ` is read as a number of radians; what is asked for may be degrees.
-        if [token.text for token in pieces[-4:]] == ["^", "{", "\\circ", "}"] and value == degrees(formula(pieces[:-4])):
+        if [token.text for token in pieces[-4:]] == ["^", "{", "\\circ", "}"] and value == degrees(
+            formula(pieces[:-4])
+        ):
             return Quantity(formula(pieces[:-4]), Unit("degree1", Fraction(1)), decimal(pieces[:-4]))
-        # A letter after a blank may be a unit: `5 m`.
         last = pieces[-1]
+        if len(pieces) > 5 and pieces[-3].text == "\\circ" and last.text in ("C", "F"):
+            return Quantity(formula(pieces[:-5]), unit(f"degree {last.text}"), decimal(pieces[:-5]))
+        # A letter after a blank may be a unit: `5 m`.
         if len(pieces) == 2 and pieces[0].kind == "number" and last.kind == "words" and len(last.text) == 1:
             return Either((found, Quantity(formula(pieces[:-1]), unit(last.text), decimal(pieces[:-1]))))
         return found
@@ -510,20 +532,13 @@ def measured(value: Node, pieces: Tokens, tail: Tokens) -> Reading | None:
         if re.search(rf"\b{word}s?\b", text):
             factor *= size
             text = re.sub(rf"\b{word}s?\b", "", text).strip()
-    if re.search(r"\d{2}|[()]", text) or len(text.split()) > 4 or not unit_like(tail):
+    said = set(text.lower().split())
+    if re.search(r"\d{2}|[()]", text) or len(said) > 4 or said & NO_UNITS or any(t.kind == "letter" for t in tail):
         return None
     digits = decimal(pieces)
     if factor != 1:
         value, digits = Node("product", (value, number(factor))), None
     return Quantity(value, unit(text), digits)
-
-
-def unit_like(tail: Tokens) -> bool:
-    """Bare letters are a unit only as known words."""
-    bare_letters = [token for token in tail if token.kind == "letter"]
-    return not bare_letters or all(token.kind != "letter" or is_unit(token.text) for token in tail) or (
-        tail[0].text in ("^", "\\circ") and len(bare_letters) == 1
-    )
 
 
 def decimal(pieces: Tokens) -> tuple[int, Fraction] | None:
@@ -538,7 +553,9 @@ def decimal(pieces: Tokens) -> tuple[int, Fraction] | None:
 
 def words(pieces: Tokens) -> Reading:
     """A text; Unread if there is mathematics in it."""
-    if all(token.kind in ("words", "letter") or (token.kind == "sign" and not token.text.isdigit()) for token in pieces):
+    if all(
+        token.kind in ("words", "letter") or (token.kind == "sign" and not token.text.isdigit()) for token in pieces
+    ):
         text = " ".join(token.text for token in pieces)
         if any(token.kind == "words" for token in pieces) and not set("+=^_*/<>|[]") & {t.text for t in pieces}:
             return Words(plain_words(text))

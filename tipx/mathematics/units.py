@@ -61,6 +61,9 @@ OTHERS = {
 }
 SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 """Words that are part of a number."""
+NO_UNITS = {"is", "are", "not", "no", "if", "or", "and", "when", "than", "plus", "minus", "times", "half", "except"}
+NO_UNITS |= {"least", "most", "but", "nor", "unless", "where", "while", "negative", "wrong", "approximately"}
+"""Words after a number that make it another one, or none."""
 MONEY = {"\\$": "dollar", "$": "dollar", "€": "euro", "£": "pound sterling", "¥": "yen", "₹": "rupee"}
 GENERIC = {"unit", "length unit", "unit of length", "total", "in total", "altogether", ""}
 """Words that say nothing of the unit."""
@@ -76,7 +79,7 @@ def table() -> dict[str, tuple[str, int, Fraction]]:
                 found[name] = (measures, power, size) if size is not None else (names.split()[-1], 1, F(1))
     for names, (measures, size) in OTHERS.items():
         if " " not in measures and names != measures:
-            found |= {name: (measures, 1, size) for name in names.split()}
+            found |= dict.fromkeys(names.split(), (measures, 1, size))
     return found
 
 
@@ -94,13 +97,17 @@ class Unit:
     size: Fraction
 
 
+ALIASES = {"celsius": "c", "fahrenheit": "f", "centigrade": "c"}
+
+
 def stem(word: str) -> str:
     """A unit's word in the singular; others in small letters without a plural's s."""
     for form in (word, word.lower()):
         for one in (form, form.removesuffix("s"), form.removesuffix("es")):
             if one in KNOWN or one in SPEEDS:
                 return one
-    return word.lower().removesuffix("s")
+    word = word.lower()
+    return ALIASES.get(word, word.removesuffix("s"))
 
 
 def is_unit(word: str) -> bool:
@@ -110,7 +117,13 @@ def is_unit(word: str) -> bool:
 
 def unit(text: str) -> Unit | None:
     """Of a text such as "cm^2", "square inches", "feet per second" or "apples"; None if it says nothing."""
-    text = text.replace("^{\\circ}", " degree ").replace("%", " percent ").replace(".", "").replace("{", "").replace("}", "")
+    text = (
+        text.replace("^{\\circ}", " degree ")
+        .replace("%", " percent ")
+        .replace(".", "")
+        .replace("{", "")
+        .replace("}", "")
+    )
     text = re.sub(r"\(s\)", "", re.sub(r"\bper\b", "/", text)).strip()
     if re.sub(r"(?<=[a-z])s\b", "", re.sub(r"\b(?:square|sq|cubic|cu)\b|\^\d", "", text.lower())).strip() in GENERIC:
         return None

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import reduce
-from math import comb, factorial, gcd
+from math import comb, factorial, gcd, lcm
 from typing import Any
 
 import mpmath
@@ -29,7 +29,7 @@ LARGEST = 20_000
 POINTS = 8
 ENOUGH = 3
 """Points that must say something."""
-WHOLE = frozenset({"floor", "ceil", "factorial", "double factorial", "binomial", "gcd"})
+WHOLE = frozenset({"floor", "ceil", "factorial", "double factorial", "binomial", "gcd", "lcm"})
 TRIGONOMETRIC = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 COUNTERS = frozenset("abijklmnpqrstKLMN")
 """Names that often stand for whole numbers."""
@@ -244,8 +244,8 @@ def function(name: str, args: list[Any], base: Any) -> Any:  # noqa: C901, PLR09
         return Fraction(getattr(value, f"__{name}__")()) if isinstance(value, Fraction) else value
     if name in ("max", "min"):
         return (max if name == "max" else min)(args, key=number)
-    if name == "gcd":
-        return Fraction(reduce(gcd, [whole(arg) for arg in args]))
+    if name in ("gcd", "lcm"):
+        return Fraction(reduce(gcd if name == "gcd" else lcm, [whole(arg) for arg in args]))
     if name == "root":
         if not isinstance(args[1], Fraction):
             return mpmath.power(number(first), 1 / args[1])
