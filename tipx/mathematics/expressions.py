@@ -175,8 +175,14 @@ class Parser:
 
     def power(self) -> Node:
         found = self.postfix(self.atom())
+        raised = False
         while self.take("^"):
-            found = degrees(found) if self.circle() else Node("power", (found, self.script()))
+            if self.circle():
+                found = degrees(found)
+            elif raised:
+                raise UnreadableError("two powers of one number")  # `2^3^2`
+            else:
+                found, raised = Node("power", (found, self.script())), True
             found = self.postfix(found)
         return found
 

@@ -105,6 +105,7 @@ STEPS = (
     (re.compile(r"(?<!\\)\\[,:;> ]|~"), " "),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\.\.\.+|\. \. \."), r"\\ldots "),
+    (re.compile(r"(?<![\d./])(\d+)\s+(\d+)/(\d+)(?![\d/])"), r"\1\\frac{\2}{\3}"),
     (re.compile(r"<="), r"\\le "),
     (re.compile(r">="), r"\\ge "),
     (re.compile(r"!="), r"\\ne "),

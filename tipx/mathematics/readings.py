@@ -129,6 +129,8 @@ BASES |= {"eleven": 11, "twelve": 12, "sixteen": 16}
 CLOCK = re.compile(r"(\d{1,2}):(\d\d)\s*(?:\\text\{\s*)?([ap])?\.?\s*(?:\\text\{\s*)?(m)?\.?\s*\}?\s*", re.IGNORECASE)
 THOUSANDS = re.compile(r"[+-]?\s*\d{1,3}(?:,[1-9]\d\d)+(?:\.\d+)?")
 FOR_ALL = re.compile(r"\s*for (?:all|any|every|each)(?: real| integers?)?\s*")
+UNIT = re.compile(r"%|\$|\^\{o\}w?|w(?:\^?(?:2|\{-?2\}))?(?:/?w(?:\^?(?:2|\{-?2\}))?)*")
+MOST_WORDS = 4
 ENVIRONMENT = re.compile(r"\s*\{(p|b|B|v|V|small)?matrix\}|\s*\{array\}\s*\{[clr| ]*\}")
 
 
@@ -490,8 +492,8 @@ def quantity(pieces: Tokens) -> Reading | None:
         return replace(found, unit=Unit(f"{MONEY[money]}1", Fraction(1)))
     for end in range(len(pieces), 0, -1):
         tail = pieces[end:]
-        if tail and not is_unit_part(pieces, end):
-            break
+        if tail and not is_unit(tail):
+            continue
         try:
             value = formula(pieces[:end])
         except UnreadableError:
@@ -500,14 +502,16 @@ def quantity(pieces: Tokens) -> Reading | None:
     return None
 
 
-def is_unit_part(pieces: Tokens, place: int) -> bool:
-    """Whether a token can stand in a unit."""
-    token = pieces[place]
-    if token.kind == "words" or token.text in ("%", "/", "^", "{", "}", "\\circ", "(", ")", "\\cdot", *MONEY):
-        return True
-    if token.kind == "number":
-        return token.text in ("2", "3") and place > 0
-    return token.kind == "letter"
+def is_unit(pieces: Tokens) -> bool:
+    r"""Whether tokens can be one: a sign, or words with powers and slashes, such as `\text{m}/\text{s}^2`."""
+    return UNIT.fullmatch("".join(unit_sign(token) for token in pieces)) is not None
+
+
+def unit_sign(token: Token) -> str:
+    """What stands for a token in `UNIT`."""
+    if token.kind in ("words", "number"):
+        return "w" if token.kind == "words" else "2" if token.text in ("1", "2", "3", "4") else "n"
+    return "$" if token.text in MONEY else {"\\circ": "o", "\\cdot": "/"}.get(token.text, token.text)
 
 
 def measured(value: Node, pieces: Tokens, tail: Tokens) -> Reading | None:
@@ -533,7 +537,7 @@ def measured(value: Node, pieces: Tokens, tail: Tokens) -> Reading | None:
             factor *= size
             text = re.sub(rf"\b{word}s?\b", "", text).strip()
     said = set(text.lower().split())
-    if re.search(r"\d{2}|[()]", text) or len(said) > 4 or said & NO_UNITS or any(t.kind == "letter" for t in tail):
+    if len(said) > MOST_WORDS or said & NO_UNITS:
         return None
     digits = decimal(pieces)
     if factor != 1:

@@ -217,14 +217,13 @@ def root(base: Any, degree: int) -> Any:
     """The real one if there is one."""
     if degree > MOST_FACTORIAL:
         raise UndefinedError("too high a root")
+    if not isinstance(base, mpmath.mpc) and base < 0 and degree % 2:
+        return -root(-base, degree)
     if isinstance(base, Fraction) and base >= 0 and bits(base) < MOST_BITS:
         above, below = (whole_root(part, degree) for part in (base.numerator, base.denominator))
         if above is not None and below is not None:
             return Fraction(above, below)
-    value = number(base)
-    if not isinstance(value, mpmath.mpc) and value < 0 and degree % 2:
-        return -mpmath.root(-value, degree)
-    return mpmath.root(value, degree)
+    return mpmath.root(number(base), degree)
 
 
 def whole_root(value: int, degree: int) -> int | None:
