@@ -8,8 +8,9 @@ import pytest
 
 from tipx.mathematics.equality import same
 from tipx.mathematics.expressions import UnreadableError, formula
+from tipx.mathematics.kinds import Unread, Words
 from tipx.mathematics.notation import canonical
-from tipx.mathematics.readings import Unread, Words, read
+from tipx.mathematics.readings import read
 from tipx.mathematics.tokens import tokens
 from tipx.mathematics.units import Unit, unit
 from tipx.mathematics.values import MOST_EXPONENT, exact, is_equal

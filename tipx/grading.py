@@ -109,7 +109,7 @@ class Grader:
         # Whatever a worker raised or died of is one outcome, counted in the result: the grader could not judge.
         return [None if future.exception() else future.result() for future in futures]
 
-    def _ask(self, pair: Pair) -> ProcessFuture:
+    def _ask(self, pair: Pair) -> ProcessFuture[Any]:
         if self.pool is None:
             raise RuntimeError("the grader has no workers")
         return self.pool.schedule(equal, args=[*pair, DEADLINE_S], timeout=HANG_S)

@@ -4,11 +4,12 @@ import re
 from fractions import Fraction
 from itertools import starmap
 
+from mpmath import mp
+
 from tipx.answers import IDLE
 from tipx.mathematics import values
 from tipx.mathematics.expressions import Node, number
-from tipx.mathematics.notation import canonical
-from tipx.mathematics.readings import (
+from tipx.mathematics.kinds import (
     Based,
     Clock,
     Either,
@@ -22,9 +23,9 @@ from tipx.mathematics.readings import (
     Union,
     Unread,
     Words,
-    plain_words,
-    read,
 )
+from tipx.mathematics.notation import canonical
+from tipx.mathematics.readings import plain_words, read
 from tipx.mathematics.units import Unit
 
 VERSION = 2
@@ -57,13 +58,20 @@ def same(gold: str, answer: str) -> bool | None:
     """Whether an answer equals the gold one; None if the gold answer cannot be read, and the answer is another text."""
     if written(gold) == written(answer):
         return bool(written(gold)) or None
-    ours = read(gold)
+    ours, theirs = read(gold), read(answer)
     if isinstance(ours, Words):
-        theirs = re.sub(r"\\text|[{}()]", " ", canonical(answer)).strip()
-        return not MATHEMATICS.search(theirs) and ours.text == plain_words(theirs)
+        return ours.text == as_words(answer)
     if isinstance(ours, Unread):
         return None
-    return alike(ours, read(answer))
+    if isinstance(theirs, Words):
+        return theirs.text == as_words(gold)
+    return alike(ours, theirs)
+
+
+def as_words(text: str) -> str | None:
+    """What a text is without its looks; None if it is mathematics."""
+    text = re.sub(r"\\text|[{}()]", " ", canonical(text)).strip()
+    return None if MATHEMATICS.search(text) else plain_words(text)
 
 
 def written(text: str) -> str:
@@ -188,9 +196,9 @@ def rounds(exactly: Node, rounded: Node, last: Fraction) -> bool:
     """Whether a real number is `rounded` to, or cut off to, a decimal whose last digit is worth `last`."""
     if exactly.variables:
         return False
-    with values.mp.workdps(60):
+    with mp.workdps(60):
         try:
-            one, other = (values.number(values.evaluate(node, {}, values.mp.e)) for node in (exactly, rounded))
+            one, other = (values.number(values.evaluate(node, {}, mp.e)) for node in (exactly, rounded))
             error = abs(one - other) / values.number(last)
             return bool(error <= HALF or (error < WHOLE and abs(other) < abs(one)))
         except (ArithmeticError, TypeError):
@@ -283,7 +291,7 @@ def proportion(one: Node, other: Node) -> Fraction | None:
     """The sign of a constant by which one formula is the other times it; None if there is none."""
     point = next(values.points(sorted(one.variables), whole=False))
     try:
-        fixed = values.at(one, point, values.mp.e), values.at(other, point, values.mp.e)
+        fixed = values.at(one, point, mp.e), values.at(other, point, mp.e)
         if not all(value.real for value in fixed) or not fixed[0].to(60) or not fixed[1].to(60):
             return None
     except values.UndefinedError:

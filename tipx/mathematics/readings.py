@@ -4,13 +4,28 @@ Every token is read, or the answer is `Unread` and equals only what is written a
 """
 
 import re
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 
-from tipx.mathematics.expressions import GREEK, Node, UnreadableError, degrees, formula, number
+from tipx.mathematics.expressions import GREEK, Node, UnreadableError, formula, number
+from tipx.mathematics.kinds import (
+    Based,
+    Clock,
+    Dots,
+    Either,
+    Group,
+    Matrix,
+    Named,
+    Quantity,
+    Ratio,
+    Reading,
+    Relation,
+    Union,
+    Unread,
+    Words,
+)
 from tipx.mathematics.notation import canonical
+from tipx.mathematics.quantities import bare, quantity
 from tipx.mathematics.tokens import CLOSING, OPENING, Token, Tokens, enclosed, split, tokens
-from tipx.mathematics.units import MONEY, NO_UNITS, SCALES, Unit, unit
 from tipx.mathematics.values import is_equal
 
 RELATIONS = {"=": "=", "<": "<", ">": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!=", "\\in": "in", "\\approx": "~"}
@@ -22,105 +37,6 @@ LONGEST_NAME = 14
 """Tokens of what may stand before an equals sign and only names the value."""
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """A formula and its unit. `digits`: (significant digits, worth of the last) if it is one decimal number."""
-
-    value: Node
-    unit: Unit | None = None
-    digits: tuple[int, Fraction] | None = None
-    generic: bool = False
-
-
-@dataclass(frozen=True)
-class Based:
-    """Digits in a base."""
-
-    digits: str
-    base: int
-
-
-@dataclass(frozen=True)
-class Clock:
-    """A time of day, and "am", "pm" or ""."""
-
-    hour: int
-    minute: int
-    half: str
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """a : b : c."""
-
-    parts: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class Words:
-    """A text without mathematics, in small letters and digits only."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Unread:
-    """What is none of these."""
-
-
-@dataclass(frozen=True)
-class Dots:
-    """An ellipsis."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Parts within `brackets`; "" for a bare list, "{}" for a set."""
-
-    brackets: str
-    parts: tuple["Reading", ...]
-
-
-@dataclass(frozen=True)
-class Union:
-    """Of sets; `joined` by words or commas, and not by a sign."""
-
-    parts: tuple["Reading", ...]
-
-
-@dataclass(frozen=True)
-class Named:
-    """A value and the name before its equals sign; `formula` if that is no name but something that is computed."""
-
-    name: str
-    value: "Reading"
-
-
-@dataclass(frozen=True)
-class Relation:
-    """Of two formulas, by "=", "<", "<=" or "!="; greater is turned round."""
-
-    sign: str
-    left: Node
-    right: Node
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Rows of formulas."""
-
-    rows: tuple[tuple[Node, ...], ...]
-
-
-@dataclass(frozen=True)
-class Either:
-    """An answer that may be read in several ways."""
-
-    ways: tuple["Reading", ...]
-
-
-Reading = Quantity | Based | Clock | Ratio | Words | Unread | Dots | Group | Union | Named | Relation | Matrix | Either
-
 INFINITY = Node("constant", name="infinity")
 REALS = Group("()", (Quantity(Node("negative", (INFINITY,))), Quantity(INFINITY)))
 BASED = re.compile(r"(-?)[({]?\s*([0-9A-F]+)\s*[)}]?\s*_\s*(?:\{\s*)?(?:(\d+)|\\text\{(\w+)\})\s*\}?")
@@ -128,9 +44,6 @@ BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eigh
 BASES |= {"eleven": 11, "twelve": 12, "sixteen": 16}
 CLOCK = re.compile(r"(\d{1,2}):(\d\d)\s*(?:\\text\{\s*)?([ap])?\.?\s*(?:\\text\{\s*)?(m)?\.?\s*\}?\s*", re.IGNORECASE)
 THOUSANDS = re.compile(r"[+-]?\s*\d{1,3}(?:,[1-9]\d\d)+(?:\.\d+)?")
-FOR_ALL = re.compile(r"\s*for (?:all|any|every|each)(?: real| integers?)?\s*")
-UNIT = re.compile(r"%|\$|\^\{o\}w?|w(?:\^?(?:2|\{-?2\}))?(?:/?w(?:\^?(?:2|\{-?2\}))?)*")
-MOST_WORDS = 4
 ENVIRONMENT = re.compile(r"\s*\{(p|b|B|v|V|small)?matrix\}|\s*\{array\}\s*\{[clr| ]*\}")
 
 
@@ -222,25 +135,6 @@ def item(pieces: Tokens) -> Reading:  # noqa: PLR0911 - one case for each kind o
         if found is not None:
             return found
     return words(pieces)
-
-
-def bare(pieces: Tokens) -> Tokens:
-    """Without braces around the whole, and signs at the end that say nothing."""
-    while pieces and pieces[-1].text in (",", ";", ".") and pieces[-1].kind == "sign":
-        pieces = pieces[:-1]
-    for place, token in enumerate(pieces):
-        if token.kind == "words" and FOR_ALL.fullmatch(token.text) and says_nothing(pieces[place + 1 :]):
-            pieces = pieces[:place]
-            break
-    while pieces and pieces[0].text == "{" and enclosed(pieces):
-        pieces = pieces[1:-1]
-    return pieces
-
-
-def says_nothing(pieces: Tokens) -> bool:
-    r"""Whether what is meant "for all" is one name, or a name in a set such as \mathbb{R}."""
-    texts = [token.text for token in pieces]
-    return len(texts) in (1, 6) and pieces[0].kind == "letter" and texts[1:3] in ([], ["\\in", "\\mathbb"])
 
 
 def is_separator(pieces: Tokens, place: int) -> bool:
@@ -478,81 +372,6 @@ def ratio(pieces: Tokens) -> Reading | None:
         return Ratio(tuple(formula(part) for part in parts))
     except UnreadableError:
         return None
-
-
-def quantity(pieces: Tokens) -> Reading | None:
-    """A formula with the unit before or after it; None if it is none."""
-    pieces = bare(pieces)
-    place = 1 if pieces and pieces[0].text == "-" else 0
-    if len(pieces) > place and pieces[place].text in MONEY:
-        money = pieces[place].text
-        found = quantity([*pieces[:place], *pieces[place + 1 :]])
-        if not isinstance(found, Quantity) or found.unit not in (None, Unit(f"{MONEY[money]}1", Fraction(1))):
-            return None
-        return replace(found, unit=Unit(f"{MONEY[money]}1", Fraction(1)))
-    for end in range(len(pieces), 0, -1):
-        tail = pieces[end:]
-        if tail and not is_unit(tail):
-            continue
-        try:
-            value = formula(pieces[:end])
-        except UnreadableError:
-            continue
-        return measured(value, pieces[:end], tail)
-    return None
-
-
-def is_unit(pieces: Tokens) -> bool:
-    r"""Whether tokens can be one: a sign, or words with powers and slashes, such as `\text{m}/\text{s}^2`."""
-    return UNIT.fullmatch("".join(unit_sign(token) for token in pieces)) is not None
-
-
-def unit_sign(token: Token) -> str:
-    """What stands for a token in `UNIT`."""
-    if token.kind in ("words", "number"):
-        return "w" if token.kind == "words" else "2" if token.text in ("1", "2", "3", "4") else "n"
-    return "$" if token.text in MONEY else {"\\circ": "o", "\\cdot": "/"}.get(token.text, token.text)
-
-
-def measured(value: Node, pieces: Tokens, tail: Tokens) -> Reading | None:
-    """A formula with the tokens of its unit."""
-    if not tail:
-        found = Quantity(value, digits=decimal(pieces))
-        # `20^\circ` is read as a number of radians; what is asked for may be degrees.
-        if [token.text for token in pieces[-4:]] == ["^", "{", "\\circ", "}"] and value == degrees(
-            formula(pieces[:-4])
-        ):
-            return Quantity(formula(pieces[:-4]), Unit("degree1", Fraction(1)), decimal(pieces[:-4]))
-        last = pieces[-1]
-        if len(pieces) > 5 and pieces[-3].text == "\\circ" and last.text in ("C", "F"):
-            return Quantity(formula(pieces[:-5]), unit(f"degree {last.text}"), decimal(pieces[:-5]))
-        # A letter after a blank may be a unit: `5 m`.
-        if len(pieces) == 2 and pieces[0].kind == "number" and last.kind == "words" and len(last.text) == 1:
-            return Either((found, Quantity(formula(pieces[:-1]), unit(last.text), decimal(pieces[:-1]))))
-        return found
-    text = "".join((" " if t.spaced or t.kind == "words" else "") + MONEY.get(t.text, t.text) for t in tail).strip()
-    factor = 1
-    for word, size in SCALES.items():
-        if re.search(rf"\b{word}s?\b", text):
-            factor *= size
-            text = re.sub(rf"\b{word}s?\b", "", text).strip()
-    said = set(text.lower().split())
-    if len(said) > MOST_WORDS or said & NO_UNITS:
-        return None
-    digits = decimal(pieces)
-    if factor != 1:
-        value, digits = Node("product", (value, number(factor))), None
-    return Quantity(value, unit(text), digits)
-
-
-def decimal(pieces: Tokens) -> tuple[int, Fraction] | None:
-    """(significant digits, worth of the last) of one decimal number, with or without a sign."""
-    parts = [token for token in pieces if token.text not in ("+", "-", "{", "}")]
-    if len(parts) != 1 or parts[0].kind != "number" or not re.search("[.eE]", parts[0].text):
-        return None
-    mantissa, _, exponent = parts[0].text.lower().partition("e")
-    after = len(mantissa.partition(".")[2])
-    return len(mantissa.replace(".", "").lstrip("0")), Fraction(10) ** (int(exponent or 0) - after)
 
 
 def words(pieces: Tokens) -> Reading:
