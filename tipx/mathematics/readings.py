@@ -325,7 +325,7 @@ def bracketed(pieces: Tokens) -> Reading | None:
         return Group("{}", parts)
     found = item(inside)
     if isinstance(found, Group) and found.brackets == "" and any(t.text in (",", ";") for t in outside(inside)):
-        if first == "\\langle" or (len(found.parts) != 2 and last == "]"):
+        if first == "\\langle" or (len(found.parts) != 2 and first + last == "[]"):
             return Group("()", found.parts)
         return Group(first + last, found.parts)
     # Brackets around one thing say nothing.

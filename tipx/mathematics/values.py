@@ -31,8 +31,8 @@ ENOUGH = 3
 """Points that must say something."""
 WHOLE = frozenset({"floor", "ceil", "factorial", "double factorial", "binomial", "gcd", "lcm"})
 TRIGONOMETRIC = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
-COUNTERS = frozenset("abijklmnpqrstKLMN")
-"""Names that often stand for whole numbers."""
+COUNTERS = frozenset("ijklmnpqKLMN")
+"""Names that stand for whole numbers where a formula says that some do; t is a time."""
 
 
 class UndefinedError(ArithmeticError):
