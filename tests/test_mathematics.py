@@ -148,6 +148,7 @@ def test_a_text_is_read_as_one() -> None:
         ("\\sin\\pi", "0", True),
         ("10^{-80}\\pi", "0", False),
         ("10^{-80}\\pi", "10^{-81}\\pi", False),
+        ("10^{-200}\\pi", "10^{-201}\\pi", False),
         ("10^{5000}\\sqrt2", "10^{5000}\\sqrt2+1", False),
         ("10^{5000}\\sqrt2", "10^{5000}\\sqrt2", True),
         ("\\infty", "\\infty", True),
