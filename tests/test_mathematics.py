@@ -118,7 +118,7 @@ def test_what_is_no_formula(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["\\int_0^1 x", "5 \\foo", "x \\oplus y", "\\sum_{k=1}^n k", "2 3", "3 = 5", "x = 3 = 5", "5?6"]
+    "text", ["\\int_0^1 x", "5 \\foo", "x \\oplus y", "\\sum_{k=1}^n k", "2 3", "3 = 5", "x = 3 = 5", "5?6", "2519_8"]
 )
 def test_what_cannot_be_read_equals_only_itself(text: str) -> None:
     assert isinstance(read(text), Unread)
