@@ -49,7 +49,7 @@ WRONG = (
     "{n}.5",
     "\\text{{no {n}}}",
 )
-# Made to hang: each takes a worker's whole time, and the worker.
+# Made to hang: a grader that works them out takes a worker's whole time, and the worker.
 HANGING = ("9^{{9^{{9^{n}}}}}", "1{n}00000!", "\\binom{{9{n}00000}}{{4{n}00000}}")
 # Made to crash, or to take long to read.
 HOSTILE = (

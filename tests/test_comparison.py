@@ -55,6 +55,7 @@ def test_noise_is_said(tmp_path: Path) -> None:
         ({"problems_sha256": "t"}, "problems_sha256 is 's' and 't'"),
         ({"template": {"chat": True, "thinking": True}}, "template.thinking is None and True"),
         ({"benchmark": "aime25"}, "benchmark is 'aime24' and 'aime25'"),
+        ({"grading": {"version": 2, "readings": {}}}, "versions 1 and 2 of the grader; remove the older result"),
     ],
 )
 def test_what_is_not_comparable_is_refused_by_name(facts: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -62,6 +63,14 @@ def test_what_is_not_comparable_is_refused_by_name(facts: dict[str, Any], words:
     with pytest.raises(DataError, match="cannot be compared") as caught:
         compare(a, b, [], tmp_path)
     assert words in str(caught.value)
+
+
+def test_results_of_one_grader_are_compared(tmp_path: Path) -> None:
+    old, same = result(tmp_path / "a", 2), result(tmp_path / "b", 2, grading={"version": 1, "readings": {}})
+    new = result(tmp_path / "c", 2, grading={"version": 2, "readings": {"text": "one way"}})
+    other = result(tmp_path / "d", 2, grading={"version": 2, "readings": {"text": "said in other words"}})
+    assert compare(old, same, [], tmp_path)
+    assert compare(new, other, [], tmp_path)
 
 
 def test_a_folder_of_results_is_compared_where_both_fit(tmp_path: Path) -> None:

@@ -1,15 +1,27 @@
 """Is an answer right? Pairs of response and gold, and answers that would hang or crash a grader."""
 
+import json
 import multiprocessing
+import os
 import random
+import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
 
 import pytest
+from pebble import ProcessExpired
 
 from tipx import grading
-from tipx.answers import BOX, last_boxed
-from tipx.grading import OUTCOMES, Answer, Grade, Grader, grader
+from tipx.answers import MARKS, last_boxed
+from tipx.grading import OUTCOMES, Answer, Grade, Grader, grader, readings
+
+BOX = "\\boxed{"
+PAIRS = [json.loads(line) for line in (Path(__file__).parent / "grading_pairs.jsonl").read_text("utf-8").splitlines()]
+"""Gold answers and answers of every kind; `right` was decided by hand."""
 
 
 def boxed(answer: str) -> str:
@@ -45,7 +57,21 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
         ("\\boxed{   }", ""),
         ("\\boxed{unclosed", None),
         ("boxed{1}", None),
-        ("\\boxed 1", None),
+        ("\\boxed 1", "1"),
+        ("\\boxed1", "1"),
+        ("\\boxed -12.5.", "-12.5"),
+        ("\\boxed 2$.", "2"),
+        ("\\boxed x", "x"),
+        ("\\boxed xy", None),
+        ("\\boxed", None),
+        ("\\boxed {42}", "42"),
+        ("\\boxed\n{42}", "42"),
+        ("\\fbox{18}", "18"),
+        ("\\fbox{\\boxed{18}}", "18"),
+        ("\\framebox{18}", "18"),
+        ("\\boxed{1} \\boxed 2", "2"),
+        ("\\boxed 1 \\boxed{2}", "2"),
+        ("\\boxedly{1}", None),
         ("no box", None),
         ("", None),
     ],
@@ -119,7 +145,8 @@ RIGHT = [
     ("\\{1,2\\}", "\\{2,1\\}"),
     ("x+1", "1+x"),
     ("3", "3\\text{ cm}"),
-    ("0 \\le x \\le 1", "[0,1]"),  # not the other way round: the gold answer comes first
+    ("0 \\le x \\le 1", "[0,1]"),
+    ("[0,1]", "0 \\le x \\le 1"),
     ("\\foo ??", "\\foo ??"),  # the same text needs no mathematics
 ]
 WRONG = [
@@ -146,7 +173,6 @@ WRONG = [
     ("5", "\\text{five}"),
     ("(1,2)", "(2,1)"),
     ("x+1", "x-1"),
-    ("[0,1]", "0 \\le x \\le 1"),
     ("5", "\\int"),
     ("5", "??"),
 ]
@@ -167,13 +193,34 @@ def test_wrong(gold: str, answer: str, judge: Grader) -> None:
     assert judge.grade(response, gold, truncated=False) == Grade(0.0, answer, "wrong")
 
 
+def test_pairs_decided_by_hand(judge: Grader) -> None:
+    grades = judge.grade_all([Answer(boxed(pair["answer"]), pair["gold"], truncated=False) for pair in PAIRS])
+    amiss = [
+        (pair["gold"], pair["answer"], grade.outcome)
+        for pair, grade in zip(PAIRS, grades, strict=True)
+        if grade.outcome != ("correct" if pair["right"] else "wrong")
+    ]
+    assert amiss == []
+    assert len(PAIRS) > 600
+    for kind, count in Counter(pair["kind"] for pair in PAIRS).items():
+        assert kind.startswith("hard") or {pair["right"] for pair in PAIRS if pair["kind"] == kind} == {True, False}, (
+            count
+        )
+
+
+def test_a_gold_answer_equals_itself(judge: Grader) -> None:
+    golds = sorted({pair["gold"] for pair in PAIRS})
+    grades = judge.grade_all([Answer(boxed(gold), gold, truncated=False) for gold in golds])
+    assert {grade.outcome for grade in grades} == {"correct"}
+
+
 @pytest.mark.parametrize("response", ["17", "the answer is 17", "\\boxed{17", "\\boxed{}", "\\boxed{ }", ""])
 @pytest.mark.parametrize(("truncated", "outcome"), [(False, "no_answer"), (True, "truncated")])
 def test_no_box_is_no_answer(response: str, truncated: bool, outcome: str, judge: Grader) -> None:
     assert judge.grade(response, "17", truncated=truncated) == Grade(0.0, None, outcome)
 
 
-@pytest.mark.parametrize("gold", ["", "   "])
+@pytest.mark.parametrize("gold", ["", "   ", "\\int_0^1 f(x)dx", "x \\oplus y"])
 def test_a_gold_answer_that_cannot_be_read_is_the_graders_fault(gold: str, judge: Grader) -> None:
     assert judge.grade(boxed("5"), gold, truncated=False) == Grade(0.0, "5", "grader_error")
 
@@ -186,13 +233,61 @@ def test_integers_need_no_worker() -> None:
         assert one.pool is None
 
 
+def hang(_gold: str, _answer: str, seconds: float) -> None:
+    """Works for ever, as `equal` would."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    while True:
+        pass
+
+
+def die_once(gold: str, _answer: str, _seconds: float) -> bool:
+    """What the system does to a worker that takes too much memory, the first time."""
+    if not Path(gold).exists():
+        Path(gold).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return True
+
+
+def die(_gold: str, _answer: str, _seconds: float) -> bool:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return True
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_that_the_system_killed_gets_one_more_try(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with grader() as one:
+        monkeypatch.setattr(grading, "equal", die_once)
+        assert one.grade(boxed("x"), str(tmp_path / "died"), truncated=False).outcome == "correct"
+        monkeypatch.setattr(grading, "equal", die)
+        assert one.grade(boxed("x"), "\\pi", truncated=False).outcome == "grader_error"
+
+
+def test_a_deadline_gets_no_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ask(_: Grader, pair: tuple[str, str]) -> Future[Any]:
+        asked.append(pair)
+        future: Future[Any] = Future()
+        future.set_exception(ProcessExpired("died", code=-signal.SIGPROF))
+        return future
+
+    monkeypatch.setattr(Grader, "_ask", ask)
+    with grader() as one:
+        assert one.grade(boxed("x"), "\\pi", truncated=False).outcome == "grader_error"
+    assert asked == [("\\pi", "x")]
+
+
 @pytest.mark.timeout(300)
 def test_an_answer_that_hangs_is_cut_off_and_the_next_is_graded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grading, "DEADLINE_S", 2.0)
     with grader() as one:
         start = time.perf_counter()
-        assert one.grade(boxed("9^{9^{9^9}}"), "5", truncated=False) == Grade(0.0, "9^{9^{9^9}}", "grader_error")
+        monkeypatch.setattr(grading, "equal", hang)
+        assert one.grade(boxed("1 + \\sqrt3"), "\\sqrt{2}", truncated=False) == Grade(
+            0.0, "1 + \\sqrt3", "grader_error"
+        )
         assert time.perf_counter() - start > 1.9
+        monkeypatch.undo()
         monkeypatch.setattr(grading, "DEADLINE_S", 100.0)
         assert one.grade(boxed("1 + \\sqrt2"), "\\sqrt{2} + 1", truncated=False).outcome == "correct"
 
@@ -223,6 +318,79 @@ def test_outcomes_are_those_of_the_type() -> None:
 )
 def test_what_stands_in_the_reasoning_is_no_answer(response: str, outcome: str, judge: Grader) -> None:
     assert judge.grade(response, "17", truncated=False).outcome == outcome
+
+
+@pytest.mark.parametrize(("opening", "closing"), MARKS)
+def test_what_is_reasoning_prompt_and_response_say_together(opening: str, closing: str, judge: Grader) -> None:
+    prompt = f"<|assistant|>{opening}\n"
+    draft, end = "maybe \\boxed{17} or", f"\\boxed{{18}}{closing} so \\boxed{{17}}"
+    # The box of an unfinished reasoning is a draft, cut off or not.
+    assert judge.grade(draft, "17", truncated=True, prompt=prompt) == Grade(0.0, None, "truncated")
+    assert judge.grade(draft, "17", truncated=False, prompt=prompt) == Grade(0.0, None, "no_answer")
+    assert judge.grade(end, "17", truncated=True, prompt=prompt) == Grade(1.0, "17", "correct")
+    assert judge.grade(f"{opening}{draft}", "17", truncated=True) == Grade(0.0, None, "truncated")
+    assert judge.grade(f"{end} {opening} or \\boxed{{18}}", "17", truncated=True).outcome == "correct"
+    # A prompt in which the reasoning is over, or only spoken of, opens none.
+    for closed in (f"{prompt}\n{closing}\n\n", f"Write {opening} before you think, {closing} after it.", ""):
+        assert judge.grade(draft, "17", truncated=True, prompt=closed) == Grade(1.0, "17", "correct")
+
+
+def test_a_result_says_which_readings_were_taken() -> None:
+    assert readings()["version"] == 2
+    assert json.loads(json.dumps(readings())) == readings()
+    assert {"decimal", "unit", "percent", "order"} <= readings()["readings"].keys()
+
+
+HOSTILE = (
+    *(
+        "1000000!",
+        "1000000!!",
+        "\\binom{91900000}{41900000}",
+        "9^{9^{9^9}}",
+        "10^{10^{10}}",
+        "9^{99999999}!",
+        "2^{0.5^{-99}}",
+    ),
+    *("\\sqrt" * 150 + "2", "-" * 900 + "1", "(" * 29 + "9" * 900 + ")" * 29, "x^" * 300 + "2", "\\frac" * 150 + "1"),
+    *(
+        "," * 900,
+        ",".join("1" * 450),
+        "\\pm 1" * 100,
+        "(1\\pm" * 25 + "1" + ")" * 25,
+        "9" * 900 + "^{9999}",
+        "1e999999999",
+    ),
+    *(
+        "\\begin{pmatrix}" * 50,
+        "x_{" * 25,
+        "|" * 900,
+        "!" * 900,
+        "5" + "!" * 900,
+        "\x00\ufffe",
+        "1/0",
+        "0^{-1}",
+        "\\infty-\\infty",
+    ),
+    *(
+        "\\log 0",
+        "\\tan 90^\\circ",
+        "\\gcd(1,x)",
+        "\\max()",
+        "\\sqrt[0]{2}",
+        "\\sqrt[10^{9}]{2}",
+        "\\sin 10^{99}",
+        "0^{0}",
+    ),
+)
+
+
+def test_hostile_answers_are_wrong_and_quick(judge: Grader) -> None:
+    start = time.process_time()
+    for gold in ("\\sqrt{2} + 1", "(1,2)", "x + 7"):
+        grades = judge.grade_all([Answer(boxed(text), gold, truncated=False) for text in HOSTILE])
+        assert {grade.value for grade in grades} == {0.0}
+        assert Counter(grade.outcome for grade in grades)["grader_error"] == 0
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("hostile", ["1000000!", "\\binom{91900000}{41900000}", "9^{9^{9^9}}"])

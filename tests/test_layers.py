@@ -13,6 +13,7 @@ import tipx
 LAYERS = (
     {"errors", "names"},
     {"spec", "types", "noise", "answers", "shipped", "identity", "paper", "untrusted"},
+    {"mathematics"},
     {"stopping", "terminal"},
     {"markdown"},
     {

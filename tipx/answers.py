@@ -1,14 +1,30 @@
 r"""What a response answers: the last `\boxed{}` outside its reasoning; and when two answers are plainly the same.
 
-Only what is certain is decided here, from the text alone; all else is mathematics, and `grading`'s business.
+What is reasoning, prompt and response say together: many chat templates open it in the prompt. Only what is certain is
+decided here, from the text alone; all else is mathematics, and `grading`'s business.
 """
 
 import re
 from fractions import Fraction
 from itertools import accumulate
 
-BOX = "\\boxed{"
-BRACE = re.compile(r"\\boxed\{|[{}]")
+BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{")
+"""A box that is opened."""
+BRACE = re.compile(rf"{BOX.pattern}|[{{}}]")
+# TeX boxes one sign where there is no brace; those who leave it out mean the whole number.
+UNBRACED = re.compile(r"\\(?:boxed|fbox)(?:\s*(?=[-\d])|\s+)(-?\d(?:[\d.,/]*\d)?|[a-zA-Z])(?![a-zA-Z0-9])")
+MARKS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
+)
+"""What opens and what closes reasoning; some are special tokens."""
 LONGEST = 1_000
 """Characters. The longest gold answers of the known benchmarks have less than 200: what is longer is no answer."""
 DEEPEST = 30
@@ -36,30 +52,50 @@ RATIO = re.compile(
 )
 
 
-def after_thinking(text: str) -> str:
-    """What follows the reasoning; the boxes inside `<think>...</think>` are drafts. "" if it never ended."""
-    _, closed, rest = text.rpartition("</think>")
-    if closed:
-        return rest
-    return text.partition("<think>")[0]
+def is_open(prompt: str) -> bool:
+    """Whether a prompt ends inside reasoning: its last words open it."""
+    return prompt.rstrip().endswith(tuple(opening for opening, _ in MARKS))
+
+
+def after_thinking(response: str, prompt: str = "") -> str:
+    """What follows the reasoning; the boxes in it are drafts. "" if it never ended.
+
+    `response` holds its special tokens, or the marks of reasoning may be missing.
+    """
+    for opening, closing in MARKS:
+        _, closed, rest = response.rpartition(closing)
+        if closed or opening in response:
+            # It may go on: reasoning that is opened and not closed hides all after it.
+            return "" if is_open(prompt) and not closed else rest.partition(opening)[0]
+    return "" if is_open(prompt) else response
 
 
 def last_boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}` with balanced braces, stripped; None if there is none."""
+    r"""The content of the last `\boxed{...}` with balanced braces, stripped; None if there is none.
+
+    `\fbox{...}`, blanks before the brace, and one number or letter without braces count, too.
+    """
     opened: list[re.Match[str]] = []
     last = (-1, -1)
     # One pass: a response that only repeats an opened box has thousands of them.
     for brace in BRACE.finditer(text):
         if brace[0] != "}":
             opened.append(brace)
-        elif opened and (begin := opened.pop())[0] == BOX:
+        elif opened and (begin := opened.pop())[0] != "{":
             last = max(last, (begin.end(), brace.start()))
+    for bare in UNBRACED.finditer(text):
+        last = max(last, bare.span(1))
     return text[slice(*last)].strip() if last[0] >= 0 else None
 
 
-def extract(response: str) -> str | None:
-    """The answer of a response; None if it has none."""
-    return last_boxed(after_thinking(response)) or None
+def has_box(text: str) -> bool:
+    """Whether a box is opened."""
+    return BOX.search(text) is not None or UNBRACED.search(text) is not None
+
+
+def extract(response: str, prompt: str = "") -> str | None:
+    """The answer of a response; None if it has none. Both texts hold their special tokens."""
+    return last_boxed(after_thinking(response, prompt)) or None
 
 
 def plain(answer: str) -> str:

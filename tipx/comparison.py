@@ -1,6 +1,6 @@
 """`tipx compare`: two results over the same problems. Reads files, needs neither torch nor hydra."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ SETTINGS = (
     "template",
     "headline",
     "agent",
+    "grading",
 )
-"""Keys of result.json that must agree, or the difference is not one of the models."""
+"""Keys of result.json that must agree, or the difference is not one of the models; see `setting`."""
 # Points, between the checkpoints of one run at 16 samples a problem (an independent reproduction of the paper, 1,739
 # updates, 35 checkpoints). Two checkpoints that are equally good differ by twice that now and then.
 CHECKPOINT_SD = {"math500": 0.24, "aime24": 0.77, "aime25": 1.19}
@@ -149,7 +150,9 @@ def last_evaluation(run: Run) -> list[Path]:
 def difference(a: Result, b: Result) -> str | None:
     """The first setting in which two results differ; None if they are comparable."""
     for key in SETTINGS:
-        x, y = a.facts.get(key), b.facts.get(key)
+        x, y = setting(a.facts, key), setting(b.facts, key)
+        if key == "grading" and x != y:
+            return f"their answers were graded by versions {x} and {y} of the grader; remove the older result"
         if isinstance(x, dict) and isinstance(y, dict):
             part = next((k for k in sorted({*x, *y}) if x.get(k) != y.get(k)), None)
             if part is not None:
@@ -157,6 +160,13 @@ def difference(a: Result, b: Result) -> str | None:
         elif x != y:
             return f"{key} is {x!r} and {y!r}"
     return None
+
+
+def setting(facts: Mapping[str, Any], key: str) -> Any:
+    """One of `SETTINGS` in a result; of the grading its version, 1 for a result that does not say it."""
+    if key == "grading":
+        return facts.get(key, {}).get("version", 1)
+    return facts.get(key)
 
 
 def compared(a: Result, b: Result) -> Comparison:

@@ -1,10 +1,8 @@
 """Is an answer right? One path for every benchmark: the answer's text, then equality of mathematics.
 
-No torch here. Symbolic comparison (math-verify) runs in worker processes that are killed at a deadline, because it may
-hang and because its own time-outs are signals that disturb the caller.
+No torch here. Mathematics is compared in worker processes that are killed at a deadline: some answers are made to hang.
 """
 
-import logging
 import multiprocessing
 import os
 import resource
@@ -12,12 +10,12 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from pebble import ProcessPool
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from tipx.answers import extract, same_text
+from tipx.mathematics.equality import TAKEN, VERSION, same
 
 Outcome = Literal["correct", "wrong", "no_answer", "truncated", "grader_error"]
 OUTCOMES: tuple[Outcome, ...] = ("correct", "wrong", "no_answer", "truncated", "grader_error")
@@ -28,7 +26,7 @@ HANG_S = 120.0
 MEMORY = 2 << 30
 """Bytes that a worker may have: a huge power is refused before it takes the machine's memory."""
 TASKS = 5_000
-"""Answers after which a worker is replaced: sympy's caches grow."""
+"""Answers after which a worker is replaced: caches grow."""
 MOST_WORKERS = 4
 CACHE = 100_000
 """Verdicts kept: sixteen samples of one problem often give one answer."""
@@ -37,11 +35,16 @@ Pair = tuple[str, str]
 
 
 class Answer(NamedTuple):
-    """A response, the gold answer, and whether the response hit the length limit."""
+    """A response, the gold answer, whether the response hit the length limit, and what it follows.
+
+    The texts hold the marks of reasoning, also where those are special tokens. Of `prompt` the end is enough; "" is one
+    that opens no reasoning.
+    """
 
     response: str
     gold: str
     truncated: bool
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,9 @@ class Grader:
     pool: ProcessPool | None = None
     known: dict[Pair, bool | None] = field(default_factory=dict)
 
-    def grade(self, response: str, gold: str, *, truncated: bool) -> Grade:
+    def grade(self, response: str, gold: str, *, truncated: bool, prompt: str = "") -> Grade:
         """One response; see `grade_all`."""
-        return self.grade_all([Answer(response, gold, truncated)])[0]
+        return self.grade_all([Answer(response, gold, truncated, prompt)])[0]
 
     def grade_all(self, answers: Sequence[Answer]) -> list[Grade]:
         """Each response's grade, in order; equal pairs of gold and answer are compared once.
@@ -70,7 +73,7 @@ class Grader:
         An answer outside a box, or only inside the reasoning, does not count: a model that never boxes would otherwise
         score by luck. `truncated` is the outcome of a cut response only if it holds no boxed answer.
         """
-        extracted = [extract(answer.response) for answer in answers]
+        extracted = [extract(answer.response, answer.prompt) for answer in answers]
         pairs = [(answer.gold, found) for answer, found in zip(answers, extracted, strict=True) if found is not None]
         verdicts = self.same(pairs)
         return [
@@ -79,7 +82,7 @@ class Grader:
         ]
 
     def same(self, pairs: Sequence[Pair]) -> dict[Pair, bool | None]:
-        """For each (gold, answer): are they equal? None when math-verify crashed, hung, or cannot read the gold."""
+        """For each (gold, answer): are they equal? None when a worker hung or died, or the gold cannot be read."""
         found = {pair: same_text(*pair) for pair in pairs}
         open_pairs = [pair for pair, verdict in found.items() if verdict is None]
         new = [pair for pair in open_pairs if pair not in self.known]
@@ -99,9 +102,17 @@ class Grader:
             there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             workers = min(MOST_WORKERS, there)
             self.pool = ProcessPool(max_workers=workers, max_tasks=TASKS, initializer=prepare, context=context)
-        futures = [self.pool.schedule(equal, args=[*pair, DEADLINE_S], timeout=HANG_S) for pair in pairs]
+        futures = [self._ask(pair) for pair in pairs]
+        # The system kills what takes the machine's memory, and that may not be this answer's fault: one more try.
+        again = {i: self._ask(pairs[i]) for i, future in enumerate(futures) if was_killed(future.exception())}
+        futures = [again.get(i, future) for i, future in enumerate(futures)]
         # Whatever a worker raised or died of is one outcome, counted in the result: the grader could not judge.
         return [None if future.exception() else future.result() for future in futures]
+
+    def _ask(self, pair: Pair) -> ProcessFuture[Any]:
+        if self.pool is None:
+            raise RuntimeError("the grader has no workers")
+        return self.pool.schedule(equal, args=[*pair, DEADLINE_S], timeout=HANG_S)
 
     def close(self) -> None:
         if self.pool is not None:
@@ -129,39 +140,30 @@ def grader() -> Iterator[Grader]:
         one.close()
 
 
-def prepare() -> None:
-    """In a new worker: load math-verify (on a cold disk it would eat the first answer's time) and bound the memory."""
-    import math_verify  # noqa: F401
+def was_killed(error: BaseException | None) -> bool:
+    """Whether a worker died of something else than its own deadline."""
+    return isinstance(error, ProcessExpired) and error.exitcode != -signal.SIGPROF
 
+
+def readings() -> dict[str, Any]:
+    """What a result records of its grader: results of two versions say nothing about the models."""
+    return {"version": VERSION, "readings": TAKEN}
+
+
+def prepare() -> None:
+    """In a new worker: bound the memory, and leave the group."""
     os.setsid()  # what ends a group of processes is not for it: an answer it was at would count as one it cannot judge
-    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns at every call that its time-outs are off
     with suppress(ValueError, OSError):  # where the system knows no such limit
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def equal(gold: str, answer: str, seconds: float) -> bool | None:
-    """Runs in a worker; None when the gold answer itself cannot be parsed.
+    """Runs in a worker; None when the gold answer itself cannot be read.
 
-    Gold comes first: `verify` is not symmetric. An answer that cannot be parsed equals nothing. math-verify's own
-    time-outs are off: the system ends the worker when its processor time is over, whatever it is doing.
+    The system ends the worker when its processor time is over, whatever it is doing.
     """
-    from math_verify import verify
-
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
-        parsed = parsed_gold(gold)
-        return bool(verify(parsed, parsed_text(answer), timeout_seconds=None)) if parsed else None
+        return same(gold, answer)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-@lru_cache(maxsize=1_000)
-def parsed_gold(gold: str) -> list[Any]:
-    """One problem's gold answer meets many samples."""
-    return parsed_text(gold)
-
-
-def parsed_text(text: str) -> list[Any]:
-    from math_verify import parse
-
-    return list(parse(f"${text}$", parsing_timeout=None))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-GPU_STACK = {"torch", "transformers", "accelerate", "scipy", "math_verify", "wandb"}
+GPU_STACK = {"torch", "transformers", "accelerate", "scipy", "mpmath", "wandb"}
 COMPOSE = {"hydra", "omegaconf"}
 FILES = {"pandas", "matplotlib"}
 

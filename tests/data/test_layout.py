@@ -91,6 +91,9 @@ def test_lost_backslashes(broken: str, whole: str) -> None:
         ("#### 1,2", "1,2"),
         ("####", None),
         ("\\boxed{}", None),
+        ("so $\\boxed 2$.", "2"),
+        ("so $\\boxed {17}$.", "17"),
+        ("so $\\fbox{9}$.", "9"),
         ("a worked solution without an end " * 20, None),
     ],
 )

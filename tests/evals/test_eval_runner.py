@@ -8,6 +8,7 @@ By hand: three problems of four answers each, of which 3, 0 and 1 are right.
     pass@4   1, 0, 1                                               -> 2/3
 """
 
+import copy
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -23,9 +24,9 @@ from tipx.evals import Evaluation
 from tipx.evals.arithmetic import Arithmetic
 from tipx.evals.exam import Exam
 from tipx.evals.journal import Journal
-from tipx.evals.runner import Subject, evaluate, run_all
+from tipx.evals.runner import Subject, evaluate, marks, readable, run_all
 from tipx.evals.summary import Sample
-from tipx.grading import OUTCOMES, Grader
+from tipx.grading import OUTCOMES, Grader, readings
 from tipx.models import ModelSource, Template
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import HFRollouts
@@ -117,10 +118,52 @@ def test_by_hand(subject: Subject, world: World, tmp_path: Path, says: Callable[
     assert (result["benchmark"], result["problems"], result["n"], result["partial"]) == ("small", 3, 4, False)
 
 
+@pytest.fixture
+def thinker(subject: Subject) -> Subject:
+    """A model whose marks of reasoning are special tokens."""
+    tokenizer = copy.deepcopy(subject.tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>", "<|tool|>"]})
+    return Subject(subject.model, tokenizer)
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_reasoning_is_judged_from_prompt_and_response(
+    opened: bool, thinker: Subject, world: World, tmp_path: Path, says: Callable[[Sequence[str]], None]
+) -> None:
+    end = box(7) + " </think> " + box(14)
+    says([box(14) + " ", "<think> " + box(14) + " ", end, box(14), "<|tool|> " + box(14)])
+    one = Bench((Prompt("p", "tom has 14 .", "14"),))
+    template = replace(PLAIN, instruction=" <think>" if opened else " <think> so </think>")
+    result = evaluate(thinker, Exam(one, replace(HOW, n=5, greedy=False), 0, template), tmp_path / "out", world)
+    samples = saved(tmp_path / "out")[1]
+    outcomes = [sample["outcome"] for sample in samples]
+    if opened:  # whatever stands before </think> is a draft
+        assert outcomes == ["truncated", "truncated", "correct", "no_answer", "no_answer"]
+    else:
+        assert outcomes == ["correct", "truncated", "correct", "correct", "correct"]
+    # The stored text says why: it keeps the marks, and no other special token.
+    assert "</think>" in samples[2]["response"]
+    assert samples[1]["response"].startswith("<think>")
+    assert all("<eos>" not in s["response"] and "<|tool|>" not in s["response"] for s in samples)
+    assert result["mean"] == outcomes.count("correct") / 5
+
+
+def test_marks_are_kept_and_other_special_tokens_are_not(thinker: Subject) -> None:
+    tokenizer = thinker.tokenizer
+    ids = tokenizer("so 14 <|tool|> </think> then 7")["input_ids"] + [tokenizer.eos_token_id]
+    assert readable(tokenizer, marks(tokenizer), ids) == "so 14</think>then 7"
+    assert readable(tokenizer, frozenset(), ids) == "so 14 then 7"
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|channel|>", "<|message|>", "|"]})
+    kept = {tokenizer.convert_ids_to_tokens(i) for i in marks(tokenizer)}
+    assert {"<|channel|>", "<|message|>", "<think>", "</think>"} <= kept
+    assert not {"<|tool|>", tokenizer.eos_token, tokenizer.pad_token} & kept
+
+
 def test_result_and_samples_tell_the_same(subject: Subject, world: World, tmp_path: Path) -> None:
     result = evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
     written, samples = saved(tmp_path / "out")
     assert written == result
+    assert written["grading"] == readings()
     assert [(s["mode"], s["id"], s["sample"]) for s in samples] == [
         *[("sample", f"p{p}", i) for p in range(3) for i in range(4)],
         *[("greedy", f"p{p}", 0) for p in range(3)],

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tipx.answers import BOX, last_boxed
+from tipx.answers import has_box, last_boxed
 from tipx.errors import DataError
 from tipx.types import Prompt
 
@@ -137,6 +137,6 @@ def last_answer(text: str) -> str | None:
     if "####" in text:
         text = text.rpartition("####")[2].strip().removeprefix("$")
         return text.replace(",", "") if THOUSANDS.fullmatch(text) else text or None
-    if BOX in text:
+    if has_box(text):
         return last_boxed(text) or None
     return text if 0 < len(text) <= LONGEST_GOLD else None

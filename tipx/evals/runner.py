@@ -12,13 +12,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tipx.agents.loop import AgentRollouts, check_chat, check_tasks
 from tipx.agents.server import ServedAgents
+from tipx.answers import MARKS
 from tipx.errors import DataError
 from tipx.evals import Evaluation, Remarked, agents
 from tipx.evals.exam import SAMPLING, Exam, fingerprint, hidden
 from tipx.evals.journal import Journal
 from tipx.evals.summary import Sample, summarise
 from tipx.files import make_folder, write_json, write_text
-from tipx.grading import Answer, Grader, grader
+from tipx.grading import Answer, Grader, grader, readings
 from tipx.models import Template, check_subject
 from tipx.noise import Noise
 from tipx.results import CHECKSUM, FILE, SAMPLES, checksum, read_result, sealed
@@ -81,6 +82,7 @@ def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick:
         "n": how.n,
         "seed": exam.seed,
         **sampled(how, subject),
+        **({} if acted else {"grading": readings()}),
         "seconds": seconds,
         "answers_before": len(before),
         "tokens_per_s": None if None in lengths else sum(lengths) / seconds,
@@ -181,19 +183,21 @@ def answer(
     noise: Noise,
     judge: Grader,
 ) -> list[Sample]:
-    """One graded answer for each problem."""
+    """One graded answer for each problem; `response` is without special tokens but those that mark reasoning."""
     decode = subject.tokenizer.decode
     prompts = [template.encode(subject.tokenizer, p.text) for p in problems]
     rollout = rollouts(subject.model, subject.tokenizer, prompts, rows, noise)
     lengths, stops = rollout.lengths, rollout.stop_reasons
-    texts = [str(decode(rollout.response_BT[b, :n], skip_special_tokens=True)) for b, n in enumerate(lengths)]
+    kept = marks(subject.tokenizer)
+    texts = [readable(subject.tokenizer, kept, rollout.response_BT[b, :n].tolist()) for b, n in enumerate(lengths)]
+    asked = [str(decode(prompt)) for prompt in prompts]
     grades = judge.grade_all(
-        [Answer(texts[b], p.answer or "", truncated=stops[b] == "length") for b, p in enumerate(problems)]
+        [Answer(texts[b], p.answer or "", stops[b] == "length", asked[b]) for b, p in enumerate(problems)]
     )
     return [
         {
             "id": problem.id,
-            "prompt": decode(prompts[b]),
+            "prompt": asked[b],
             "gold": problem.answer,
             "response": texts[b],
             "extracted": grades[b].extracted,
@@ -204,3 +208,21 @@ def answer(
         }
         for b, problem in enumerate(problems)
     ]
+
+
+def marks(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Special tokens that mark reasoning, or are a part of what does."""
+    special = {i: added.content.strip() for i, added in tokenizer.added_tokens_decoder.items() if added.special}
+    return frozenset(i for i, text in special.items() if text and any(text in mark for pair in MARKS for mark in pair))
+
+
+def readable(tokenizer: PreTrainedTokenizerBase, kept: frozenset[int], tokens: Sequence[int]) -> str:
+    """The text of some tokens, without special ones but those of `kept`."""
+    parts: list[list[int]] = [[]]
+    for token in tokens:
+        if token in kept:
+            parts += [[token], []]
+        else:
+            parts[-1].append(token)
+    # Every other part is one of the kept.
+    return "".join(str(tokenizer.decode(part, skip_special_tokens=i % 2 == 0)) for i, part in enumerate(parts) if part)

@@ -101,10 +101,13 @@ def rollouts(rows: Sequence[Row], lengths: Sequence[int]) -> list[dict[str, Any]
 
 
 def graded(rows: Sequence[Row]) -> list[Grade | None]:
-    """The grade of each rollout that has an answer to be graded by."""
+    """The grade of each rollout that has an answer to be graded by. Saved texts hold their special tokens."""
     found = [i for i, row in enumerate(rows) if row.get("answer")]
     with grader() as judge:
-        answers = [Answer(rows[i]["response"], rows[i]["answer"], rows[i]["stop"] == "length") for i in found]
+        answers = [
+            Answer(rows[i]["response"], rows[i]["answer"], rows[i]["stop"] == "length", rows[i]["prompt"])
+            for i in found
+        ]
         grades = dict(zip(found, judge.grade_all(answers), strict=True))
     return [grades.get(i) for i in range(len(rows))]
 

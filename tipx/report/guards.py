@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tipx.comparison import SETTINGS
+from tipx.comparison import setting as setting_of
 from tipx.errors import ReportError
 from tipx.identity import (
     OUTSIDE_IDENTITY,
@@ -145,7 +146,7 @@ def differing(measured: Sequence[tuple[Values, Any]]) -> str:
     keys = [key for key in SETTINGS if key != "benchmark"]
     found = []
     for key in keys:
-        values = list(dict.fromkeys(str(one.facts.get(key)) for _, one in measured))
+        values = list(dict.fromkeys(str(setting_of(one.facts, key)) for _, one in measured))
         if len(values) > 1:
             found.append(key if key in ("problems_sha256", "template", "agent") else f"{key}: {', '.join(values)}")
     return "; ".join(found)

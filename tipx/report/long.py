@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tipx.comparison import SETTINGS
+from tipx.comparison import setting as setting_of
 from tipx.report.keys import value
 from tipx.report.metrics import Metric
 from tipx.report.store import Stored
@@ -74,7 +75,7 @@ def rank(facts: Row, usual: Counter[Setting]) -> tuple[int, bool, int]:
 
 def setting(facts: Row) -> Setting:
     """How it was evaluated, as far as it decides whether two results can be compared."""
-    return tuple(str(facts.get(key)) for key in SETTINGS)
+    return tuple(str(setting_of(facts, key)) for key in SETTINGS)
 
 
 def frame(measured: Sequence[Measured]) -> pd.DataFrame:
