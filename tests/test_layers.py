@@ -214,7 +214,9 @@ def test_consoles_are_made_in_one_place(source: tuple[str, ast.Module]) -> None:
 def test_signals_are_handled_in_one_place(source: tuple[str, ast.Module]) -> None:
     file, tree = source
     called = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    assert not [name for name in called if name == "signal.signal" and file != "stopping.py"]
+    # A timer's own signal is no wish to stop: it ends a template or a size that runs away.
+    places = ("stopping.py", "untrusted.py")
+    assert not [name for name in called if name == "signal.signal" and file not in places]
 
 
 def test_only_a_few_modules_write(source: tuple[str, ast.Module]) -> None:
