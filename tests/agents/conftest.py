@@ -54,7 +54,7 @@ def scripted(agent: Callable[..., AgentRollouts]) -> Callable[..., AgentRollouts
     """An agent that says these turns, one list a row; none is the task's gold."""
 
     def make(*turns: tuple[str, ...], **changed: Any) -> AgentRollouts:
-        return agent(backend=Script(turns=turns or None, max_new_tokens=10**8, batch_size=4), **changed)
+        return agent(backend=Script(turns=turns or None, max_new_tokens=10**7, batch_size=4), **changed)
 
     return make
 
