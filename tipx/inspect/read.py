@@ -87,7 +87,7 @@ class Asked:
             key, _, value = word.partition("=")
             if key in ("step", "rollout"):
                 if not re.fullmatch("[0-9]{1,9}", value):
-                    raise ConfigError(f"{word}: expected a whole number below 10^9, e.g. {key}=1")
+                    raise ConfigError(f"{word}: expected a whole number, e.g. {key}=1")
                 numbers[key] = int(value)
             elif rules:
                 overrides.append(word)
