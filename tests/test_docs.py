@@ -127,7 +127,7 @@ def test_the_selector_of_contributing_works_from_a_users_folder(
     assert list(yaml.safe_load(config)) == ["_target_"]
     (folder / "surprise.yaml").write_text(config.replace("tipx.selectors.surprise", "surprise_rule"))
     (typed,) = re.findall(r"`tipx train (selector=soft_or selector/score=surprise [^`]*)`", text)
-    selector = build(load(typed.split(), "train", tmp_path / "conf")).selector
+    selector = build(load(typed.split(), "train", tmp_path / "conf"), tmp_path / "conf").selector
     assert selector.needs == {"student_logprob"}
     # ratio=0.2 of 5 tokens is 1: the one the student found least likely.
     stats = TokenStats(student_logprob=torch.tensor([[-1.0, -0.5, -4.0, -2.0, -0.1]]))

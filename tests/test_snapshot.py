@@ -55,7 +55,7 @@ def test_rows_and_the_grid() -> None:
 def test_a_file_that_was_cut_is_one_line(part: int, tmp_path: Path) -> None:
     path = tmp_path / "000050.npz"
     path.write_bytes(snapshot().to_bytes()[:part])
-    with pytest.raises(RunError, match=r"000050\.npz is damaged .*inspect another step"):
+    with pytest.raises(RunError, match=r"000050\.npz is damaged: .*inspect another step"):
         Snapshot.read(path)
 
 

@@ -19,6 +19,8 @@ from tipx.statistics import mean_and_error, pass_at_k, ratio_and_error
 Row = dict[str, Any]
 FILE, SAMPLES, TEXTS = "result.json", "samples.jsonl", "texts.jsonl"
 CHECKSUM, SEAL = "answers_sha256", "facts_sha256"
+PASSING = ("seconds", "tokens_per_s", "answers_before")
+"""What differs between two evaluations that are the same."""
 REMEDY = "move its folder away and evaluate again with `tipx eval`"
 NUMBERS: dict[str, tuple[str, ...]] = {
     SAMPLES: ("problems", "n", "mean"),
@@ -39,9 +41,10 @@ def checksum(text: str) -> str:
 
 
 def sealed(facts: Row) -> Row:
-    """Facts as they are written: in plain containers, with the checksum of all of them."""
+    """Facts as they are written: in plain containers, with the checksum of all that the same evaluation has again."""
     plain: Row = json.loads(json.dumps({name: value for name, value in facts.items() if name != SEAL}))
-    return plain | {SEAL: checksum(json.dumps(plain, sort_keys=True))}
+    lasting = {name: value for name, value in plain.items() if name not in PASSING}
+    return plain | {SEAL: checksum(json.dumps(lasting, sort_keys=True))}
 
 
 def read_result(file: Path) -> Row:

@@ -148,7 +148,7 @@ def test_the_mark_goes_last(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_empty_name_is_no_run(command: list[str], name: str, here: Tipx) -> None:
     done = here(*(name if word == "NAME" else word for word in command))
     assert (done.code, done.out) == (2, "")
-    assert "expected a run" in done.err
+    assert re.search(r"expected a (run|path)", done.err)
     assert done.err.count("\n") == 1
 
 

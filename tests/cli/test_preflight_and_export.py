@@ -104,7 +104,10 @@ def test_what_is_there_is_not_lost(run: Path, tipx: Callable[..., Any], tmp_path
     cases = [
         (["model"], "model is not empty (it holds config.json); give another folder, or --force to replace it"),
         (["papers"], "papers is not empty (it holds thesis.tex); give another"),
-        (["papers", "--force"], "papers holds thesis.tex and no model, so --force does not replace it"),
+        (
+            ["papers", "--force"],
+            "papers: it holds thesis.tex, and is no export of tipx, so --force does not replace it",
+        ),
         (["file", "--force"], "file is a file; give a new or empty folder"),
     ]
     for args, said in cases:

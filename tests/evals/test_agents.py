@@ -190,7 +190,7 @@ def test_gold_trajectories_score_one(folder: Path, own: Path, tmp_path: Path) ->
     assert (result["mean"], result["outcomes"]["eos"], worked) == (1.0, 4, True)
     assert (out / "samples.jsonl").is_file()
     table = result_table(result)
-    shown = dict(zip(*(list(column.cells) for column in table.columns), strict=True))
+    shown = dict(zip(*(list(map(str, column.cells)) for column in table.columns), strict=True))
     assert shown["mean@1"].startswith("1.000")
     assert shown["reached"] == "1.000 ± 0.000"
     assert shown["mean calls"] == "2.00"

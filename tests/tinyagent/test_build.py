@@ -39,7 +39,6 @@ def test_same_seed_same_bytes_and_the_card_says_what_was_measured(tmp_path: Path
 
 
 def test_a_model_out_of_bounds_is_not_saved(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("an older pair")
     with pytest.raises(RunFailed, match=r"teacher: expected sampled accuracy in 0\.9\.\.1\.0, got 0\.0"):
         build(tmp_path, 0, quiet, {"teacher": replace(SMALL, bounds=(0.9, 1.0))}, benchmark_size=4)
     assert list(tmp_path.iterdir()) == []

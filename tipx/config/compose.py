@@ -104,9 +104,9 @@ def placeless(tree: Tree) -> Tree:
 
 def resolved(cfg: DictConfig) -> Tree:
     """Plain containers with every interpolation filled in; raises ConfigError for a value that is still `???`."""
-    for key in sorted(OmegaConf.missing_keys(cfg)):
-        raise ConfigError(f"{key}: a value is required; give it as {key}=VALUE")
     try:
+        for key in sorted(OmegaConf.missing_keys(cfg)):
+            raise ConfigError(f"{key}: a value is required; give it as {key}=VALUE")
         tree: Tree = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         key = error.full_key or "config"

@@ -28,7 +28,7 @@ class EvalJob:
     n: Samples | None
     limit: Count | None
     seed: Seed
-    trust_remote_code: bool = False
+    trust_remote_code: bool
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -93,10 +93,11 @@ def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick:
     if isinstance(benchmark, Remarked):
         remarks = benchmark.remarks(how)
         result |= remarks | {"notes": [*result.get("notes", ()), *remarks["notes"]]}
+    result = sealed(hidden(result, exam.unread))
     if world.is_main:
         make_folder(out)
         write_text(out / SAMPLES, text)
-        write_json(done, sealed(hidden(result, exam.unread)))
+        write_json(done, result)
     world.barrier()
     if world.is_main:
         journal.remove()
