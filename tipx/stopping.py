@@ -186,12 +186,14 @@ def asked_to_stop(answer: Callable[[], None], last_words: Callable[[], str]) -> 
                 answer()
             elif now - first > ECHO_S and not left.wait(GRACE_S):
                 leave(byte[0], last_words())
+        os.close(reader)
 
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     before = set_handlers(note)
     woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=listen, daemon=True).start()
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
     try:
         yield lambda: asked[0][0] if asked else 0
     finally:
@@ -199,3 +201,5 @@ def asked_to_stop(answer: Callable[[], None], last_words: Callable[[], str]) -> 
         signal.set_wakeup_fd(woken)
         restore(before)
         os.close(writer)
+        # A thread that is there when Python ends may end the process in its own way.
+        listener.join(GRACE_S)

@@ -108,6 +108,7 @@ def test_what_is_there_is_not_lost(run: Path, tipx: Callable[..., Any], tmp_path
             ["papers", "--force"],
             "papers: it holds thesis.tex, and is no export of tipx, so --force does not replace it",
         ),
+        (["model", "--force"], "model: it holds config.json, and is no export of tipx, so --force does not replace it"),
         (["file", "--force"], "file is a file; give a new or empty folder"),
     ]
     for args, said in cases:
@@ -115,8 +116,8 @@ def test_what_is_there_is_not_lost(run: Path, tipx: Callable[..., Any], tmp_path
         assert (done.code, done.err.count("\n")) == (2, 1)
         assert said in done.err
     assert (tmp_path / "papers" / "thesis.tex").read_text() == (tmp_path / "model" / "old.bin").read_text() == "mine"
-    assert tipx("export", run.name, "empty").code == tipx("export", run.name, "model", "--force").code == 0
-    assert {path.name for path in (tmp_path / "model").iterdir()} == FILES
+    assert tipx("export", run.name, "empty").code == tipx("export", run.name, "empty", "--force").code == 0
+    assert {path.name for path in (tmp_path / "empty").iterdir()} == FILES
 
 
 def test_a_run_or_checkpoint_that_is_not_there(run: Path, tipx: Callable[..., Any], tmp_path: Path) -> None:

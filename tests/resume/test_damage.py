@@ -45,7 +45,10 @@ def test_the_checkpoint_before_a_damaged_one_is_used(
     harm(bad / name)
     code, _, err = ask()
     assert code == 0
-    assert f"warning: checkpoint {bad} is damaged ({said}); going back to the one before it\n" in err
+    assert (
+        f"warning: checkpoint {bad} is damaged ({said}), kept as .000033.damaged; going back to the one before it\n"
+        in err
+    )
     assert "resuming after step 30 of 36" in err
     same(run, whole)
 
