@@ -59,6 +59,8 @@ STAYS = {".lock", MARK, ".previous", ".previous.moving"}
 HASH = re.compile(r"-([0-9a-f]{8})$")
 STEP = re.compile(r"\d{6,12}")
 """How a step is written in the name of a file or folder."""
+SAVED = re.compile(r"\.?(\d{6,12})(\.(damaged|unused).*)?")
+"""A checkpoint that was whole once, here or kept aside."""
 FRESH = "train it again with --fresh"
 UNNEEDED = "move it away: the run does without"
 NEEDED = {
@@ -139,6 +141,9 @@ class Run:
         for file, read in ((self.config_file, self.config), (self.path / "provenance.json", self.provenance)):
             if file.exists() and not self.readable(read, say):
                 say(f"warning: it is kept as {set_aside(file, 'damaged')}, and written again")
+        for file in (self.path / MARK, self.path / "preflight.json"):
+            if file.is_dir():
+                say(f"warning: {file} is a folder; it is kept as {set_aside(file, 'damaged')}")
 
     def readable(self, read: Callable[[], Any], say: Say) -> bool:
         """Whether a file of the run can be read; what is wrong is said."""
@@ -378,7 +383,7 @@ class Run:
         """
         kept = [row for row in self.good_rows()[0] if row["step"] <= step]
         write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
-        saved = {int(found[0]) for path in self._folder("checkpoints") if (found := STEP.search(path.name))}
+        saved = {int(found[1]) for path in self._folder("checkpoints") if (found := SAVED.fullmatch(path.name))}
         for later, path in self.checkpoints():
             if later > step:
                 set_aside(path, "unused")
