@@ -44,7 +44,7 @@ def chats(folder: Path, template: str) -> None:
 def test_the_embedded_pair_has_nothing_to_say_about() -> None:
     findings = examine(gather(build(load(["data.size=64"]))))
     assert {finding.level for finding in findings} == {"ok"}
-    assert len({finding.check for finding in findings}) == len(CHECKS) == 8
+    assert len({finding.check for finding in findings}) == len(CHECKS) == 9
 
 
 def test_paddings_of_the_vocabulary_are_no_matter(overrides: Overrides, tmp_path: Path) -> None:
@@ -152,3 +152,11 @@ def test_a_check_of_ones_own(overrides: Overrides, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(preflight, "CHECKS", (*CHECKS, mine))
     assert found(overrides)["mine"].text == "32 prompts"
+
+
+def test_layers_to_keep_are_there(overrides: Overrides) -> None:
+    assert found(overrides)["layers"].text == "all are kept"
+    assert found(overrides, "model.student.keep_layers=[0]")["layers"].text == "kept: 1 of the student's 1"
+    finding = found(overrides, "model.student.keep_layers=[0-9]")["layers"]
+    assert finding.level == "error"
+    assert finding.text.startswith("model.student.keep_layers=[0-9]: the model has layers 0 to 0, not 9")

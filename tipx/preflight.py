@@ -15,6 +15,7 @@ from tipx.contamination import Found, spelling
 from tipx.errors import DataError, ModelError
 from tipx.experiment import Experiment
 from tipx.models import ModelSource, check_rows, check_tokenizers, rows_of
+from tipx.pruning import chosen
 from tipx.types import Prompt
 
 Level = Literal["ok", "warning", "error"]
@@ -148,6 +149,22 @@ def vocabulary(facts: Facts) -> Finding:
     return Finding("vocabulary", "ok", text)
 
 
+def layers(facts: Facts) -> Finding:
+    """Layers that are to be kept are there."""
+    sources = {"student": facts.exp.model.student, "teacher": facts.exp.model.teacher}
+    kept = []
+    for role, source in sources.items():
+        count = getattr(facts.sides[role].config.get_text_config(), "num_hidden_layers", None)
+        if source.keep_layers is not None and count is not None:
+            try:
+                kept.append(
+                    f"{len(chosen(source.keep_layers, count, f'model.{role}.keep_layers'))} of the {role}'s {count}"
+                )
+            except ModelError as error:
+                return Finding("layers", "error", str(error))
+    return Finding("layers", "ok", f"kept: {' and '.join(kept)}" if kept else "all are kept")
+
+
 def endings(facts: Facts) -> Finding:
     """Both models end a response at the same tokens: a Base and an Instruct model often do not."""
     ours, theirs = facts.student.endings, facts.teacher.endings
@@ -240,4 +257,4 @@ def separation(facts: Facts) -> Finding:
 
 
 Check = Callable[[Facts], Finding]
-CHECKS: tuple[Check, ...] = (vocabulary, endings, padding, chat, budget, left_out, contamination, separation)
+CHECKS: tuple[Check, ...] = (vocabulary, layers, endings, padding, chat, budget, left_out, contamination, separation)

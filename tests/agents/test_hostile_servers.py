@@ -94,7 +94,8 @@ def hostile() -> Iterator[Hostile]:
 
 def http(body: str | bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
     data = body.encode() if isinstance(body, str) else body
-    given = {"Content-Type": "application/json", "Content-Length": str(len(data))} | {
+    # `one` hangs up after each answer. Unsaid, the client may send its next request down a connection that is ending.
+    given = {"Content-Type": "application/json", "Content-Length": str(len(data)), "Connection": "close"} | {
         name.replace("_", "-"): value for name, value in headers.items()
     }
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in given.items() if value)]
