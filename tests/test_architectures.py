@@ -18,6 +18,7 @@ from transformers import (
     Gemma2Config,
     GPT2Config,
     GraniteConfig,
+    Llama4TextConfig,
     LlamaConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -53,6 +54,9 @@ CONFIGS: dict[str, Callable[..., PreTrainedConfig]] = {
     "qwen2": lambda **more: Qwen2Config(**SMALL, tie_word_embeddings=True, **more),
     "qwen3": lambda **more: Qwen3Config(**SMALL, head_dim=8, tie_word_embeddings=False, **more),
     "llama": lambda **more: LlamaConfig(**SMALL, tie_word_embeddings=False, **more),
+    "llama4": lambda **more: Llama4TextConfig(
+        **SMALL, head_dim=8, intermediate_size_mlp=24, num_local_experts=2, **more
+    ),
     "gemma2": lambda **more: Gemma2Config(
         **SMALL, head_dim=8, query_pre_attn_scalar=8, sliding_window=4, final_logit_softcapping=2.0, **more
     ),
@@ -101,7 +105,7 @@ def weights(kind: str, made: Rollout) -> Tensor:
 
 
 def gradients(one: Trainer, made: Rollout, weights_BT: Tensor) -> tuple[float, dict[str, Tensor]]:
-    one._step = lambda loss: Update(loss, 0.0, 0.0, True, 0)  # type: ignore[method-assign]
+    one._step = lambda loss: Update(loss, 0.0, 0.0, True, 0, 1.0)  # type: ignore[method-assign]
     scored, _ = one.score(made, MONITORED)
     loss = one.update(made, scored, weights_BT, 3.0).loss
     found = {name: p.grad.clone() for name, p in one.pair.student.named_parameters() if p.grad is not None}

@@ -29,6 +29,8 @@ LAYERS = (
         "folder",
         "rendering",
         "progress",
+        "tokens",
+        "weights",
     },
     {
         "launching",

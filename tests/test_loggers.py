@@ -84,12 +84,22 @@ def test_a_resumed_run_goes_on_under_its_own_name(overrides: Overrides) -> None:
         with pytest.raises(KeyboardInterrupt):
             train(args, fresh=False, config_dir=None)
     run, _ = train(args, fresh=False, config_dir=None)
-    first, second = logged(run)
-    # Cut short while saving step 4, resumed from step 2.
-    assert [row["step"] for row in first] == [1, 2, 3, 4]
-    assert [row["step"] for row in second] == [3, 4]
-    assert [row["train/loss"] for row in second] == [row["train/loss"] for row in first[2:]]
-    assert [row["step"] for row in run.rows()] == [1, 2, 3, 4]
+    # Cut short while saving step 4, resumed from step 2: one folder holds all of it, once.
+    (rows,) = logged(run)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert rows == run.rows()
+
+
+@pytest.mark.usefixtures("home")
+def test_only_its_own_earlier_folders_go(tmp_path: Path) -> None:
+    others = [tmp_path / "a" / "wandb" / name for name in ("offline-run-20260101_000000-b", "mine")]
+    old = tmp_path / "a" / "wandb" / "offline-run-20260101_000000-a"
+    for folder in (*others, old):
+        folder.mkdir(parents=True)
+    sink = WandbLogger(project="x", entity=None, group=None, mode="offline").open(tmp_path / "a", {})
+    sink.resume([])
+    sink.finish()
+    assert [folder.exists() for folder in (*others, old)] == [True, True, False]
 
 
 def test_the_default_is_no_logger(overrides: Overrides, tmp_path: Path) -> None:

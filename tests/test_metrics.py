@@ -86,13 +86,14 @@ def test_without_the_monitored_statistics_only_counts_are_known() -> None:
 
 
 def test_a_row_is_made_of_numbers_that_json_knows() -> None:
-    update = metrics.update(Update(loss=0.5, grad_norm=2.0, lr=1e-3, applied=True, bad_steps=0))
+    update = metrics.update(Update(loss=0.5, grad_norm=2.0, lr=1e-3, applied=True, bad_steps=0, weights_changed=0.75))
     assert update == {
         "train/loss": 0.5,
         "train/grad_norm": 2.0,
         "train/lr": 1e-3,
         "train/applied": True,
         "train/bad_steps": 0,
+        "train/weights_changed": 0.75,
     }
     row = selection(WEIGHTS_BT) | update
     assert json.loads(json.dumps(row)) == row

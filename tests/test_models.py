@@ -20,15 +20,19 @@ from transformers import (
     GraniteConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    RecurrentGemmaConfig,
+    RwkvConfig,
 )
 
 from tests.conftest import save_model
-from tipx.anatomy import body, check_head, lm_head
+from tipx.anatomy import body, check_generation, check_head, lm_head
 from tipx.errors import ModelError
+from tipx.jobs import train
 from tipx.models import ModelSource, Pair, Teacher, Template
 from tipx.tiny.tokenizer import build_tokenizer, vocabulary
 
@@ -306,3 +310,53 @@ def test_a_chat_template_ends_where_the_answer_begins(thinking: bool | None, end
     template = Template(chat=True, instruction=" how many ?", thinking=thinking)
     expected = ["q", ":", "tom", "has", "1", "4", "how", "many", "?", *end]
     assert template.encode(tokenizer, "tom has 14") == [vocabulary()[word] for word in expected]
+
+
+SMALL_RWKV = {"hidden_size": 16, "attention_hidden_size": 16, "intermediate_size": 32, "context_length": 64}
+
+
+def test_a_model_that_reads_padding_is_refused() -> None:
+    config = RwkvConfig(vocab_size=40, num_hidden_layers=2, pad_token_id=0, eos_token_id=2, **SMALL_RWKV)
+    torch.manual_seed(0)
+    model = Auto.from_config(config).eval()
+    check_head("student", model)
+    with pytest.raises(ModelError, match=r"model\.student: RwkvForCausalLM reads padding as text"):
+        check_generation("student", model, 0)
+
+
+def test_a_model_that_generate_cannot_run_is_one_line() -> None:
+    config = RecurrentGemmaConfig(**SMALL, lru_width=16, block_types=["recurrent"])
+    with pytest.raises(ModelError, match=r"RecurrentGemmaForCausalLM cannot run \(.*; transformers' generate cannot"):
+        check_generation("student", Auto.from_config(config).eval(), 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("make", [Qwen2Config, Gemma2Config, MambaConfig, LlamaConfig], ids=lambda c: c.model_type)
+def test_a_model_that_does_not_is_taken(make: type[PreTrainedConfig], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = Auto.from_config(make(**SMALL, initializer_range=0.5)).to(dtype).eval()
+    own = model.generation_config
+    check_head("student", model)
+    check_generation("student", model, 0)
+    assert model.generation_config is own
+
+
+def test_a_body_that_cannot_be_told_from_its_head_is_one_line() -> None:
+    model = Auto.from_config(LlamaConfig(**SMALL))
+    model.base_model_prefix = "elsewhere"
+    assert body(model) is model.model
+    del model.model
+    with pytest.raises(ModelError, match="LlamaForCausalLM has no part of its own"):
+        body(model)
+
+
+def test_a_wide_student_trains_with_a_narrow_teacher(overrides: Callable[..., list[str]], tmp_path: Path) -> None:
+    # Sampled ids that the teacher's embedding has not were an IndexError.
+    for role, other in (("student", "teacher"), ("teacher", "student")):
+        wide, narrow = (
+            save_model(tmp_path / f"wide-{role}", 3, vocab=3 * V),
+            save_model(tmp_path / f"narrow-{other}", 4),
+        )
+        places = (f"model.{role}.path={wide}", f"model.{other}.path={narrow}", "optim.lr=0.01")
+        run, _ = train(overrides(*places), fresh=False, config_dir=None)
+        assert [row["train/applied"] for row in run.rows()] == [True] * 4

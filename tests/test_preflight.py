@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoTokenizer, GenerationConfig
 
 from tests.conftest import save_model
-from tipx import jobs, preflight
+from tipx import jobs, preflight, progress
 from tipx.config import build, load
 from tipx.errors import ModelError
 from tipx.preflight import CHECKS, Finding, examine, gather, insist
@@ -44,7 +44,7 @@ def chats(folder: Path, template: str) -> None:
 def test_the_embedded_pair_has_nothing_to_say_about() -> None:
     findings = examine(gather(build(load(["data.size=64"]))))
     assert {finding.level for finding in findings} == {"ok"}
-    assert len({finding.check for finding in findings}) == len(CHECKS) == 9
+    assert len({finding.check for finding in findings}) == len(CHECKS) == 10
 
 
 def test_paddings_of_the_vocabulary_are_no_matter(overrides: Overrides, tmp_path: Path) -> None:
@@ -160,3 +160,32 @@ def test_layers_to_keep_are_there(overrides: Overrides) -> None:
     finding = found(overrides, "model.student.keep_layers=[0-9]")["layers"]
     assert finding.level == "error"
     assert finding.text.startswith("model.student.keep_layers=[0-9]: the model has layers 0 to 0, not 9")
+
+
+def test_a_student_in_float16_is_refused(overrides: Overrides) -> None:
+    assert found(overrides, "model.teacher.dtype=float16")["precision"].level == "ok"
+    finding = found(overrides, "model.student.dtype=float16")["precision"]
+    assert finding.level == "error"
+    assert finding.text.startswith("model.student.dtype=float16: ")
+    assert "type model.student.dtype=float32 loop.precision=bf16" in finding.text
+    with pytest.raises(ModelError, match=r"model\.student\.dtype=float16"):
+        jobs.train(overrides("model.student.dtype=float16"), fresh=False, config_dir=None)
+
+
+@pytest.mark.parametrize(("dtype", "lr", "level"), [("bfloat16", 1e-6, "warning"), ("float32", 1e-6, "ok")])
+def test_whether_the_weights_can_move_is_said_and_logged(
+    dtype: str, lr: float, level: str, overrides: Overrides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(progress.Quiet, "say", lambda _, message: said.append(message))
+    args = overrides(f"model.student.dtype={dtype}", f"optim.lr={lr}", "loop.steps=2", "optim.schedule=constant")
+    run, _ = jobs.train(args, fresh=False, config_dir=None)
+    kept = json.loads((run.path / "preflight.json").read_text())
+    (finding,) = [one for one in kept if one["check"] == "movement"]
+    assert finding["level"] == level
+    shares = [row["train/weights_changed"] for row in run.rows() if row["step"]]
+    # Norms of 1 cannot move in bfloat16, matrices of 0.02 hardly; some weights have no gradient.
+    assert (max(shares) < 0.02) if dtype == "bfloat16" else (min(shares) > 0.5)
+    assert any(line.startswith("warning: movement: a step of optim.lr=1e-06 can move 0.") for line in said) == (
+        level == "warning"
+    )

@@ -130,7 +130,7 @@ def gradients(
     one: Session, made: Rollout, weights_BT: Tensor, count: float, needs: frozenset[str] = MONITORED
 ) -> dict[str, Tensor]:
     """What the optimizer would get, before clipping."""
-    one.trainer._step = lambda loss: Update(loss, 0.0, 0.0, True, 0)  # type: ignore[method-assign]
+    one.trainer._step = lambda loss: Update(loss, 0.0, 0.0, True, 0, 1.0)  # type: ignore[method-assign]
     scored, _ = one.trainer.score(made, needs)
     one.trainer.update(made, scored, weights_BT, count)
     found = {name: p.grad.clone() for name, p in one.pair.student.named_parameters()}

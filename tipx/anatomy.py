@@ -5,12 +5,18 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tipx.errors import ModelError
 from tipx.untrusted import RAISED, said
 from tipx.vocab import Head
+
+SHORT = [1, 2, 3, 4]
+PADDING = 12
+"""Tokens before it, a multiple of its own."""
+READS_PADDING = 0.1
+"""Of the norm of the logits around their mean. Rounding moves them by a thousandth of it, bfloat16 by a hundredth."""
 
 
 def lm_head(model: PreTrainedModel, rows: int | None = None) -> Head:
@@ -26,9 +32,15 @@ def lm_head(model: PreTrainedModel, rows: int | None = None) -> Head:
 
 
 def body(model: PreTrainedModel) -> nn.Module:
-    """The model without its LM head: token ids to last hidden states."""
+    """The model without its LM head: token ids to last hidden states. Raises ModelError where there is no such part."""
     inner: nn.Module = model.base_model
-    return inner
+    if inner is not model:
+        return inner
+    # The prefix of Llama 4's text model names a part that it has not.
+    parts = [part for part in model.children() if isinstance(part, PreTrainedModel)]
+    if len(parts) != 1:
+        raise ModelError(f"model: {type(model).__name__} has no part of its own that ends at the hidden states")
+    return parts[0]
 
 
 @contextmanager
@@ -53,17 +65,18 @@ def checkpointed(model: PreTrainedModel, on: bool) -> Iterator[None]:  # noqa: F
 
 
 @contextmanager
-def running(role: str, model: PreTrainedModel) -> Iterator[None]:
+def running(
+    role: str,
+    model: PreTrainedModel,
+    why: str = "its config.json does not fit its weights: fetch or save the model again",
+) -> Iterator[None]:
     """Around a first forward pass: weights and settings that do not fit each other may show there, and are one line."""
     try:
         yield
     except torch.OutOfMemoryError:  # the device's, not the model's fault
         raise
     except RAISED as error:
-        raise ModelError(
-            f"model.{role}: {type(model).__name__} cannot run ({said(error)}); its config.json does not fit its "
-            "weights: fetch or save the model again"
-        ) from error
+        raise ModelError(f"model.{role}: {type(model).__name__} cannot run ({said(error)}); {why}") from error
 
 
 @torch.no_grad()
@@ -80,6 +93,38 @@ def no_numbers(role: str, model: PreTrainedModel) -> ModelError:
         f"model.{role}: {type(model).__name__} gives logits that are not numbers; its weights are damaged, or do "
         f"not fit model.{role}.dtype={str(model.dtype).removeprefix('torch.')}"
     )
+
+
+@torch.no_grad()
+def check_generation(role: str, model: PreTrainedModel, pad: int) -> None:
+    """Raises ModelError unless `generate` runs, and gives a prompt the same logits with and without padding before it.
+
+    A recurrent model may read padding as text; what a prompt is batched with would then decide on its response.
+    """
+    settings = GenerationConfig(
+        max_new_tokens=2, do_sample=False, pad_token_id=pad, output_logits=True, return_dict_in_generate=True
+    )
+    padded_L = torch.tensor([pad] * PADDING + SHORT, device=model.device)
+    ids_2L = torch.stack([padded_L, torch.tensor(SHORT * (1 + PADDING // len(SHORT)), device=model.device)])
+    mask_2L = torch.ones_like(ids_2L)
+    mask_2L[0, :PADDING] = 0
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        with running(role, model, "transformers' generate cannot use it"):
+            alone_V, beside_V = (
+                model.generate(  # type: ignore[operator]
+                    input_ids=ids_RL, attention_mask=mask_RL, generation_config=settings
+                ).logits[0][0]
+                for ids_RL, mask_RL in ((ids_2L[:1, PADDING:], mask_2L[:1, PADDING:]), (ids_2L, mask_2L))
+            )
+    finally:
+        model.generation_config = own
+    shape_V = alone_V.float() - alone_V.float().mean()
+    if (beside_V.float() - alone_V.float()).norm() > READS_PADDING * shape_V.norm():
+        raise ModelError(
+            f"model.{role}: {type(model).__name__} reads padding as text: the same prompt gives other logits beside a "
+            "longer one; tipx samples prompts in batches, so it is refused"
+        )
 
 
 @torch.no_grad()

@@ -1,11 +1,12 @@
 """Where metrics go besides the run directory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from tipx.errors import ConfigError
+from tipx.files import remove
 from tipx.spec import Words, spec
 
 MODES = ("offline", "online")
@@ -14,6 +15,10 @@ MODES = ("offline", "online")
 @runtime_checkable
 class Sink(Protocol):
     """An open log."""
+
+    def resume(self, rows: Sequence[dict[str, Any]]) -> None:
+        """What a resumed run has logged and keeps, each with its "step"; to be called before anything is logged."""
+        ...
 
     def log(self, row: dict[str, Any], step: int) -> None: ...
 
@@ -34,6 +39,8 @@ class Logger(Protocol):
 class Silence:
     """A log that keeps nothing."""
 
+    def resume(self, rows: Sequence[dict[str, Any]]) -> None: ...
+
     def log(self, row: dict[str, Any], step: int) -> None: ...
 
     def finish(self) -> None: ...
@@ -50,10 +57,20 @@ class NoLogger:
 
 
 class WandbSink:
-    """A wandb run."""
+    """A wandb run. `folder` is its own where it is offline."""
 
-    def __init__(self, run: Any) -> None:
-        self.run = run
+    def __init__(self, run: Any, folder: Path | None) -> None:
+        self.run, self.folder = run, folder
+
+    def resume(self, rows: Sequence[dict[str, Any]]) -> None:
+        """A server goes on where it is. Offline, wandb begins a new folder each time: it gets everything, and stays."""
+        if self.folder is None:
+            return
+        for row in rows:
+            self.log(row, row["step"])
+        for earlier in self.folder.parent.glob(f"offline-run-*-{self.run.id}"):
+            if earlier != self.folder:
+                remove(earlier)
 
     def log(self, row: dict[str, Any], step: int) -> None:
         self.run.log(row, step=step)
@@ -66,7 +83,8 @@ class WandbSink:
 class WandbLogger:
     """A wandb run under the run directory. `mode=offline` needs no account; `wandb sync` uploads it later.
 
-    The wandb id is the run directory's name, so a resumed run goes on in the same wandb run.
+    The wandb id is the run directory's name, so a resumed run goes on in the same wandb run. Offline, what it has
+    logged so far is written again into the folder of the newest start, the only one that is kept.
     """
 
     project: Words
@@ -92,7 +110,7 @@ class WandbLogger:
                 resume="allow",
                 settings=wandb.Settings(silent=True, console="off"),
             )
-        return WandbSink(run)
+        return WandbSink(run, Path(run.settings.sync_dir) if self.mode == "offline" else None)
 
 
 def imported(asked: str) -> Any:

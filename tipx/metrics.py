@@ -20,6 +20,7 @@ class Update:
     """What one optimizer step did: mean loss over kept tokens, gradient norm before clipping, learning rate.
 
     `applied` is False when loss or gradient was not finite, and the weights were left alone; `bad_steps` counts those.
+    `weights_changed` is the share of weights that are not what they were: in a short type a step may be too small.
     """
 
     loss: float
@@ -27,6 +28,7 @@ class Update:
     lr: float
     applied: bool
     bad_steps: int
+    weights_changed: float
 
 
 def update(done: Update) -> dict[str, float]:

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from tipx.agents.chat import Chat
-from tipx.anatomy import check_head, check_logits, lm_head
+from tipx.anatomy import check_generation, check_head, check_logits, lm_head
 from tipx.errors import ModelError
 from tipx.folder import Broken
 from tipx.offload import Awake, park
@@ -27,6 +27,7 @@ from tipx.pruning import Layers, keep_layers
 from tipx.rendering import most_tokens, render
 from tipx.sizes import check_sizes
 from tipx.spec import PathText, Words, spec
+from tipx.tokens import pad_id, rows_of
 from tipx.types import Prompt
 from tipx.untrusted import printable
 
@@ -226,6 +227,7 @@ class Pair:
         with awake():
             check_head("teacher", teacher)
         check_head("student", student)
+        check_generation("student", student, pad_id(tokenizer))
         return LoadedPair(teacher, student, tokenizer, rows, awake)
 
 
@@ -273,16 +275,12 @@ def shared_rows(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: P
     return check_rows(sizes, rows_of(tokenizer))
 
 
-def rows_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Rows that a tokenizer needs: its ids may have gaps."""
-    return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values()))
-
-
 def check_subject(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> None:
     """Raises ModelError unless the model takes every token and computes numbers for the prompt `ids`."""
     embedding: Any = model.get_input_embeddings()
     check_rows({"student": embedding.weight.shape[0]}, rows_of(tokenizer))
     check_logits("student", model, ids)
+    check_generation("student", model, pad_id(tokenizer))
 
 
 def check_rows(sizes: Mapping[str, int], tokens: int) -> int:

@@ -14,11 +14,14 @@ from tipx.agents.loop import check_chat, check_tasks
 from tipx.contamination import Found, spelling
 from tipx.errors import DataError, ModelError
 from tipx.experiment import Experiment
-from tipx.models import ModelSource, check_rows, check_tokenizers, rows_of
+from tipx.models import ModelSource, check_rows, check_tokenizers
 from tipx.pruning import chosen
+from tipx.tokens import rows_of
 from tipx.types import Prompt
 
 Level = Literal["ok", "warning", "error"]
+MOVABLE = 0.5
+"""The share of weights that a step has to be able to move."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,32 @@ def layers(facts: Facts) -> Finding:
     return Finding("layers", "ok", f"kept: {' and '.join(kept)}" if kept else "all are kept")
 
 
+def precision(facts: Facts) -> Finding:
+    """The student's weights are kept in a type that training can change; whether they move shows once they are loaded.
+
+    The second moment of a gradient of 1e-4 is below what float16 holds: the first step divides by 0.
+    """
+    dtype = facts.exp.model.student.dtype
+    if dtype == "float16":
+        text = (
+            "model.student.dtype=float16: AdamW's second moments vanish in it, and weights become NaN; type "
+            "model.student.dtype=float32 loop.precision=bf16 (or model.student.dtype=bfloat16, which is less exact)"
+        )
+        return Finding("precision", "error", text)
+    return Finding("precision", "ok", f"the student's weights are kept in {dtype}")
+
+
+def movement(share: float, exp: Experiment) -> Finding:
+    """How many of the student's weights, which are loaded now, a step at the peak of the learning rate can move."""
+    shown = (
+        f"a step of optim.lr={exp.optim.lr:g} can move {share:.1%} of the student's {exp.model.student.dtype} weights"
+    )
+    if share >= MOVABLE:
+        return Finding("movement", "ok", shown)
+    text = f"{shown}: to the others it is less than half the distance to the next number; type "
+    return Finding("movement", "warning", f"{text}model.student.dtype=float32 loop.precision=bf16, or raise optim.lr")
+
+
 def endings(facts: Facts) -> Finding:
     """Both models end a response at the same tokens: a Base and an Instruct model often do not."""
     ours, theirs = facts.student.endings, facts.teacher.endings
@@ -257,4 +286,15 @@ def separation(facts: Facts) -> Finding:
 
 
 Check = Callable[[Facts], Finding]
-CHECKS: tuple[Check, ...] = (vocabulary, layers, endings, padding, chat, budget, left_out, contamination, separation)
+CHECKS: tuple[Check, ...] = (
+    vocabulary,
+    layers,
+    precision,
+    endings,
+    padding,
+    chat,
+    budget,
+    left_out,
+    contamination,
+    separation,
+)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from tipx import preflight
+from tipx import preflight, weights
 from tipx.agents.loop import AgentRollouts
 from tipx.contamination import Found
 from tipx.data import batch_indices
@@ -72,27 +72,36 @@ class Session:
         preflight.insist(self.findings)
         self.prompts, self.questions = self.facts.prompts, [asked.question for asked in self.facts.fit]
         for finding in self.findings:
-            if finding.level == "warning":
-                self.watch.say(f"warning: {finding.check}: {finding.text}")
+            self.tell(finding)
         if self.exp.heldout.every:
             self.texts = encode(self.exp.heldout, self.facts.student.tokenizer, self.exp.model.template)
+
+    def tell(self, finding: Finding) -> Finding:
+        """Shows a warning; returns the finding."""
+        if finding.level == "warning":
+            self.watch.say(f"warning: {finding.check}: {finding.text}")
+        return finding
 
     def open(self) -> int:
         """Load models and the newest good checkpoint; returns the step that is done, 0 for a new run."""
         self.meter = Meter(self.world.device)
         if self.world.is_main:
-            self.run.save_preflight([finding.row() for finding in self.findings])
             self.run.note("guard", self.facts.guard.record())
         tokenizer = self.facts.student.tokenizer
         saved = self.world.from_main(self.run.newest(self.watch.say) if self.world.is_main else None)
         done, folder = saved if saved is not None else (0, None)
         self.pair = self.exp.model.load(self.world.device, tokenizer, folder)
         self.trainer = Trainer(self.exp, self.pair, self.world)
+        share = weights.movable(weights.sample(self.pair.student.parameters()), self.exp.optim.lr)
+        self.findings.append(self.tell(preflight.movement(share, self.exp)))
+        if self.world.is_main:
+            self.run.save_preflight([finding.row() for finding in self.findings])
         if folder is not None:
             self.trainer.load(folder)
             self.watch.say(f"resuming after step {done} of {self.exp.loop.steps}")
         if self.world.is_main:
             self.run.rewind(done if folder else -1)
+            self.sink.resume(self.run.rows())
         self.world.barrier()
         return done
 

@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tipx import weights
 from tipx.anatomy import body, checkpointed, lm_head
 from tipx.batching import MicroBatch, idle, micro_batches
 from tipx.divergences import TokenDivergence
-from tipx.errors import RunError
+from tipx.errors import RunError, RunFailed
 from tipx.experiment import Experiment
 from tipx.metrics import Update
 from tipx.models import LoadedPair
@@ -165,10 +166,11 @@ class Trainer:
         return self._step(float(self.world.total(total)))
 
     def _step(self, loss: float) -> Update:
-        """Clip and apply, unless something is not finite."""
+        """Clip and apply, unless something is not finite. Raises RunFailed if the weights are not finite after it."""
         norm = float(self.world.accelerator.clip_grad_norm_(self.module.parameters(), self.exp.optim.clip))
         lr = float(self.schedule.get_last_lr()[0])
         applied = bool(torch.isfinite(torch.tensor([loss, norm])).all())
+        before_W = weights.sample(self.module.parameters())
         if applied:
             self.optimizer.step()
         else:
@@ -178,7 +180,13 @@ class Trainer:
             # torch takes a first step that is skipped for a mistake in the order of calls.
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
             self.schedule.step()
-        return Update(loss, norm, lr, applied, self.bad_steps)
+        if not weights.are_finite(self.module.parameters()):
+            raise RunFailed(
+                f"stopped: the student's weights are not finite after a step with optim.lr={lr:g}; "
+                "the last checkpoint is from before; try a smaller optim.lr, or model.student.dtype=float32"
+            )
+        moved = weights.changed(before_W, weights.sample(self.module.parameters()))
+        return Update(loss, norm, lr, applied, self.bad_steps, moved)
 
     def save(self, folder: Path) -> None:
         """A transformers folder (`from_pretrained` loads it) with optimizer, schedule and counters beside it."""

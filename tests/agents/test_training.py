@@ -218,7 +218,7 @@ def test_the_gradient_is_that_of_plain_autograd(
     def keep(_self: Trainer, loss: float) -> Update:
         found.update({name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None})
         student.zero_grad()
-        return Update(loss, 0.0, 0.0, True, 0)
+        return Update(loss, 0.0, 0.0, True, 0, 1.0)
 
     monkeypatch.setattr(Trainer, "_step", keep)
     loss = trainer.update(rollout, scored, weights_BT, count).loss

@@ -6,7 +6,7 @@ log-probabilities would be others than the trainer's.
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,12 +37,15 @@ class Weights:
 
     @torch.no_grad()
     def sample(
-        self, prompt: Sequence[int], seed: int, limit: int, stop: Sequence[int]
+        self, prompt: Sequence[int], seed: int, limit: int, stop: Sequence[int], bias: Mapping[Any, float] | None
     ) -> tuple[list[int], list[float]]:
         generator, ids, own = torch.Generator().manual_seed(seed), list(prompt), []
         for _ in range(limit):
-            log_p_V = self.model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
-            token = int(torch.multinomial(log_p_V.exp(), 1, generator=generator))
+            logits_V = self.model(input_ids=torch.tensor([ids])).logits[0, -1]
+            log_p_V = logits_V.log_softmax(-1)
+            for biased, value in (bias or {}).items():
+                logits_V[int(biased)] += value
+            token = int(torch.multinomial(logits_V.softmax(-1), 1, generator=generator))
             ids.append(token)
             own.append(float(log_p_V[token]))
             if token in stop:
@@ -65,6 +68,7 @@ class SamplingParams:
     stop_token_ids: list[int] | None = None
     seed: int | None = None
     logprobs: int | None = None
+    logit_bias: dict[int, float] | None = None
     detokenize: bool = True
 
 
@@ -90,7 +94,9 @@ class LLM:
         assert not self.asleep
         outputs = []
         for prompt, p in zip(prompts, sampling_params, strict=True):
-            ids, own = self.weights.sample(prompt["prompt_token_ids"], p.seed, p.max_tokens, p.stop_token_ids)
+            ids, own = self.weights.sample(
+                prompt["prompt_token_ids"], p.seed, p.max_tokens, p.stop_token_ids, p.logit_bias
+            )
             logprobs = [{token: SimpleNamespace(logprob=value)} for token, value in zip(ids, own, strict=True)]
             outputs.append(SimpleNamespace(outputs=[SimpleNamespace(token_ids=tuple(ids), logprobs=logprobs)]))
         return outputs
@@ -132,7 +138,8 @@ class Served:
             if place == "/v1/models":
                 return 200, {"data": [{"id": "the-student"}]}
             if place == "/v1/completions":
-                ids, own = self.weights.sample(body["prompt"], body["seed"], body["max_tokens"], body["stop_token_ids"])
+                how = (body.get(name) for name in ("prompt", "seed", "max_tokens", "stop_token_ids", "logit_bias"))
+                ids, own = self.weights.sample(*how)
                 logprobs = {"token_logprobs": own}
                 return 200, {"choices": [{"text": "?", "token_ids": ids, "logprobs": logprobs}]}
             if self.dev and place == "/collective_rpc":

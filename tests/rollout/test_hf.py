@@ -1,6 +1,7 @@
 """Rollouts by transformers: what a response depends on, and that each setting does what it says."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from scipy.stats import chisquare
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen3ForCausalLM
 
+from tests.conftest import save_model
 from tipx.config import build, load
 from tipx.noise import Noise
 from tipx.rollout import Rollouts
-from tipx.rollout.hf import HFRollouts, eos_ids
+from tipx.rollout.hf import HFRollouts, Known, eos_ids
 from tipx.types import Rollout
 
 HF = Callable[..., HFRollouts]
@@ -205,3 +207,25 @@ def test_presets_sample_the_students_own_distribution() -> None:
     for name in ("hf", "hf_long"):
         rollout = build(load([f"rollout={name}"])).rollout
         assert (rollout.temperature, rollout.top_p, rollout.top_k) == (1.0, 1.0, 0)
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.0}, {"temperature": 2.0, "top_k": 3}, {"top_p": 0.5}])
+def test_only_ids_of_the_tokenizer_are_sampled(
+    settings: dict[str, float], hf: HF, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    # Two thirds of a flat distribution are rows that no token has, and one of them leads.
+    size = len(tokenizer)
+    wide = Qwen3ForCausalLM.from_pretrained(save_model(tmp_path / "wide", 3, vocab=3 * size))
+    with torch.no_grad():
+        wide.get_input_embeddings().weight[size:] *= 2
+    found = sample(hf(**settings), wide, tokenizer)
+    assert max(max(ids) for ids in found) < size
+    assert len({token for ids in found for token in ids}) > 3
+
+
+def test_what_the_tokenizer_has_keeps_its_shares() -> None:
+    scores_RV = torch.tensor([[0.0, 1.0, 2.0, 9.0, 9.0]])
+    kept_RV = Known(3)(torch.zeros(1, 1, dtype=torch.long), scores_RV)
+    torch.testing.assert_close(kept_RV.softmax(-1)[0, :3], scores_RV[0, :3].softmax(-1))
+    assert kept_RV[0, 3:].tolist() == [-torch.inf, -torch.inf]
+    assert Known(5)(torch.zeros(1, 1, dtype=torch.long), scores_RV) is scores_RV

@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from tests.conftest import save_model
 from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_place
 from tipx import jobs
 from tipx.config import build, load
@@ -220,3 +221,22 @@ def test_an_evaluation_can_sample_by_it(vllm: type[LLM], overrides: Overrides) -
     assert llm.weights.reloads > 0
     assert (result["problems"], result["n"], result["max_new_tokens"]) == (3, 2, 9)
     assert sum(result["outcomes"].values()) == 6
+
+
+@pytest.mark.usefixtures("vllm")
+def test_only_ids_of_the_tokenizer_are_asked_for(student: tuple[PreTrainedModel, Any], tmp_path: Path) -> None:
+    size = len(student[1])
+    wide = ModelSource(
+        path=str(save_model(tmp_path / "wide", 3, vocab=3 * size)),
+        revision=None,
+        dtype="float32",
+        attn=None,
+        keep_layers=None,
+    ).load("student", torch.device("cpu"))
+    how = rollouts()
+    made = how(wide, student[1], PROMPTS, range(5), Noise(0))
+    assert max(made.response_BT[made.valid_BT]) < size
+    assert len(set(made.response_BT[made.valid_BT].tolist())) > 3
+    params = how.params([1], range(size, size + 2), 3, 4)
+    assert json.loads(json.dumps(params))["logit_bias"] == {str(size): -100.0, str(size + 1): -100.0}
+    assert "logit_bias" not in how.params([1], range(size, size), 3, 4)

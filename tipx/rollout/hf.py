@@ -22,7 +22,20 @@ from tipx.noise import Noise
 from tipx.rollout.collect import collect, left_pad
 from tipx.rollout.recorder import Recorder
 from tipx.spec import Count, Temperature, TopP, Whole, spec
+from tipx.tokens import pad_id, rows_of
 from tipx.types import Rollout
+
+
+class Known(LogitsProcessor):
+    """Leaves the ids that the tokenizer has: heads are wider, some wider than the teacher's embedding."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def __call__(self, input_ids: Int[Tensor, "R L"], scores: Float[Tensor, "R V"]) -> Float[Tensor, "R V"]:
+        if scores.shape[-1] <= self.rows:
+            return scores
+        return scores.index_fill(-1, torch.arange(self.rows, scores.shape[-1], device=scores.device), -torch.inf)
 
 
 class InverseCDF(LogitsProcessor):
@@ -100,7 +113,7 @@ class HFRollouts:
     ) -> list[list[int]]:
         """New token ids of each prompt, one for each draw at most; padding after the end of sequence still on."""
         eos = eos_ids(model, tokenizer)
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos[0]
+        pad = pad_id(tokenizer)
         ids_RL, mask_RL = left_pad(prompts, pad, model.device)
         settings = GenerationConfig(
             max_new_tokens=draws_RT.shape[1],
@@ -109,7 +122,7 @@ class HFRollouts:
             pad_token_id=pad,
             use_cache=True,
         )
-        sampler = self.sampler(draws_RT, ids_RL.shape[1])
+        sampler = LogitsProcessorList([Known(rows_of(tokenizer)), *self.sampler(draws_RT, ids_RL.shape[1])])
         # `generate` fills what `settings` leaves open from the model's own file: Qwen2.5's has a repetition penalty.
         own, model.generation_config = model.generation_config, GenerationConfig()
         try:

@@ -25,12 +25,15 @@ from tipx.noise import Noise
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import eos_ids
 from tipx.spec import Count, Open01, PathText, Seconds, Temperature, TopP, Whole, Words, spec
+from tipx.tokens import rows_of
 from tipx.types import Rollout
 from tipx.untrusted import brings_code
 
 INSTALL = "pip install 'tipx[vllm]', or sample with transformers: rollout=hf"
 DEV = "start it with VLLM_SERVER_DEV_MODE=1, which opens the calls that change weights"
 SEEDS = 2**31
+NEVER = -100.0
+"""The lowest bias of a logit that a server takes."""
 Answer = tuple[list[int], list[float]]
 """Sampled token ids, and the engine's log-probability of each, nats."""
 
@@ -130,22 +133,28 @@ class VLLMRollouts:
     ) -> Rollout:
         """Responses, `batch_size` prompts handed over at once."""
         eos, most = eos_ids(model, tokenizer), limits or [self.max_new_tokens] * len(prompts)
+        unknown = range(rows_of(tokenizer), model.get_output_embeddings().weight.shape[0])
         answers: list[Answer] = []
         for start in range(0, len(prompts), self.batch_size):
             some = slice(start, start + self.batch_size)
             # One seed a row, so that a response does not depend on what it is batched with.
             draws_R = noise.rows(rows[some], 1)[:, 0]
             params = [
-                self.params(eos, int(draw * SEEDS), n) for draw, n in zip(draws_R.tolist(), most[some], strict=True)
+                self.params(eos, unknown, int(draw * SEEDS), n)
+                for draw, n in zip(draws_R.tolist(), most[some], strict=True)
             ]
             answers += live.generate(prompts[some], params)
         rollout = collect(prompts, [ids for ids, _ in answers], eos, model.device)
         logprobs = [p for (_, own), n in zip(answers, rollout.lengths, strict=True) for p in own[:n]]
         return replace(rollout, logprobs_N=torch.tensor(logprobs, device=model.device))
 
-    def params(self, eos: Sequence[int], seed: int, limit: int) -> dict[str, Any]:
-        """Everything that shapes sampling, also what a server's defaults would fill from the model's own file."""
-        return {
+    def params(self, eos: Sequence[int], unknown: Sequence[int], seed: int, limit: int) -> dict[str, Any]:
+        """Everything that shapes sampling, also what a server's defaults would fill from the model's own file.
+
+        `unknown` are ids that the head has and the tokenizer has not.
+        """
+        bias = {"logit_bias": dict.fromkeys(unknown, NEVER)} if unknown else {}
+        return bias | {
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_k": self.top_k,

@@ -34,6 +34,8 @@ class Head:
     def logits(self, hidden_ND: Float[Tensor, "N D"], columns: slice = ALL) -> Float[Tensor, "N C"]:
         """Logits of some columns, fp32 (or float64 when the head is)."""
         bias_C = None if self.bias_V is None else self.bias_V[columns]
+        # Mamba keeps its states in fp32, whatever its weights are in.
+        hidden_ND = hidden_ND.to(self.weight_VD.dtype)
         logits_NC = torch.nn.functional.linear(hidden_ND, self.weight_VD[columns], bias_C)
         logits_NC = logits_NC.to(torch.promote_types(logits_NC.dtype, torch.float32))
         if self.scale != 1.0:

@@ -1,0 +1,37 @@
+"""What an optimizer step does to weights: whether it can move them, whether it did, and whether they are still numbers.
+
+Weights that are kept in a short type stand still where a step is smaller than half the distance to the next number.
+Shares are of about a million weights, taken at equal distances; of all of them in a model that has no more.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+SAMPLED = 2**20
+"""Weights that a share is measured on, at most twice as many."""
+
+
+@torch.no_grad()
+def sample(parameters: Iterable[Tensor]) -> Float[Tensor, " W"]:
+    """A copy of some of the weights, always the same ones."""
+    parameters = list(parameters)
+    stride = max(1, sum(p.numel() for p in parameters) // SAMPLED)
+    return torch.cat([p.flatten()[::stride] for p in parameters])
+
+
+def changed(before_W: Float[Tensor, " W"], after_W: Float[Tensor, " W"]) -> float:
+    """The share of weights that are not what they were."""
+    return float((before_W != after_W).double().mean())
+
+
+def movable(weights_W: Float[Tensor, " W"], lr: float) -> float:
+    """The share of weights that a step of AdamW can move in their type: its first moves each by `lr`."""
+    return changed(weights_W, (weights_W.double() - lr).to(weights_W.dtype))
+
+
+def are_finite(parameters: Iterable[Tensor]) -> bool:
+    """Whether every weight is a number."""
+    return bool(torch.nn.utils.get_total_norm(parameters).isfinite())
