@@ -350,6 +350,17 @@ def test_a_body_that_cannot_be_told_from_its_head_is_one_line() -> None:
         body(model)
 
 
+def test_a_size_of_zero_is_named(tmp_path: Path) -> None:
+    # torch warns, which is an error elsewhere; some sizes may be 0, so it is the weights that are looked at.
+    folder = save_model(tmp_path / "zero", 1)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 0}))
+    with pytest.raises(
+        ModelError, match=r"config\.json: model\.layers\.0\.mlp\.\w+\.weight would be of shape \(0, 16\)"
+    ):
+        source(folder).load_settings("student")
+
+
 def test_a_wide_student_trains_with_a_narrow_teacher(overrides: Callable[..., list[str]], tmp_path: Path) -> None:
     # Sampled ids that the teacher's embedding has not were an IndexError.
     for role, other in (("student", "teacher"), ("teacher", "student")):

@@ -1,5 +1,7 @@
 """Whether a configuration describes the weights that lie beside it, found out before anything of its size is made."""
 
+import warnings
+
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
@@ -59,8 +61,12 @@ def elements(config: PreTrainedConfig, *, code: bool) -> int:
 
     Raises Broken for one that is not made to go on with a text.
     """
-    with bounded(SECONDS, MEMORY), torch.device("meta"):
+    with warnings.catch_warnings(), bounded(SECONDS, MEMORY), torch.device("meta"):
+        warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=code)
+    for name, weight in model.named_parameters():
+        if not weight.numel():
+            raise Broken(f"{CONFIG}: {name} would be of shape {tuple(weight.shape)}, which holds nothing")
     if model.config.is_encoder_decoder:
         raise Broken(f"{CONFIG}: an encoder with a decoder; tipx needs a model that goes on with a text")
     return sum(tensor.numel() for kind in (model.parameters(), model.buffers()) for tensor in kind)

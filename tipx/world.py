@@ -1,5 +1,7 @@
 """Processes and devices, through accelerate. One process is the plain case of many."""
 
+import ctypes
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, Self, TypeVar
@@ -13,6 +15,8 @@ from tipx.errors import ConfigError, Interrupted, RunFailed
 from tipx.spec import Auto, Count, Few, spec
 
 T = TypeVar("T")
+LAST_WORK_S = 0.1
+"""In which gloo's threads let go of their last tensors: they need the GIL for it, and Python's end would abort them."""
 
 
 @spec
@@ -52,10 +56,11 @@ class World:
 
         Not where one fails alone: it would wait for others that wait for it. Whoever started them ends those.
         """
+        keep_process_group()
         try:
             yield self
         except (ConfigError, Interrupted):
-            self.accelerator.end_training()
+            self.end()
             raise
         except RuntimeError as error:
             if self.size > 1 and is_loss(error):
@@ -63,7 +68,13 @@ class World:
                     "another process of this run has ended; the same command continues from the last checkpoint"
                 ) from error
             raise
+        self.end()
+
+    def end(self) -> None:
+        """Leave the other processes."""
         self.accelerator.end_training()
+        if self.size > 1:
+            time.sleep(LAST_WORK_S)
 
     def share(self, total: int) -> range:
         """This process's rows of `total`, contiguous; raises ConfigError when they do not divide evenly."""
@@ -102,6 +113,17 @@ class World:
 
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
+
+
+def keep_process_group() -> None:
+    """Lets Python never free the process group, if there is one.
+
+    Its destructor waits for gloo's threads without giving them the GIL, which they may be waiting for to let go of the
+    last tensors (pytorch#56297); a run that has done everything would hang for ever. What the group holds ends with the
+    process.
+    """
+    if torch.distributed.is_initialized():
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(torch.distributed.group.WORLD))
 
 
 def is_loss(error: RuntimeError) -> bool:
