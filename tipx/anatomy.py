@@ -68,7 +68,7 @@ def checkpointed(model: PreTrainedModel, on: bool) -> Iterator[None]:  # noqa: F
 def running(
     role: str,
     model: PreTrainedModel,
-    why: str = "its config.json does not fit its weights, or transformers cannot run such a model: fetch or save it again",
+    why: str = "its config.json does not fit its weights, or transformers cannot run such a model; fetch it again",
 ) -> Iterator[None]:
     """Around a first forward pass: weights and settings that do not fit each other may show there, and are one line."""
     try:
