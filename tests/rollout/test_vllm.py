@@ -17,9 +17,10 @@ from tests.conftest import save_model
 from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_place
 from tipx import jobs
 from tipx.config import build, load
-from tipx.errors import ConfigError
+from tipx.errors import ConfigError, RunFailed
 from tipx.models import ModelSource
 from tipx.noise import Noise
+from tipx.rollout import vllm as vllm_rollouts
 from tipx.rollout.vllm import VLLMRollouts, engine
 
 Overrides = Callable[..., list[str]]
@@ -224,7 +225,9 @@ def test_an_evaluation_can_sample_by_it(vllm: type[LLM], overrides: Overrides) -
 
 
 @pytest.mark.usefixtures("vllm")
-def test_only_ids_of_the_tokenizer_are_asked_for(student: tuple[PreTrainedModel, Any], tmp_path: Path) -> None:
+def test_only_ids_of_the_tokenizer_are_asked_for(
+    student: tuple[PreTrainedModel, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     size = len(student[1])
     wide = ModelSource(
         path=str(save_model(tmp_path / "wide", 3, vocab=3 * size)),
@@ -240,3 +243,9 @@ def test_only_ids_of_the_tokenizer_are_asked_for(student: tuple[PreTrainedModel,
     params = how.params([1], range(size, size + 2), 3, 4)
     assert json.loads(json.dumps(params))["logit_bias"] == {str(size): -100.0, str(size + 1): -100.0}
     assert "logit_bias" not in how.params([1], range(size, size), 3, 4)
+    # vLLM's engine fails with more.
+    assert len(how.params([1], range(1024), 3, 4)["logit_bias"]) == 1024
+    assert "logit_bias" not in how.params([1], range(1025), 3, 4)
+    monkeypatch.setattr(vllm_rollouts, "MOST_BIASES", 1)
+    with pytest.raises(RunFailed, match=rf"it has {size}, the model's head {3 * size} rows, .* exclude 1; type"):
+        how(wide, student[1], PROMPTS, range(5), Noise(1))

@@ -20,7 +20,7 @@ import httpx
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tipx.errors import ConfigError
+from tipx.errors import ConfigError, RunFailed
 from tipx.noise import Noise
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import eos_ids
@@ -34,6 +34,8 @@ DEV = "start it with VLLM_SERVER_DEV_MODE=1, which opens the calls that change w
 SEEDS = 2**31
 NEVER = -100.0
 """The lowest bias of a logit that a server takes."""
+MOST_BIASES = 1024
+"""Of a request; with more of them vLLM's engine fails."""
 Answer = tuple[list[int], list[float]]
 """Sampled token ids, and the engine's log-probability of each, nats."""
 
@@ -133,7 +135,8 @@ class VLLMRollouts:
     ) -> Rollout:
         """Responses, `batch_size` prompts handed over at once."""
         eos, most = eos_ids(model, tokenizer), limits or [self.max_new_tokens] * len(prompts)
-        unknown = range(rows_of(tokenizer), model.get_output_embeddings().weight.shape[0])
+        known = rows_of(tokenizer)
+        unknown = range(known, model.get_output_embeddings().weight.shape[0])
         answers: list[Answer] = []
         for start in range(0, len(prompts), self.batch_size):
             some = slice(start, start + self.batch_size)
@@ -144,6 +147,11 @@ class VLLMRollouts:
                 for draw, n in zip(draws_R.tolist(), most[some], strict=True)
             ]
             answers += live.generate(prompts[some], params)
+        if any(token >= known for ids, _ in answers for token in ids):
+            raise RunFailed(
+                f"rollout: the engine sampled a token that the tokenizer has not; it has {known}, the model's head "
+                f"{known + len(unknown)} rows, and vLLM can exclude {MOST_BIASES}; type rollout=hf"
+            )
         rollout = collect(prompts, [ids for ids, _ in answers], eos, model.device)
         logprobs = [p for (_, own), n in zip(answers, rollout.lengths, strict=True) for p in own[:n]]
         return replace(rollout, logprobs_N=torch.tensor(logprobs, device=model.device))
@@ -151,9 +159,9 @@ class VLLMRollouts:
     def params(self, eos: Sequence[int], unknown: Sequence[int], seed: int, limit: int) -> dict[str, Any]:
         """Everything that shapes sampling, also what a server's defaults would fill from the model's own file.
 
-        `unknown` are ids that the head has and the tokenizer has not.
+        `unknown` are ids that the head has and the tokenizer has not: they are excluded, unless they are too many.
         """
-        bias = {"logit_bias": dict.fromkeys(unknown, NEVER)} if unknown else {}
+        bias = {"logit_bias": dict.fromkeys(unknown, NEVER)} if 0 < len(unknown) <= MOST_BIASES else {}
         return bias | {
             "temperature": self.temperature,
             "top_p": self.top_p,
