@@ -138,11 +138,7 @@ ROWS: dict[str, tuple[dict[str, Any], Read | str]] = {
     "an empty text": ({"prompt": " "}, "row 0: .*it is empty"),
     "an infinite answer": ({"prompt": SUM, "answer": float("inf")}, "row 0: expected an answer in 'answer', got inf"),
 }
-NO_PARQUET = (
-    "half a surrogate pair",
-    "beyond 64 bits",
-    "an image beside text",
-)  # Arrow cannot hold them, or fills them
+NO_PARQUET = ("half a surrogate pair", "beyond 64 bits")  # Arrow cannot hold them
 
 
 def read(path: Path, **fields: str | None) -> list[Read]:
@@ -163,15 +159,14 @@ def judge(path: Path, expected: Sequence[Read] | str) -> None:
         assert read(path) == list(expected)
 
 
-@pytest.mark.parametrize("name", ROWS)
-@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(k, n) for k in ("jsonl", "parquet") for n in ROWS if k == "jsonl" or n not in NO_PARQUET]
+)
 def test_rows(kind: str, name: str, tmp_path: Path) -> None:
     row, expected = ROWS[name]
     path = tmp_path / f"table.{kind}"
     if kind == "jsonl":
         path.write_text(json.dumps(row) + "\n")
-    elif name in NO_PARQUET:
-        return
     else:
         pq.write_table(pa.Table.from_pylist([row]), path)
     judge(path, expected if isinstance(expected, str) else [expected])
