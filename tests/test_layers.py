@@ -28,6 +28,7 @@ LAYERS = (
         "yamls",
         "folder",
         "rendering",
+        "encoding",
         "progress",
         "tokens",
         "weights",

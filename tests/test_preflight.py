@@ -44,7 +44,7 @@ def chats(folder: Path, template: str) -> None:
 def test_the_embedded_pair_has_nothing_to_say_about() -> None:
     findings = examine(gather(build(load(["data.size=64"]))))
     assert {finding.level for finding in findings} == {"ok"}
-    assert len({finding.check for finding in findings}) == len(CHECKS) == 10
+    assert len({finding.check for finding in findings}) == len(CHECKS) == 12
 
 
 def test_paddings_of_the_vocabulary_are_no_matter(overrides: Overrides, tmp_path: Path) -> None:

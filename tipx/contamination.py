@@ -62,11 +62,11 @@ class Guard:
         folder = path if path is not None and Path(path).is_dir() else None
         every: Mapping[str, tuple[Benchmark, str | None]] = {n: (b, folder) for n, b in self.known.items()} | own
         texts = {name: problems for name, (one, place) in every.items() if (problems := readable(one, place))}
-        keys = [(prompt.id, spelling(prompt.text)) for prompt in prompts]
+        keys = [(prompt.id, {spelling(text) for text in prompt.questions}) for prompt in prompts]
         dropped = {}
         for name, problems in texts.items():
             known = {spelling(problem.text) for problem in problems}
-            dropped[name] = [prompt for prompt, key in keys if key in known]
+            dropped[name] = [prompt for prompt, texts in keys if texts & known]
         return Found({n: len(p) for n, p in texts.items()}, sorted(every.keys() - texts.keys()), dropped)
 
 

@@ -19,6 +19,7 @@ from transformers import (
 
 from tipx.agents.chat import Chat
 from tipx.anatomy import check_generation, check_head, check_logits, lm_head
+from tipx.encoding import bare, disguised, opened, revealed
 from tipx.errors import ModelError
 from tipx.folder import Broken
 from tipx.offload import Awake, park
@@ -28,7 +29,7 @@ from tipx.rendering import most_tokens, render
 from tipx.sizes import check_sizes
 from tipx.spec import PathText, Words, spec
 from tipx.tokens import pad_id, rows_of
-from tipx.types import Prompt
+from tipx.types import Prompt, Turn
 from tipx.untrusted import printable
 
 ANOTHER = "give the tokenizer another chat_template, or type template@model.template=plain"
@@ -154,18 +155,32 @@ class Template:
     instruction: str
     thinking: bool | None
 
-    def encode(self, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
-        """Prompt token ids, generation prompt included."""
+    def encode(self, tokenizer: PreTrainedTokenizerBase, question: str, before: Sequence[Turn] = ()) -> list[int]:
+        """Prompt token ids, generation prompt included; with a beginning of sequence where the tokenizer has one.
+
+        A control token that a chat only spells is plain text; a plain question is encoded as it stands.
+        """
         text = question + self.instruction
         if not self.chat:
-            return list(tokenizer(text)["input_ids"])
+            if before:
+                raise ModelError(
+                    "model.template.chat=false: a system turn or earlier turns need a chat template; type "
+                    "template@model.template=chat"
+                )
+            return opened(tokenizer, bare(tokenizer, text))
         if tokenizer.chat_template is None:
             raise ModelError(
                 "model.template.chat=true: the tokenizer has no chat template; take an Instruct model, or type "
                 "template@model.template=plain"
             )
-        rendered = render(tokenizer, [{"role": "user", "content": text}], None, self.extra, ANOTHER)
-        return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        roles = [*(turn.role for turn in before), "user"]
+        texts, signs = disguised(tokenizer, [*(turn.text for turn in before), text])
+        messages = [{"role": role, "content": said} for role, said in zip(roles, texts, strict=True)]
+        rendered = render(tokenizer, messages, None, self.extra, ANOTHER)
+        for role, said in zip(roles, texts, strict=True):
+            if before and role != "assistant" and said.strip() not in rendered:
+                raise ModelError(f"model: the chat template leaves out {role} turns; {ANOTHER}")
+        return opened(tokenizer, revealed(tokenizer, rendered, signs))
 
     def check(self, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
         """Raises ModelError where the chat template is broken, or alone says more than the model reads."""
@@ -181,7 +196,10 @@ class Template:
     def prompt(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
         """A question's token ids, or those that an agent's task begins with: always through the chat template."""
         if prompt.task is None:
-            return self.encode(tokenizer, prompt.text)
+            try:
+                return self.encode(tokenizer, prompt.text, prompt.before)
+            except ModelError as error:
+                raise ModelError(f"prompt {prompt.id!r}: {error}") from error
         return self.chat_of(tokenizer, ()).start(prompt.task.messages, prompt.task.tools)
 
     def chat_of(self, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> Chat:

@@ -4,15 +4,19 @@ An error stops the run, a warning is shown and kept with it. To add a check, wri
 `Finding` and name it in `CHECKS`.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, NamedTuple
 
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from tipx.agents.loop import check_chat, check_tasks
 from tipx.contamination import Found, spelling
+from tipx.encoding import control
 from tipx.errors import DataError, ModelError
+from tipx.evals.heldout import encode
 from tipx.experiment import Experiment
 from tipx.models import ModelSource, check_rows, check_tokenizers
 from tipx.pruning import chosen
@@ -22,6 +26,8 @@ from tipx.types import Prompt
 Level = Literal["ok", "warning", "error"]
 MOVABLE = 0.5
 """The share of weights that a step has to be able to move."""
+SHOWN = 6
+"""Tokens of a prompt that are shown, at either end."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,11 @@ class Facts:
     def prompts(self) -> list[list[int]]:
         """Token ids of those that fit."""
         return [asked.ids for asked in self.fit]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the token ids of those that fit, in order."""
+        return hashlib.sha256(json.dumps(self.prompts).encode()).hexdigest()
 
     @property
     def sides(self) -> dict[str, Side]:
@@ -223,6 +234,9 @@ def chat(facts: Facts) -> Finding:
     """Both models know the prompts' format."""
     template, (student, teacher) = facts.exp.model.template, (s.tokenizer for s in facts.sides.values())
     if not template.chat:
+        if student.chat_template is not None and facts.fit[0].question.task is None:
+            text = "the tokenizer has one, and questions are plain text: was the model trained to chat? then type "
+            return Finding("chat template", "warning", f"{text}template@model.template=chat")
         return Finding("chat template", "ok", "none: questions are plain text")
     if teacher.chat_template is None:
         text = "the teacher's tokenizer has none, the student's is used: was the teacher trained to chat?"
@@ -256,11 +270,13 @@ def budget(facts: Facts) -> Finding:
 def left_out(facts: Facts) -> Finding:
     """How much of the training set is too long."""
     missing, total = len(facts.questions) - len(facts.prompts), len(facts.questions)
+    golds = sum(question.answer is not None for question in facts.questions)
+    unanswered = f"; {total - golds} have no answer that could be read" if 0 < golds < total else ""
     if not missing:
-        return Finding("prompts", "ok", f"all {total} are within loop.max_prompt_tokens")
+        return Finding("prompts", "ok", f"all {total} are within loop.max_prompt_tokens{unanswered}")
     text = (
         f"left out {missing} of {total} prompts, empty or longer than loop.max_prompt_tokens="
-        f"{facts.exp.loop.max_prompt_tokens} ({missing / total:.1%})"
+        f"{facts.exp.loop.max_prompt_tokens} ({missing / total:.1%}){unanswered}"
     )
     return Finding("prompts", "warning", text)
 
@@ -279,10 +295,55 @@ def separation(facts: Facts) -> Finding:
     if not facts.exp.heldout.every:
         return Finding("held-out texts", "ok", "none")
     trained = {spelling(question.text) for question in facts.questions}
-    texts = [question or text for question, text in facts.exp.heldout.load()]
+    texts = [text if question is None else question.text for question, text in facts.exp.heldout.load()]
+    scored = encode(facts.exp.heldout, facts.student.tokenizer, facts.exp.model.template)
+    missing = len(texts) - len(scored)
+    lost = f"; {missing} of {len(texts)} are left out: they have no token to score" if missing else ""
     if found := sum(spelling(text) in trained for text in texts):
-        return Finding("held-out texts", "warning", f"{found} of {len(texts)} heldout.texts are training prompts too")
-    return Finding("held-out texts", "ok", f"none of {len(texts)} is a training prompt")
+        said = f"{found} of {len(texts)} heldout.texts are training prompts too{lost}"
+        return Finding("held-out texts", "warning", said)
+    return Finding("held-out texts", "warning" if lost else "ok", f"none of {len(texts)} is a training prompt{lost}")
+
+
+def special(facts: Facts) -> Finding:
+    """What stands at both ends of a prompt, as the model sees it: it ends where the answer begins."""
+    student, one = facts.student, facts.fit[0]
+    shown = [str(student.tokenizer.decode([token])) for token in one.ids]
+    ends = f"{listing(shown)} ({len(shown)} tokens of prompt {one.question.id!r})"
+    if one.ids[-1] in student.endings:
+        text = f"it ends with {shown[-1]!r}, at which a response ends: {ends}; give the tokenizer another chat_template"
+        return Finding("first and last tokens", "warning", text)
+    spelled = sum(
+        any(mark in text for mark in control(student.tokenizer)) for q in facts.questions for text in q.questions
+    )
+    if spelled:
+        how = "as plain text" if facts.exp.model.template.chat else "as control tokens, for there is no chat template"
+        text = f"{ends}; {spelled} prompts spell control tokens of the tokenizer, and are encoded {how}"
+        return Finding("first and last tokens", "warning", text)
+    return Finding("first and last tokens", "ok", ends)
+
+
+def listing(shown: Sequence[str]) -> str:
+    """The first and the last few."""
+    few = list(shown) if len(shown) <= 2 * SHOWN else [*shown[:SHOWN], None, *shown[-SHOWN:]]
+    return " ".join("..." if text is None else repr(text) for text in few)
+
+
+def thinking(facts: Facts) -> Finding:
+    """A switch that is set is one that the chat template has."""
+    template = facts.exp.model.template
+    if template.thinking is None:
+        return Finding("thinking", "ok", "left to the chat template")
+    switch = f"model.template.thinking={str(template.thinking).lower()}"
+    tokenizer, first = facts.student.tokenizer, facts.fit[0].question
+    if not template.chat and first.task is None:
+        return Finding("thinking", "warning", f"{switch} has no effect: questions are plain text; leave it out")
+    ways = [replace(template, thinking=way).prompt(tokenizer, first) for way in (True, False)]
+    if ways[0] == ways[1]:
+        return Finding(
+            "thinking", "warning", f"{switch} has no effect: the chat template knows no enable_thinking; leave it out"
+        )
+    return Finding("thinking", "ok", f"{switch}, which the chat template knows")
 
 
 Check = Callable[[Facts], Finding]
@@ -293,6 +354,8 @@ CHECKS: tuple[Check, ...] = (
     endings,
     padding,
     chat,
+    thinking,
+    special,
     budget,
     left_out,
     contamination,

@@ -40,7 +40,10 @@ def render(
     except RAISED as error:
         # ValueError: several named templates, and none is the default.
         roles = ", ".join(dict.fromkeys(str(message["role"]) for message in messages))
-        raise ModelError(f"model: the chat template refuses messages of {roles} ({said(error)}); {remedy}") from error
+        whose = f"of {tokenizer.name_or_path!r} " if tokenizer.name_or_path else ""
+        raise ModelError(
+            f"model: the chat template {whose}refuses messages of {roles} ({said(error)}); {remedy}"
+        ) from error
     if len(text) > MOST:
         raise ModelError(
             f"model: the chat template writes {len(text)} characters; {MOST} are more than any model reads; {remedy}"

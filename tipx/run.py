@@ -265,6 +265,11 @@ class Run:
         starts = noted.get("starts", [])
         if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
             raise damaged(file, "its starts are no list of objects", UNNEEDED)
+        data = noted.get("data")
+        if data is not None and not (
+            isinstance(data, dict) and isinstance(data.get("sha256"), str) and isinstance(data.get("prompts"), int)
+        ):
+            raise damaged(file, "its data have no fingerprint", UNNEEDED)
         for where in (noted, *starts):  # choices and overrides were once noted with each start
             choices, overrides = where.get("choices") or {}, where.get("overrides") or []
             argv = where.get("argv", [])

@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 from tipx import preflight, weights
 from tipx.agents.loop import AgentRollouts
 from tipx.contamination import Found
-from tipx.data import batch_indices
-from tipx.errors import ConfigError, Interrupted
+from tipx.data import FromFiles, batch_indices
+from tipx.errors import ConfigError, Interrupted, RunError
 from tipx.evals.heldout import Encoded, encode
 from tipx.experiment import Experiment
 from tipx.loggers import Silence, Sink
@@ -57,7 +57,8 @@ class Session:
     def prepare(self, *, fresh: bool = False) -> None:
         """Tokenizers, prompts and texts, and whether all fits together: before weights are loaded or a file is touched.
 
-        With `fresh` nothing of an earlier start counts. Raises ConfigError, ModelError or DataError.
+        With `fresh` nothing of an earlier start counts. Raises ConfigError, ModelError or DataError, and RunError where
+        the run was trained on other prompts.
         """
         if self.exp.loop.score_from == "rollout" and not self.exp.rollout.records_states:
             raise ConfigError(
@@ -65,9 +66,11 @@ class Session:
                 "set loop.score_from=forward, or rollout=hf"
             )
         # A benchmark that is fetched later must not change a run's prompts: what was left out first stays so.
-        earlier = self.run.provenance().get("guard") if self.world.is_main and not fresh else None
-        noted = self.world.from_main(earlier)
+        earlier = self.run.provenance() if self.world.is_main and not fresh else {}
+        noted, before = self.world.from_main((earlier.get("guard"), earlier.get("data")))
         self.facts = preflight.gather(self.exp, None if noted is None else Found(**noted))
+        if before is not None:
+            self.insist_on_prompts(before)
         self.findings = preflight.examine(self.facts)
         preflight.insist(self.findings)
         self.prompts, self.questions = self.facts.prompts, [asked.question for asked in self.facts.fit]
@@ -82,11 +85,32 @@ class Session:
             self.watch.say(f"warning: {finding.check}: {finding.text}")
         return finding
 
+    def insist_on_prompts(self, before: Row) -> None:
+        """Raises RunError unless the prompts are those that the run has been trained on so far."""
+        then, now = before["sha256"], self.facts.fingerprint
+        if then != now:
+            raise RunError(
+                f"{self.run.path} was trained on {before['prompts']} prompts of fingerprint {then[:12]}, and there are "
+                f"{len(self.facts.fit)} of {now[:12]}: the data, or how they are encoded, changed; put back what it "
+                "was, or train anew with --fresh"
+            )
+
+    def data(self) -> Row:
+        """What the run is trained on: the fingerprint of its prompts, and the files that they are from."""
+        files = self.exp.data.record() if isinstance(self.exp.data, FromFiles) else {}
+        facts = self.facts
+        return files | {
+            "rows": len(facts.questions) + len(facts.guard.ids),
+            "prompts": len(facts.fit),
+            "sha256": facts.fingerprint,
+        }
+
     def open(self) -> int:
         """Load models and the newest good checkpoint; returns the step that is done, 0 for a new run."""
         self.meter = Meter(self.world.device)
         if self.world.is_main:
             self.run.note("guard", self.facts.guard.record())
+            self.run.note("data", self.data())
         tokenizer = self.facts.student.tokenizer
         saved = self.world.from_main(self.run.newest(self.watch.say) if self.world.is_main else None)
         done, folder = saved if saved is not None else (0, None)

@@ -6,7 +6,7 @@ D hidden size. All logs are natural; entropies and divergences are in nats.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,17 +17,31 @@ StopReason = Literal["eos", "length", "tokens", "context", "turns"]
 tokens, of the whole text, or of turns."""
 
 
+class Turn(NamedTuple):
+    """What the system, the user or the assistant says in a chat."""
+
+    role: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One question, before any template, and its gold answer if it has one.
 
     `task` is an `agents.task.Task` where an agent is asked; `text` is then its question, for people and comparisons.
+    `before` are the turns of a chat that stand before the question: the system's, and earlier ones.
     """
 
     id: str
     text: str
     answer: str | None = None
     task: Any = field(default=None, compare=False)
+    before: tuple[Turn, ...] = ()
+
+    @property
+    def questions(self) -> list[str]:
+        """Everything the user asks, the question last."""
+        return [*(turn.text for turn in self.before if turn.role == "user"), self.text]
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,9 @@ def test_half_a_download_is_none(cache: Path) -> None:
 
 def test_a_torn_file_is_named(cache: Path) -> None:
     put(cache, "org/second", "test.jsonl", ROW + ROW[:10])
-    with pytest.raises(DataError, match=r"test\.jsonl' is not valid \.jsonl .*half a download, remove it"):
+    with pytest.raises(
+        DataError, match=r"test\.jsonl' is not valid \.jsonl \(line 2, column 11: Expecting ':'.*mend it"
+    ):
         place().find().rows()
 
 

@@ -177,7 +177,13 @@ def test_by_default_there_are_none() -> None:
     [
         ([], [], r"heldout\.texts\.path: .* holds no prompts; expected at least one row"),
         (TEXTS, ["heldout.texts.prompt_field=x"], r"no column 'x'; .*; set heldout\.texts\.prompt_field and heldout"),
-        ([{"q": "tom", "s": None}], [], r"heldout\.texts: hold no text of two tokens or more; give others"),
+        ([{"q": "tom", "s": ""}], [], r"heldout\.texts: hold no text of two tokens or more; give others"),
+        (
+            [TEXTS[0], {"q": "tom", "s": None}],
+            [],
+            r"row 1: expected text or a number in 's', got None \(it is missing\)",
+        ),
+        ([{"q": "tom", "s": {"a": 1}}], [], r"row 0: expected text or a number in 's', got \{'a': 1\} "),
     ],
 )
 def test_texts_that_cannot_be_used_are_one_line(rows: Any, more: list[str], said: str, file: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from tipx.agents.task import Message
+from tipx.encoding import bare, opened
 from tipx.errors import ModelError
 from tipx.rendering import render
 
@@ -40,7 +41,7 @@ class Chat:
 
     def start(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
         """Ids up to where the model's first turn begins."""
-        return self.encode(self.render(messages, tools))
+        return opened(self.tokenizer, self.encode(self.render(messages, tools)))
 
     def between(self, messages: Sequence[Message]) -> list[int]:
         """Ids from after the model's end-of-turn token to where its next turn begins, with `messages` in between."""
@@ -99,7 +100,7 @@ class Chat:
         return render(self.tokenizer, messages, tools, self.extra, REMEDY)
 
     def encode(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return bare(self.tokenizer, text)
 
 
 def encodable(message: Message) -> Message:

@@ -1,7 +1,7 @@
 """Where training prompts come from, and in which order they are used."""
 
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from tipx.noise import Noise
 from tipx.types import Prompt
@@ -13,6 +13,15 @@ class PromptSource(Protocol):
 
     def load(self) -> list[Prompt]:
         """Every prompt; raises DataError when there is none to be had."""
+        ...
+
+
+@runtime_checkable
+class FromFiles(Protocol):
+    """A training set that is read from files."""
+
+    def record(self) -> dict[str, Any]:
+        """Which files, with their sizes and checksums, in plain containers."""
         ...
 
 

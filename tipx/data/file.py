@@ -1,4 +1,6 @@
-"""Training prompts from a table: a local file, or one on the hub."""
+"""Training prompts from a table: a local file or folder, or one on the hub."""
+
+from typing import Any
 
 from tipx.data.layout import Columns, prompts
 from tipx.data.table import Place, Table
@@ -10,7 +12,8 @@ from tipx.types import Prompt
 class FilePrompts:
     """Rows of `path`, or of the first of the `hub` addresses that can be had.
 
-    `prompt_field` and `answer_field` name the columns; null finds them. A question is text or chat messages.
+    `prompt_field` and `answer_field` name the columns; null finds them. A question is text, or
+    a chat.
     """
 
     path: PathText | None
@@ -26,6 +29,10 @@ class FilePrompts:
     def load(self) -> list[Prompt]:
         """Every row; raises DataError when the file cannot be had, lacks the columns, or a row has no question."""
         return self.read(self.place.find())
+
+    def record(self) -> dict[str, Any]:
+        """The files that `load` reads; raises DataError."""
+        return self.place.find().record()
 
     def read(self, table: Table) -> list[Prompt]:
         """The prompts of a table; raises DataError."""

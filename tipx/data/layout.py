@@ -2,22 +2,35 @@ r"""Which columns are the problem, the answer and the id, and what public copies
 
 Known layouts: MATH-500 (problem, answer, unique_id), AIME 2024 (ID, Problem, Answer), AIME 2025 (problem, answer, id),
 GSM8K (question, answer "... #### 1,200"), MATH (problem, solution with a `\boxed{}`), DAPO-Math (prompt as text or as
-chat messages, solution or reward_model.ground_truth); letter case, `_` and `-` in names do not matter.
+chat messages, solution or reward_model.ground_truth), Alpaca (instruction, input, output), chats (messages or
+conversations); letter case, `_` and `-` in names do not matter.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tipx.answers import has_box, last_boxed
+from tipx.data.rows import Asked, UnreadableError, asked, said, with_input, with_system
 from tipx.errors import DataError
-from tipx.types import Prompt
+from tipx.types import Prompt, Turn
 
-PROBLEMS = ("problem", "question", "prompt", "query", "input")
+INSTRUCTION = "instruction"
+"""Alpaca's problem, which goes with its input."""
+PROBLEMS = (
+    "problem",
+    "question",
+    "prompt",
+    "query",
+    INSTRUCTION,
+    "input",
+    "messages",
+    "conversations",
+    "conversation",
+)
 ANSWERS = (
     "answer",
     "finalanswer",
@@ -28,14 +41,15 @@ ANSWERS = (
     "final",
     "rewardmodel",
     "solution",
+    "output",
+    "response",
+    "completion",
 )
+INPUTS, HISTORIES, SYSTEMS = ("input",), ("history",), ("system", "systemprompt")
 IDS = ("uniqueid", "id", "problemid", "problemidx", "uuid", "index", "idx", "extrainfo")
 LONGEST_GOLD = 300
 """Characters: a longer text without a box is a worked solution, not an answer."""
 
-# DAPO-Math as first published asks for another form of answer than a box.
-DAPO_HEAD = re.compile(r"^Solve the following math problem step by step\. [^\n]*Answer: \$Answer[^\n]*\n\n")
-DAPO_TAIL = re.compile(r"\s*Remember to put your answer on its own line after \"Answer:\"\.?\s*$")
 # JSON read \f, \b, \v, \a, \t, \r and \n as control characters where LaTeX had a command. Tab, return and newline are
 # also honest spaces, so of those only what no English word begins with.
 LOST = (
@@ -62,31 +76,68 @@ def prompts(frame: pd.DataFrame, columns: Columns, key: str, origin: str) -> lis
     Ids are row numbers where no column has one for each row. Raises DataError for a missing column or question.
     """
     section = "benchmark" if key.startswith("eval") else key.partition(".")[0]
-    asked = choose(frame, columns.prompt, PROBLEMS)
-    if asked is None or (columns.answer is not None and columns.answer not in frame.columns):
-        missing = columns.prompt if asked is None else columns.answer
+    named = choose(frame, columns.prompt, PROBLEMS)
+    if named is None or (columns.answer is not None and columns.answer not in frame.columns):
+        missing = columns.prompt if named is None else columns.answer
         wanted = f"no column {missing!r}" if missing else f"no column for the problem (one of {', '.join(PROBLEMS)})"
         raise DataError(
             f"{key}: {origin!r} has {wanted}; it has {', '.join(map(repr, frame.columns))}; set "
             f"{section}.prompt_field and {section}.answer_field"
         )
     answered = choose(frame, columns.answer, ANSWERS)
-    golds = [None] * len(frame) if answered is None else [answer_of(value) for value in frame[answered].tolist()]
-    texts = [mended(text_of(value)) for value in frame[asked].tolist()]
-    for row, text in enumerate(texts):
-        if not text.strip():
+    found = questions(frame, named, f"{key}: {origin!r}")
+    golds = [last_answer(mended(one.reply)) if one.reply is not None else None for one in found]
+    if answered is not None:
+        golds = read(frame[answered].tolist(), answer_of, f"{key}: {origin!r}", answered, "an answer")
+    return [
+        Prompt(
+            name, mended(one.question), gold, before=tuple(Turn(turn.role, mended(turn.text)) for turn in one.before)
+        )
+        for name, one, gold in zip(ids(frame), found, golds, strict=True)
+    ]
+
+
+def questions(frame: pd.DataFrame, named: str, where: str) -> list[Asked]:
+    """What the column `named` asks in each row, with what belongs to it in others; raises DataError by row."""
+    found: list[Asked] = read(frame[named].tolist(), asked, where, named, "text, or chat messages,")
+    if plain(named) == INSTRUCTION:
+        columns = [values(frame, known) for known in (INPUTS, HISTORIES)]
+        rows = list(zip(found, *columns, strict=True))
+        found = read(rows, lambda row: with_input(*row), where, named, "an instruction and its input")
+    rows = list(zip(found, values(frame, SYSTEMS), strict=True))
+    return read(rows, lambda row: with_system(*row), where, named, "a chat and its system turn")
+
+
+def values(frame: pd.DataFrame, known: Sequence[str]) -> list[Any]:
+    """Of the column of such a name; None for each row if there is none."""
+    column = choose(frame, None, known)
+    return [None] * len(frame) if column is None else frame[column].tolist()
+
+
+def read(cells: Sequence[Any], how: Callable[[Any], Any], where: str, column: str, expected: str) -> list[Any]:
+    """`how` reads each cell; raises DataError, which names the row, for one that it cannot read."""
+    out = []
+    for row, cell in enumerate(cells):
+        try:
+            out.append(how(cell))
+        except UnreadableError as why:
             raise DataError(
-                f"{key}: {origin!r}, row {row}: expected text, or chat messages of one user turn, in {asked!r}, got "
-                f"{frame[asked].tolist()[row]!r:.80}; mend or remove the row"
-            )
-    return [Prompt(*one) for one in zip(ids(frame), texts, golds, strict=True)]
+                f"{where}, row {row}: expected {expected} in {column!r}, got {cell!r:.80} ({why}); mend or remove the "
+                "row"
+            ) from why
+    return out
+
+
+def plain(name: str) -> str:
+    """A column's name without letter case, `_`, `-` and blanks."""
+    return re.sub("[-_ ]", "", name).casefold()
 
 
 def choose(frame: pd.DataFrame, named: str | None, known: Sequence[str]) -> str | None:
     """The column the user named, or the first known one that is there; None if it is not."""
     if named is not None:
         return named if named in frame.columns else None
-    there = {re.sub("[-_ ]", "", str(column)).casefold(): str(column) for column in reversed(frame.columns)}
+    there = {plain(str(column)): str(column) for column in reversed(frame.columns)}
     return next((there[name] for name in known if name in there), None)
 
 
@@ -100,18 +151,6 @@ def ids(frame: pd.DataFrame) -> list[str]:
     return [str(row) for row in range(len(frame))]
 
 
-def text_of(value: Any) -> str:
-    """The question: the value itself, or the user turn that is a chat's only message; "" when it is neither.
-
-    Of a longer chat nothing may be dropped: the student would be distilled out of context.
-    """
-    if isinstance(value, str):
-        return DAPO_TAIL.sub("", DAPO_HEAD.sub("", value))
-    turns = list(value) if isinstance(value, list | np.ndarray) else []
-    alone = len(turns) == 1 and isinstance(turns[0], dict) and turns[0].get("role") == "user"
-    return text_of(str(turns[0].get("content") or "")) if alone else ""
-
-
 def mended(text: str) -> str:
     """With the backslashes that a copy lost to control characters."""
     for pattern, by in LOST:
@@ -120,16 +159,16 @@ def mended(text: str) -> str:
 
 
 def answer_of(value: Any) -> str | None:
-    """The gold answer in a value: itself, the last box or what follows #### in a worked solution; None if none."""
+    """The gold answer in a value: itself, the last box or what follows #### in a worked solution; None if none.
+
+    Raises UnreadableError for what cannot be text.
+    """
     if isinstance(value, dict):
         return answer_of(value.get("ground_truth"))
-    if isinstance(value, list | np.ndarray):
+    if isinstance(value, list) and not (value and isinstance(value[0], dict)):
         return ", ".join(text for part in value if (text := answer_of(part)) is not None) or None
-    if value is None or value is pd.NA:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return last_answer(mended(str(value)).strip())
+    text = said(value)
+    return None if text is None else last_answer(mended(text).strip())
 
 
 def last_answer(text: str) -> str | None:

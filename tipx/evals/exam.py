@@ -75,12 +75,14 @@ def hidden(value: Any, unread: Mapping[str, str]) -> Any:
 
 
 def fingerprint(problems: Sequence[Prompt]) -> str:
-    """sha256 of problems: ids, texts and gold answers, or an agent's messages and tools, in order."""
+    """sha256 of problems: ids, texts, gold answers and earlier turns, or an agent's messages and tools, in order."""
     text = json.dumps([[p.id, p.text, p.answer, *asked(p)] for p in problems])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def asked(problem: Prompt) -> list[Any]:
-    """What an agent is given besides, and what counts."""
+    """The turns before the question, or what an agent is given besides, and what counts."""
     task = problem.task
-    return [] if task is None else [task.messages, task.tools, task.headline]
+    if task is None:
+        return [problem.before] if problem.before else []
+    return [task.messages, task.tools, task.headline]

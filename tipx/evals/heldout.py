@@ -13,15 +13,17 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from tipx.data.layout import text_of
+from tipx.data.layout import questions, read
+from tipx.data.rows import Asked, UnreadableError, said
 from tipx.data.table import Place
+from tipx.encoding import bare, opening
 from tipx.errors import DataError
 from tipx.files import make_folder, write_json, write_text
 from tipx.models import Template
 from tipx.results import CHECKSUM, FILE, TEXTS, checksum, of_texts, sealed
 from tipx.rollout.collect import from_lists
 from tipx.spec import Count, PathText, Whole, spec
-from tipx.types import Rollout, TokenStats
+from tipx.types import Prompt, Rollout, TokenStats
 from tipx.world import World
 
 NEEDS = frozenset({"student_logprob", "teacher_logprob", "reverse_kl", "forward_kl"})
@@ -40,22 +42,45 @@ class Texts:
     prompt_field: str
     answer_field: str | None
 
-    def load(self) -> list[tuple[str | None, str]]:
-        """(question or None, text to score); raises DataError when they cannot be had or a column is missing."""
+    def load(self) -> list[tuple[Prompt | None, str]]:
+        """(question or None, text to score); raises DataError when they cannot be had, by row where one cannot be read.
+
+        A chat whose last turn is the assistant's is both.
+        """
         table = Place("heldout.texts.path", "texts", self.path, self.hub).find()
-        rows = table.rows()
+        rows, where = table.rows(), f"heldout.texts.path: {table.origin!r}"
         for field in (self.prompt_field, self.answer_field):
             if field is not None and field not in rows.columns:
                 raise DataError(
-                    f"heldout.texts.path: {table.origin!r} has no column {field!r}; it has "
-                    f"{', '.join(map(repr, rows.columns))}; set heldout.texts.prompt_field and "
-                    "heldout.texts.answer_field"
+                    f"{where} has no column {field!r}; it has {', '.join(map(repr, rows.columns))}; set "
+                    "heldout.texts.prompt_field and heldout.texts.answer_field"
                 )
-        questions = [text_of(value) for value in rows[self.prompt_field].tolist()]
-        if self.answer_field is None:
-            return [(None, question) for question in questions]
-        answers = [answer if isinstance(answer, str) else "" for answer in rows[self.answer_field].tolist()]
-        return list(zip(questions, answers, strict=True))
+        found = questions(rows, self.prompt_field, where)
+        prompts = [Prompt(str(row), one.question, before=one.before) for row, one in enumerate(found)]
+        if self.answer_field is not None:
+            answers = read(rows[self.answer_field].tolist(), answer, where, self.answer_field, "text or a number")
+            return list(zip(prompts, answers, strict=True))
+        return read(
+            list(zip(prompts, found, strict=True)), alone, where, self.prompt_field, "a text, or a chat with an answer"
+        )
+
+
+def answer(value: Any) -> str:
+    """The text in a value; raises UnreadableError for a missing one."""
+    text = said(value)
+    if text is None:
+        raise UnreadableError("it is missing")
+    return text
+
+
+def alone(row: tuple[Prompt, Asked]) -> tuple[Prompt | None, str]:
+    """(question or None, text to score) of what stands in one column; raises UnreadableError."""
+    prompt, one = row
+    if one.reply is not None:
+        return prompt, one.reply
+    if one.before:
+        raise UnreadableError("the last turn is not the assistant's, so there is nothing to score")
+    return None, one.question
 
 
 @spec
@@ -70,8 +95,8 @@ class HeldOut:
     max_tokens: Count
     every: Whole
 
-    def load(self) -> list[tuple[str | None, str]]:
-        """(question or None, text to score); raises DataError when there is none."""
+    def load(self) -> list[tuple[Prompt | None, str]]:
+        """(question or None, text to score); raises DataError when they cannot be had."""
         return [] if self.texts is None else self.texts.load()[: self.limit]
 
     def folder_name(self, template: Template) -> str:
@@ -92,12 +117,16 @@ class Encoded:
 def encode(held: HeldOut, tokenizer: PreTrainedTokenizerBase, template: Template) -> list[Encoded]:
     """Every text with at least one token to score; raises DataError if there is none.
 
-    Without a question the first token is given: nothing before it predicts it.
+    Without a question what the tokenizer puts before a text is given, or else the first token: nothing predicts it.
     """
     texts = []
-    for question, text in held.load():
-        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])[: held.max_tokens + (question is None)]
-        texts.append((ids[:1], ids[1:]) if question is None else (template.encode(tokenizer, question), ids))
+    first = opening(tokenizer)
+    for prompt, text in held.load():
+        ids = bare(tokenizer, text)[: held.max_tokens + (prompt is None and not first)]
+        if prompt is not None:
+            texts.append((template.prompt(tokenizer, prompt), ids))
+        else:
+            texts.append((first, ids) if first else (ids[:1], ids[1:]))
     found = [Encoded(given, scored) for given, scored in texts if given and scored]
     if not found:
         raise DataError("heldout.texts: hold no text of two tokens or more; give others: heldout.texts.path=FILE")

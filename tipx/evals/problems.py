@@ -1,6 +1,7 @@
 """A benchmark in a table: on the hub, in several known copies, or in a file of the user's."""
 
 import re
+from dataclasses import replace
 
 from tipx.answers import plain
 from tipx.data.layout import CONTROL, Columns, prompts
@@ -27,7 +28,7 @@ class Problems:
 
     def place(self, path: str | None) -> Place:
         """Where the table may be; a `path` comes before the hub."""
-        return Place("eval.path", self.name, path, self.hub)
+        return Place("eval.path", self.name, path, self.hub, shared=True)
 
     def load(self, path: str | None) -> list[Prompt]:
         """Every problem, in order; raises DataError when they cannot be had, or are not what they should be."""
@@ -52,8 +53,9 @@ class Problems:
     def checked(self, problem: Prompt, table: Table) -> Prompt:
         """The problem, if it has a readable text and the kind of answer it must have; raises DataError."""
         where = f"{table.key}: {table.origin!r}, problem {problem.id!r}"
-        if found := CONTROL.search(problem.text):
-            near = problem.text[max(found.start() - 20, 0) : found.end() + 20]
+        text = "\n".join([*(turn.text for turn in problem.before), problem.text])
+        if found := CONTROL.search(text):
+            near = text[max(found.start() - 20, 0) : found.end() + 20]
             raise DataError(
                 f"{where}: a control character in {near!r}, where a copy lost a backslash; take another copy"
             )
@@ -67,4 +69,4 @@ class Problems:
             raise DataError(
                 f"{where}: expected a whole number from 0 to 999, got {problem.answer!r}; take another copy"
             )
-        return Prompt(problem.id, problem.text, answer)
+        return replace(problem, answer=answer)

@@ -186,7 +186,7 @@ def answer(
 ) -> list[Sample]:
     """One graded answer for each problem; `response` is without special tokens but those that mark reasoning."""
     decode = subject.tokenizer.decode
-    prompts = [template.encode(subject.tokenizer, p.text) for p in problems]
+    prompts = [template.prompt(subject.tokenizer, p) for p in problems]
     rollout = rollouts(subject.model, subject.tokenizer, prompts, rows, noise)
     lengths, stops = rollout.lengths, rollout.stop_reasons
     kept = marks(subject.tokenizer)
