@@ -35,6 +35,7 @@ SMALL = (
 LARGE = ("tokenizer.json", "vocab.json")
 """JSON files of megabytes, read here only to find out which file is broken."""
 OTHERS = ("tokenizer.model", "merges.txt", "vocab.txt", "chat_template.jinja", SAFE, PICKLED)
+FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 MOST_BYTES = 2**27
 MOST_LAYERS = 10_000
 """More than any model has. transformers makes lists of that length before a weight is looked at."""
@@ -165,6 +166,19 @@ def heads(file: Path) -> list[int]:
             return [product(opened.get_slice(name).get_shape()) for name in opened.keys()]  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise Broken(f"{file.name} is cut short or no safetensors file ({printable(str(error))})") from error
+
+
+def first_dtype(folder: Path) -> str | None:
+    """What the first tensor of floating-point numbers is, in torch's words; None where there is no safetensors file."""
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt") as opened:
+                kinds = [opened.get_slice(name).get_dtype() for name in opened.keys()]  # noqa: SIM118 - no mapping
+        except (SafetensorError, OSError) as error:
+            raise Broken(f"{file.name} is cut short or no safetensors file ({printable(str(error))})") from error
+        if floats := [FLOATS[kind] for kind in kinds if kind in FLOATS]:
+            return floats[0]
+    return None
 
 
 def product(shape: list[int]) -> int:

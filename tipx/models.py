@@ -26,7 +26,7 @@ from tipx.places import Found, loading, located
 from tipx.pruning import Layers, keep_layers
 from tipx.rendering import most_tokens, render
 from tipx.sizes import check_sizes
-from tipx.spec import PathText, Words, spec
+from tipx.spec import Auto, PathText, Words, spec
 from tipx.types import Prompt
 from tipx.untrusted import printable
 
@@ -126,6 +126,10 @@ class ModelSource:
             check_endings(generation)
         return config, generation
 
+    def place(self, role: str) -> str:
+        """What libraries are given for it: a folder, or a hub id."""
+        return located(self.path, self.dtype, f"model.{role}.path")
+
     @contextmanager
     def loading(self, key: str, attn: str | None = None) -> Iterator[tuple[Found, dict[str, Any]]]:
         """What lies there, and how every library is asked for it: no question on the terminal, no network for a folder.
@@ -147,16 +151,19 @@ class Teacher(ModelSource):
 
 @spec
 class Template:
-    """How a question becomes a prompt: through the chat template or as plain text, with an instruction after it."""
+    """How a question becomes a prompt: through the chat template or as plain text, with an instruction after it.
 
-    chat: bool
+    `chat=auto` is through the chat template where the tokenizer has one.
+    """
+
+    chat: bool | Auto
     instruction: str
     thinking: bool | None
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
         """Prompt token ids, generation prompt included."""
         text = question + self.instruction
-        if not self.chat:
+        if not self.of(tokenizer).chat:
             return list(tokenizer(text)["input_ids"])
         if tokenizer.chat_template is None:
             raise ModelError(
@@ -166,9 +173,13 @@ class Template:
         rendered = render(tokenizer, [{"role": "user", "content": text}], None, self.extra, ANOTHER)
         return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
 
+    def of(self, tokenizer: PreTrainedTokenizerBase) -> "Template":
+        """The template as it is for this tokenizer: `chat` is true or false."""
+        return replace(self, chat=tokenizer.chat_template is not None) if self.chat == "auto" else self
+
     def check(self, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
         """Raises ModelError where the chat template is broken, or alone says more than the model reads."""
-        if not self.chat:
+        if not self.of(tokenizer).chat:
             return
         length, most = len(self.encode(tokenizer, "?")), most_tokens(tokenizer, config)
         if most is not None and length > most:

@@ -192,7 +192,8 @@ def padding(facts: Facts) -> Finding:
 
 def chat(facts: Facts) -> Finding:
     """Both models know the prompts' format."""
-    template, (student, teacher) = facts.exp.model.template, (s.tokenizer for s in facts.sides.values())
+    student, teacher = (s.tokenizer for s in facts.sides.values())
+    template = facts.exp.model.template.of(student)
     if not template.chat:
         return Finding("chat template", "ok", "none: questions are plain text")
     if teacher.chat_template is None:

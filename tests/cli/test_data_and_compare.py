@@ -43,7 +43,10 @@ def test_a_suite_has_a_result_for_each_and_they_compare(
     result = json.loads(files[0].read_text())
     assert result["source"] == str(tmp_path / "one.jsonl")
     assert result["maj_at"].keys() == result["pass_at"].keys() == {"1", "2"}
-    assert result["template"] == {"chat": False, "instruction": "", "thinking": None}
+    # The benchmark's way of asking, not the embedded pair's; the model has no chat template.
+    box = "\nPlease reason step by step, and put your final answer within \\boxed{}."
+    assert result["template"] == {"chat": False, "instruction": box, "thinking": None}
+    assert (result["dtype"], result["temperature"]) == ("float32", 1.0)
     again = tipx("eval", str(pair_dir / "student"), "benchmark=both", f"eval.path={tmp_path}", *FEW, *conf)
     assert again.out.count("already evaluated") == 2
     a, b = sorted({str(file.parent.parent) for file in files})

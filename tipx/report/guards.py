@@ -18,8 +18,8 @@ from tipx.report.long import setting
 from tipx.report.metrics import truncated
 from tipx.report.store import Store, Stored
 from tipx.report.table import Table, Values
+from tipx.results import TRUNCATED
 
-TRUNCATED = 0.05
 HARMLESS = (
     "seed",
     *(key for key in OUTSIDE_IDENTITY if key != "ratio"),
