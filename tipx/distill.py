@@ -16,6 +16,8 @@ counted, never cut.
 import torch
 
 from tipx import metrics, samples
+from tipx.contamination import overlap
+from tipx.data import used_indices
 from tipx.errors import Interrupted, RunFailed
 from tipx.evals import heldout
 from tipx.evals.exam import Exam
@@ -146,6 +148,13 @@ def exams(session: Session) -> list[Exam]:
     ]
 
 
+def trained_on(session: Session, exam: Exam, step: int) -> list[str]:
+    """Ids of the problems that the steps so far used as prompts: none, unless the guard is off."""
+    loop = session.exp.loop
+    used = used_indices(len(session.questions), step, loop.prompts, session.exp.seed)
+    return overlap(exam.problems, [session.questions[i] for i in used])
+
+
 def accuracy(session: Session, step: int) -> Row:
     """Accuracy on each benchmark with the current weights."""
     row = Row()
@@ -154,7 +163,7 @@ def accuracy(session: Session, step: int) -> Row:
         tick = session.watch.phase(f"{name} at step {step}", exam.answers)
         out = session.run.eval_dir(step) / exam.folder_name
         with session.meter.phase("eval"):
-            result = evaluate(subject(session), exam, out, session.world, tick)
+            result = evaluate(subject(session), exam, out, session.world, tick, trained_on(session, exam, step))
         names = {"mean", "mean_se", "greedy"} & result.keys()
         row |= {f"eval/{name}/{key}": result[key] for key in sorted(names)}
     return row

@@ -8,36 +8,36 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 import transformers
-from transformers import PreTrainedTokenizerBase
 
 from tipx import config, preflight
 from tipx.agents.server import ServedAgents
 from tipx.distill import distill
 from tipx.errors import ConfigError, ModelError
-from tipx.evals import Benchmark, Evaluation
+from tipx.evals import Evaluation
 from tipx.evals.exam import Exam
 from tipx.evals.job import EvalJob
-from tipx.evals.runner import Subject, conditions, evaluate, ready
-from tipx.evals.settle import by_card, own_dtype
+from tipx.evals.runner import conditions, evaluate, ready
+from tipx.evals.settle import Settled, settle
 from tipx.evals.suite import parts
 from tipx.experiment import Experiment
 from tipx.files import damaged
 from tipx.memory.finding import memory_finding
-from tipx.models import Dtype, ModelSource, Template
+from tipx.models import Dtype
 from tipx.names import wrong_name, wrong_path
-from tipx.places import EMBEDDED, PACKAGE, here
+from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
 from tipx.results import FILE, read_result
 from tipx.run import FRESH, Row, Run, find_run
 from tipx.session import Session, keeping
 from tipx.tables import asked
+from tipx.trained import trained_on
 
 STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
 
@@ -150,49 +150,11 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
     exams = [settled.exam(one, job.seed, unread, usual) for one in parts(job.benchmark)]
     todo = [(exam, base / exam.folder_name) for exam in exams]
     missing = [not (out / FILE).exists() for _, out in todo]
-    return list(zip(measure(job, settled, todo), [out for _, out in todo], missing, strict=True))
-
-
-@dataclass(frozen=True)
-class Settled:
-    """How a model is evaluated, with all that is left to the model itself; no source for one behind a server."""
-
-    how: Evaluation
-    template: Template
-    notes: tuple[str, ...] = ()
-    source: ModelSource | None = None
-    tokenizer: PreTrainedTokenizerBase | None = None
-
-    def exam(self, benchmark: Benchmark, seed: int, unread: Mapping[str, str], usual: str) -> Exam:
-        """A benchmark that is so taken; results in the dtype `usual` are named without it."""
-        dtype = None if self.source is None else self.source.dtype
-        known = None if dtype is None else usual
-        return Exam(benchmark, self.how, seed, self.template, unread, dtype=dtype, usual=known, notes=self.notes)
-
-    def subject(self, device: torch.device) -> Subject | None:
-        """The model, loaded; raises ModelError."""
-        if self.source is None or self.tokenizer is None:
-            return None
-        return Subject(self.source.load("student", device), self.tokenizer)
-
-
-def settle(job: EvalJob, how: Evaluation, place: str) -> Settled:
-    """Read the model's configuration and tokenizer, no weights; raises ModelError, or ConfigError for its sampling."""
-    if isinstance(how.sampling, ServedAgents):
-        return Settled(how, job.template)
-    source = ModelSource(
-        path=place,
-        revision=None,
-        dtype="float32" if job.dtype == "auto" else job.dtype,
-        attn=None,
-        keep_layers=None,
-        trust_remote_code=job.trust_remote_code,
-    )
-    tokenizer, (facts, generation) = source.load_tokenizer("student"), source.load_settings("student")
-    if job.dtype == "auto":
-        source = replace(source, dtype=own_dtype(facts, here(source.place("student"), None), place))
-    how, notes = by_card(how, generation, place) if job.sampling == "model_card" else (how, [])
-    return Settled(how, job.template.of(tokenizer), tuple(notes), source, tokenizer)
+    known = None if run is None else trained_on(run, step, settled.tokenizer, exams, config_dir)
+    results = [
+        row | more for row, more in zip(measure(job, settled, todo, known), known or [{}] * len(todo), strict=True)
+    ]
+    return list(zip(results, [out for _, out in todo], missing, strict=True))
 
 
 def check_sampling(job: EvalJob, overrides: Sequence[str]) -> None:
@@ -235,8 +197,13 @@ def model_name(target: str) -> str:
     return f"{Path(place).name.replace(':', '-')}-{digest}"
 
 
-def measure(job: EvalJob, settled: Settled, todo: Sequence[tuple[Exam, Path]]) -> list[Row]:
-    """Load and evaluate on each benchmark, each result in its folder; an existing one is returned as it is."""
+def measure(
+    job: EvalJob, settled: Settled, todo: Sequence[tuple[Exam, Path]], trained: Sequence[Row] | None
+) -> list[Row]:
+    """Load and evaluate on each benchmark, each result in its folder; an existing one is returned as it is.
+
+    `trained` says of each which problems the model was trained on, where that is known.
+    """
     if all((out / FILE).exists() for _, out in todo):
         return [read_result(out / FILE) for _, out in todo]
     with job.hardware.start("no").together() as world:
@@ -247,8 +214,10 @@ def measure(job: EvalJob, settled: Settled, todo: Sequence[tuple[Exam, Path]]) -
                     ready(subject, exam)
                 screen.say(asked(conditions(todo[0][0])))
             return [
-                evaluate(subject, exam, out, world, screen.phase(exam.benchmark.name, exam.answers))
-                for exam, out in todo
+                evaluate(
+                    subject, exam, out, world, screen.phase(exam.benchmark.name, exam.answers), one.get("trained_on")
+                )
+                for (exam, out), one in zip(todo, trained or [{}] * len(todo), strict=True)
             ]
 
 

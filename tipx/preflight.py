@@ -239,11 +239,9 @@ def left_out(facts: Facts) -> Finding:
 
 def contamination(facts: Facts) -> Finding:
     """Problems of benchmarks are no training prompts."""
-    checked = ", ".join(f"{name} ({size})" for name, size in facts.guard.checked.items()) or "no benchmark"
-    if facts.guard.ids:
-        return Finding("contamination", "warning", facts.guard.line())
-    unread = f"; not here to be read: {', '.join(facts.guard.unread)}" if facts.guard.unread else ""
-    return Finding("contamination", "ok", f"no prompt is a problem of {checked}{unread}")
+    if warnings := facts.guard.warnings():
+        return Finding("contamination", "warning", "; ".join(warnings))
+    return Finding("contamination", "ok", facts.guard.line())
 
 
 def separation(facts: Facts) -> Finding:

@@ -195,6 +195,10 @@ def warnings(result: dict[str, Any]) -> Iterator[str]:
             f"{name}: {cut:.0%} of the {what}, and count as wrong; raise eval.sampling.max_new_tokens (now "
             f"{result['max_new_tokens']})"
         )
+    if found := result.get("trained_on"):
+        yield f"{name}: {len(found)} of {result['problems']} problems are prompts that the run was trained on"
+    if "unchecked" in result:
+        yield f"{name}: not known whether its problems were trained on ({result['unchecked']})"
 
 
 def agent_rows(result: dict[str, Any]) -> Iterator[tuple[str | Text, str]]:

@@ -1,17 +1,24 @@
 """What an evaluation leaves to the model itself: its dtype, its own sampling, and how much it can read."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
 from pydantic import ValidationError
-from transformers import GenerationConfig, PreTrainedConfig
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from tipx.agents.loop import AgentRollouts
+from tipx.agents.server import ServedAgents
 from tipx.errors import ConfigError, ModelError
-from tipx.evals import Evaluation
+from tipx.evals import Benchmark, Evaluation
+from tipx.evals.exam import Exam
+from tipx.evals.job import EvalJob
+from tipx.evals.runner import Subject
 from tipx.folder import first_dtype
-from tipx.models import Dtype
+from tipx.models import Dtype, ModelSource, Template
+from tipx.places import here
 from tipx.rollout.hf import HFRollouts
 from tipx.rollout.vllm import VLLMRollouts
 
@@ -28,6 +35,48 @@ UNUSED: dict[str, float] = {
     "eta_cutoff": 0.0,
 }
 """Settings of sampling that tipx has not, and their values that do nothing."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How a model is evaluated, with all that is left to the model itself; no source for one behind a server."""
+
+    how: Evaluation
+    template: Template
+    notes: tuple[str, ...] = ()
+    source: ModelSource | None = None
+    tokenizer: PreTrainedTokenizerBase | None = None
+
+    def exam(self, benchmark: Benchmark, seed: int, unread: Mapping[str, str], usual: str) -> Exam:
+        """A benchmark that is so taken; results in the dtype `usual` are named without it."""
+        dtype = None if self.source is None else self.source.dtype
+        known = None if dtype is None else usual
+        return Exam(benchmark, self.how, seed, self.template, unread, dtype=dtype, usual=known, notes=self.notes)
+
+    def subject(self, device: torch.device) -> Subject | None:
+        """The model, loaded; raises ModelError."""
+        if self.source is None or self.tokenizer is None:
+            return None
+        return Subject(self.source.load("student", device), self.tokenizer)
+
+
+def settle(job: EvalJob, how: Evaluation, place: str) -> Settled:
+    """Read the model's configuration and tokenizer, no weights; raises ModelError, or ConfigError for its sampling."""
+    if isinstance(how.sampling, ServedAgents):
+        return Settled(how, job.template)
+    source = ModelSource(
+        path=place,
+        revision=None,
+        dtype="float32" if job.dtype == "auto" else job.dtype,
+        attn=None,
+        keep_layers=None,
+        trust_remote_code=job.trust_remote_code,
+    )
+    tokenizer, (facts, generation) = source.load_tokenizer("student"), source.load_settings("student")
+    if job.dtype == "auto":
+        source = replace(source, dtype=own_dtype(facts, here(source.place("student"), None), place))
+    how, notes = by_card(how, generation, place) if job.sampling == "model_card" else (how, [])
+    return Settled(how, job.template.of(tokenizer), tuple(notes), source, tokenizer)
 
 
 def own_dtype(config: PreTrainedConfig, folder: Path | None, place: str) -> Dtype:
