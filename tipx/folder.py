@@ -14,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 
 from tipx.untrusted import printable
 
+DESCRIBED = "gguf.json"
+"""What tipx notes of the weights of a GGUF file, in the folder that holds its configuration and tokenizer alone."""
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 SAFE, SAFE_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -149,7 +151,9 @@ def weights(folder: Path, config: Mapping[str, Any]) -> Weights | None:
     names = (named,) if isinstance(named, str) and PurePosixPath(named).name == named else WEIGHTS
     first = next((name for name in names if (folder / name).exists()), None)
     if first is None:
-        return None
+        noted = read(folder / DESCRIBED) if (folder / DESCRIBED).exists() else {}
+        known = all(type(noted.get(name)) is int for name in ("tensors", "elements"))
+        return Weights(noted["tensors"], noted["elements"]) if known else None
     files = shards(folder, first, read(folder / first)) if first.endswith(".json") else [folder / first]
     size = sum(file.stat().st_size for file in files)
     packed = any(key == "quantization_config" and value for key, value in pairs(config))

@@ -56,7 +56,7 @@ class ModelSource:
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
         """The model in eval mode on `device`; raises ModelError with the remedies when it cannot be had."""
         key = f"model.{role}.path"
-        with self.loading(key, self.attn) as (found, options):
+        with self.loading(key, self.attn, whole=True) as (found, options):
             if found.folder is not None:
                 config: PreTrainedConfig = AutoConfig.from_pretrained(found.folder, **options)
                 check_sizes(config, found.weights, code=self.trust_remote_code)
@@ -127,16 +127,18 @@ class ModelSource:
         return config, generation
 
     def place(self, role: str) -> str:
-        """What libraries are given for it: a folder, or a hub id."""
-        return located(self.path, self.dtype, f"model.{role}.path")
+        """What libraries are given for its configuration: a folder, or a hub id."""
+        return located(self.path, None, f"model.{role}.path")
 
     @contextmanager
-    def loading(self, key: str, attn: str | None = None) -> Iterator[tuple[Found, dict[str, Any]]]:
+    def loading(
+        self, key: str, attn: str | None = None, *, whole: bool = False
+    ) -> Iterator[tuple[Found, dict[str, Any]]]:
         """What lies there, and how every library is asked for it: no question on the terminal, no network for a folder.
 
-        Around calls into libraries: what they say of a broken folder is one line.
+        Around calls into libraries: what they say of a broken folder is one line. `whole`: with its weights.
         """
-        place, code = located(self.path, self.dtype, key), self.trust_remote_code
+        place, code = located(self.path, self.dtype if whole else None, key), self.trust_remote_code
         options = {"revision": self.revision, "trust_remote_code": code, "local_files_only": Path(place).is_dir()}
         with loading(key, self.path, self.revision, attn, place=place, code=code) as found:
             yield found, options
