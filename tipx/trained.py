@@ -9,14 +9,15 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from tipx import config
-from tipx.contamination import Found, hashes, overlap
+from tipx.contamination import hashes, overlap
 from tipx.data import PromptSource, used_indices
 from tipx.data.file import FilePrompts
 from tipx.errors import ConfigError, DataError
 from tipx.evals.exam import Exam
 from tipx.experiment import Loop
+from tipx.files import damaged
 from tipx.models import Template
-from tipx.run import Row, Run
+from tipx.run import UNNEEDED, Row, Run
 from tipx.types import Prompt
 
 
@@ -33,8 +34,7 @@ class Trained:
         self.loop: Loop = built["loop"]
         self.template: Template = built["template"]
         self.steps, self.seed, self.tokenizer = steps, run.need(made, "seed", int), tokenizer
-        noted = run.provenance().get("guard")
-        left_out = set() if noted is None else Found(**noted).ids
+        left_out = dropped(run)
         self.questions = [question for question in offline(built["data"]) if question.id not in left_out]
 
     def among(self, problems: Sequence[Prompt]) -> list[str]:
@@ -59,6 +59,15 @@ def trained_on(
     except (DataError, ConfigError) as error:
         return [{"unchecked": str(error)} for _ in exams]
     return [{"trained_on": trained.among(exam.problems)} for exam in exams]
+
+
+def dropped(run: Run) -> set[str]:
+    """Ids of prompts that the guard left out when the run began; raises Damaged."""
+    noted = run.provenance().get("guard") or {}
+    lists = noted.get("dropped", {}) if isinstance(noted, dict) else None
+    if not isinstance(lists, dict) or not all(isinstance(ids, list) for ids in lists.values()):
+        raise damaged(run.path / "provenance.json", "its guard does not say what was left out", UNNEEDED)
+    return {str(one) for ids in lists.values() for one in ids}
 
 
 def offline(data: PromptSource) -> list[Prompt]:
