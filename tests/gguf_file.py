@@ -21,8 +21,13 @@ BLOCK = {
 }
 
 
-def write_gguf(path: Path, *, tokenizer: bool = True, arch: str = "llama", layers: int = 2, seed: int = 0) -> Path:
-    """The file; without `tokenizer` it holds weights alone."""
+def write_gguf(
+    path: Path, *, tokenizer: bool = True, arch: str = "llama", layers: int = 2, seed: int = 0, half: str = ""
+) -> Path:
+    """The file; without `tokenizer` it holds weights alone.
+
+    `half`: matrices in float16, and norms in float32 that "fit" into float16, or do "not".
+    """
     writer = gguf.GGUFWriter(str(path), arch)
     writer.add_block_count(layers)
     writer.add_context_length(64)
@@ -47,7 +52,10 @@ def write_gguf(path: Path, *, tokenizer: bool = True, arch: str = "llama", layer
     shapes = {"token_embd": (len(TOKENS), D), "output_norm": (D,)}
     shapes |= {f"blk.{i}.{name}": shape for i in range(layers) for name, shape in BLOCK.items()}
     for name, shape in shapes.items():
-        writer.add_tensor(f"{name}.weight", 0.3 * random.standard_normal(shape).astype(np.float32))
+        values = 0.3 * random.standard_normal(shape).astype(np.float32)
+        if half and (len(shape) > 1 or half == "fit"):
+            values = values.astype(np.float16).astype(np.float16 if len(shape) > 1 else np.float32)
+        writer.add_tensor(f"{name}.weight", values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -1,18 +1,24 @@
 """A GGUF file is a model like any other: converted once, beside nobody else's files, and the same numbers."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from gguf import GGUFReader
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.gguf_file import TOKENS, write_gguf
 from tipx import gguf as module
 from tipx.anatomy import check_head
 from tipx.errors import ModelError, RunFailed
-from tipx.gguf import cache_dir, converted, place
+from tipx.folder import DESCRIBED
+from tipx.gguf import cache_dir, converted, described, place
+from tipx.memory.architectures import architecture
 from tipx.models import ModelSource
 
 CPU = torch.device("cpu")
@@ -54,11 +60,72 @@ def test_the_model_and_tokenizer_of_a_file(file: Path, tmp_path: Path) -> None:
 
 def test_a_file_is_converted_once(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source(file).load("student", CPU)
-    (folder,) = [path for path in (cache / "gguf").iterdir() if path.is_dir()]
-    assert folder.name.startswith("my.model-")
-    monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("converted again"))
-    assert converted(file, "float32", "model.student.path") == folder
+    folders = {path.name for path in (cache / "gguf").iterdir() if path.is_dir()}
+    assert folders == {place(file, kind).name for kind in ("head", "float32")}
+    assert all(name.startswith("my.model-") for name in folders)
+    for name in ("convert", "describe"):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("made again"))
+    assert converted(file, "float32", "model.student.path") == place(file, "float32")
     source(file).load_tokenizer("teacher")
+
+
+def test_configuration_and_tokenizer_need_no_weights(
+    file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("converted"))
+    assert len(source(file).load_tokenizer("student")) == len(TOKENS)
+    config, generation = source(file).load_settings("student")
+    assert (config.num_hidden_layers, config.vocab_size, generation.eos_token_id) == (2, 8, 0)
+    assert config.dtype == torch.float32
+    assert architecture("student", source(file)).hidden_size == 32
+    (folder,) = [path for path in (cache / "gguf").iterdir() if path.is_dir()]
+    assert not list(folder.glob("*.safetensors"))
+    assert "converting" not in capsys.readouterr().err
+
+
+def test_it_says_what_it_writes_and_draws_no_bar_of_another(
+    file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ticks: list[int] = []
+
+    @contextmanager
+    def bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
+        assert (name, total) == ("converting my.model.gguf", 40)
+        yield ticks.append
+
+    monkeypatch.setattr(module, "bar", bar)
+    converted(file, "float32", "model.student.path")
+    said = capfd.readouterr().err
+    # 18,848 numbers of 4 bytes.
+    assert f"converting {file} (0.0777 MB), once: writes 0.0754 MB in float32 to {cache}/gguf/my.model-" in said
+    assert "it/s" not in said
+    assert sum(ticks) >= 40
+
+
+def test_no_room_is_said_before_anything_is_converted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("converted"))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=75_000))
+    with pytest.raises(
+        ModelError, match=r"my.model.gguf converted takes 0.0754 MB, and .* has 0.075 MB left; free spa"
+    ):
+        converted(file, "float32", "model.student.path")
+
+
+@pytest.mark.parametrize(("half", "own", "stored"), [("fit", "float16", "float16"), ("not", None, "float32")])
+def test_the_precision_of_the_file_is_kept(half: str, own: str | None, stored: str, tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "half.gguf", half=half)
+    # Nobody loses a digit: where norms are finer than the matrices, what is asked for is written.
+    assert json.loads((described(file, "k") / DESCRIBED).read_text())["dtype"] == own
+    folder = converted(file, "float32", "k")
+    weights = load_file(folder / "model.safetensors")
+    assert {str(value.dtype) for value in weights.values()} == {f"torch.{stored}"}
+    tensors = {tensor.name: torch.tensor(tensor.data) for tensor in GGUFReader(file).tensors}
+    for name, of in (("model.norm", "output_norm"), ("model.layers.1.mlp.down_proj", "blk.1.ffn_down")):
+        assert torch.equal(weights[f"{name}.weight"].float(), tensors[f"{of}.weight"].float())
+    model = source(file).load("student", CPU)
+    assert model.dtype == torch.float32
+    # One folder serves every dtype, where it is the file's own.
+    assert (converted(file, "bfloat16", "k") == folder) == (own is not None)
 
 
 def test_other_bytes_or_another_dtype_are_another_folder(file: Path) -> None:

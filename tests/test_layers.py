@@ -61,7 +61,7 @@ LAYERS = (
     {"samples"},
     {"distill"},
     {"config"},
-    {"tables", "plots", "showing", "comparison", "datasets", "card"},
+    {"tables", "plots", "showing", "comparison", "datasets", "card", "trained"},
     {"memory", "report", "inspect"},
     {"jobs"},
     {"export", "sweep"},

@@ -23,6 +23,7 @@ SETTINGS = (
     "headline",
     "agent",
     "grading",
+    "dtype",
 )
 """Keys of result.json that must agree, or the difference is not one of the models; see `setting`."""
 # Points, between the checkpoints of one run at 16 samples a problem (an independent reproduction of the paper, 1,739
@@ -163,9 +164,15 @@ def difference(a: Result, b: Result) -> str | None:
 
 
 def setting(facts: Mapping[str, Any], key: str) -> Any:
-    """One of `SETTINGS` in a result; of the grading its version, 1 for a result that does not say it."""
+    """One of `SETTINGS` in a result.
+
+    Of the grading it is the version, 1 for a result that does not say it. The dtype of one that does not say it was
+    float32, unless a run's own was set.
+    """
     if key == "grading":
         return facts.get(key, {}).get("version", 1)
+    if key == "dtype":
+        return facts.get(key, "float32")
     return facts.get(key)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from huggingface_hub import constants
 
 from tipx import config
+from tipx.contamination import hashes_text
 from tipx.data.file import FilePrompts
 from tipx.data.table import Place, Table
 from tipx.deepplanning import official
@@ -120,6 +121,14 @@ def reachable(repo: str) -> str:
     except OSError:
         return "offline" if constants.HF_HUB_OFFLINE else "unreachable"
     return "reachable"
+
+
+def hashes(words: Sequence[str], config_dir: Path | None) -> str:
+    """`benchmarks.json` with the named benchmarks as they are here; raises ConfigError for no name, DataError."""
+    named = [one for one in known(words, config_dir) if isinstance(one.what, Problems)]
+    if all("=" in word for word in words) or not named:
+        raise ConfigError("expected names of benchmarks, as in `tipx data hashes math500 aime24 eval.path=FOLDER`")
+    return hashes_text({one.name: one.what.load(one.path) for one in named if isinstance(one.what, Problems)})
 
 
 def eval_path(words: Sequence[str]) -> str | None:

@@ -16,10 +16,12 @@ counted, never cut.
 import torch
 
 from tipx import metrics, samples
+from tipx.contamination import overlap
+from tipx.data import used_indices
 from tipx.errors import Interrupted, RunFailed
 from tipx.evals import heldout
 from tipx.evals.exam import Exam
-from tipx.evals.runner import Subject, evaluate
+from tipx.evals.runner import Subject, check_room, evaluate
 from tipx.evals.suite import parts
 from tipx.noise import Noise
 from tipx.run import Row
@@ -35,6 +37,9 @@ def distill(session: Session) -> Row:
     Raises RunFailed after too many non-finite steps or on a full disk, Interrupted when asked to stop.
     """
     done, loop, run = session.open(), session.exp.loop, session.run
+    if loop.eval_every or loop.eval_last:
+        for exam in exams(session):
+            check_room(subject(session), exam)
     if done == 0:
         session.record(0, measured(session, 0))
 
@@ -129,16 +134,36 @@ def held_out(session: Session, step: int) -> Row:
     return {f"heldout/{name}": value for name, value in result.items()}
 
 
+def subject(session: Session) -> Subject:
+    """The student, to be evaluated."""
+    return Subject(session.pair.student, session.pair.tokenizer)
+
+
+def exams(session: Session) -> list[Exam]:
+    """Each benchmark, taken as the run says."""
+    exp, dtype = session.exp, str(session.pair.student.dtype).removeprefix("torch.")
+    template = exp.model.template.of(session.pair.tokenizer)
+    return [
+        Exam(benchmark, exp.eval, exp.seed, template, dtype=dtype, usual=dtype) for benchmark in parts(exp.benchmark)
+    ]
+
+
+def trained_on(session: Session, exam: Exam, step: int) -> list[str]:
+    """Ids of the problems that the steps so far used as prompts: none, unless the guard is off."""
+    loop = session.exp.loop
+    used = used_indices(len(session.questions), step, loop.prompts, session.exp.seed)
+    return overlap(exam.problems, [session.questions[i] for i in used])
+
+
 def accuracy(session: Session, step: int) -> Row:
     """Accuracy on each benchmark with the current weights."""
-    exp, row = session.exp, Row()
-    subject = Subject(session.pair.student, session.pair.tokenizer)
-    for benchmark in parts(exp.benchmark):
-        exam = Exam(benchmark, exp.eval, exp.seed, exp.model.template)
-        tick = session.watch.phase(f"{benchmark.name} at step {step}", exam.answers)
+    row = Row()
+    for exam in exams(session):
+        name = exam.benchmark.name
+        tick = session.watch.phase(f"{name} at step {step}", exam.answers)
         out = session.run.eval_dir(step) / exam.folder_name
         with session.meter.phase("eval"):
-            result = evaluate(subject, exam, out, session.world, tick)
+            result = evaluate(subject(session), exam, out, session.world, tick, trained_on(session, exam, step))
         names = {"mean", "mean_se", "greedy"} & result.keys()
-        row |= {f"eval/{benchmark.name}/{name}": result[name] for name in sorted(names)}
+        row |= {f"eval/{name}/{key}": result[key] for key in sorted(names)}
     return row

@@ -14,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 
 from tipx.untrusted import printable
 
+DESCRIBED = "gguf.json"
+"""What tipx notes of the weights of a GGUF file, in the folder that holds its configuration and tokenizer alone."""
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 SAFE, SAFE_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -35,6 +37,7 @@ SMALL = (
 LARGE = ("tokenizer.json", "vocab.json")
 """JSON files of megabytes, read here only to find out which file is broken."""
 OTHERS = ("tokenizer.model", "merges.txt", "vocab.txt", "chat_template.jinja", SAFE, PICKLED)
+FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 MOST_BYTES = 2**27
 MOST_LAYERS = 10_000
 """More than any model has. transformers makes lists of that length before a weight is looked at."""
@@ -148,7 +151,9 @@ def weights(folder: Path, config: Mapping[str, Any]) -> Weights | None:
     names = (named,) if isinstance(named, str) and PurePosixPath(named).name == named else WEIGHTS
     first = next((name for name in names if (folder / name).exists()), None)
     if first is None:
-        return None
+        noted = read(folder / DESCRIBED) if (folder / DESCRIBED).exists() else {}
+        known = all(type(noted.get(name)) is int for name in ("tensors", "elements"))
+        return Weights(noted["tensors"], noted["elements"]) if known else None
     files = shards(folder, first, read(folder / first)) if first.endswith(".json") else [folder / first]
     size = sum(file.stat().st_size for file in files)
     packed = any(key == "quantization_config" and value for key, value in pairs(config))
@@ -165,6 +170,19 @@ def heads(file: Path) -> list[int]:
             return [product(opened.get_slice(name).get_shape()) for name in opened.keys()]  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise Broken(f"{file.name} is cut short or no safetensors file ({printable(str(error))})") from error
+
+
+def first_dtype(folder: Path) -> str | None:
+    """What the first tensor of floating-point numbers is, in torch's words; None where there is no safetensors file."""
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt") as opened:
+                kinds = [opened.get_slice(name).get_dtype() for name in opened.keys()]  # noqa: SIM118 - no mapping
+        except (SafetensorError, OSError) as error:
+            raise Broken(f"{file.name} is cut short or no safetensors file ({printable(str(error))})") from error
+        if floats := [FLOATS[kind] for kind in kinds if kind in FLOATS]:
+            return floats[0]
+    return None
 
 
 def product(shape: list[int]) -> int:

@@ -4,9 +4,10 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,18 +23,21 @@ from tipx.errors import ConfigError, ModelError
 from tipx.evals import Evaluation
 from tipx.evals.exam import Exam
 from tipx.evals.job import EvalJob
-from tipx.evals.runner import Subject, evaluate, ready
+from tipx.evals.runner import conditions, evaluate, ready
+from tipx.evals.settle import Settled, settle
 from tipx.evals.suite import parts
 from tipx.experiment import Experiment
 from tipx.files import damaged
 from tipx.memory.finding import memory_finding
-from tipx.models import Dtype, ModelSource
+from tipx.models import Dtype
 from tipx.names import wrong_name, wrong_path
 from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
 from tipx.results import FILE, read_result
 from tipx.run import FRESH, Row, Run, find_run
 from tipx.session import Session, keeping
+from tipx.tables import asked
+from tipx.trained import trained_on
 
 STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
 
@@ -114,34 +118,52 @@ def evaluation(target: str, overrides: Sequence[str], config_dir: Path | None) -
     """Evaluate a run's checkpoint or a model folder; (result, its folder, whether there was anything to do) for each.
 
     There is one benchmark, or those of a suite. A run lends its prompt template and sampling limits, unless the
-    overrides set them.
+    overrides set them; a model folder is asked as the benchmark says.
     """
     cfg = config.load(overrides, "eval", config_dir)
     runs_dir = runs_folder(cfg.runs_dir)
     run = find_run(target, runs_dir)
-    if run is not None:
+    if run is None:
+        cfg = config.load(config.asked(overrides, config_dir), "eval", config_dir)
+    else:
         made = run.config()
         sampling, template = (run.need(made, key, dict) for key in ("eval.sampling", "model.template"))
         lent = {"eval": {"sampling": sampling}, "template": template}
         config.inherit(cfg, lent, overrides)
     job: EvalJob = config.build(cfg, config_dir)
-    how = asked_by_name(job, target, run)
+    check_sampling(job, overrides)
+    how, usual = asked_by_name(job, target, run), "float32"
     if run is not None:
         step, folder = run.checkpoint(str(job.checkpoint))
-        place, base, dtype = str(folder), run.eval_dir(step), run.need(made, "model.student.dtype", str)
-        if dtype not in get_args(Dtype):
-            raise damaged(run.config_file, f"model.student.dtype is {dtype!r:.40}", FRESH)
+        place, base, usual = str(folder), run.eval_dir(step), run.need(made, "model.student.dtype", str)
+        if usual not in get_args(Dtype):
+            raise damaged(run.config_file, f"model.student.dtype is {usual!r:.40}", FRESH)
     else:
         elsewhere = isinstance(job.eval.sampling, ServedAgents)  # the target is the name of a result
-        place, dtype = target if elsewhere else known_model(target, runs_dir), "float32"
+        place = target if elsewhere else known_model(target, runs_dir)
         if job.checkpoint != "last":
             raise ConfigError(f"checkpoint={job.checkpoint}: {target!r} is a model, which has none; leave it out")
         base = runs_dir / "eval" / model_name(target)
+    quiet_libraries()
+    settled = settle(job, how, place)
     unread = config.from_environment(cfg)
-    exams = [Exam(one, how, job.seed, job.template, unread) for one in parts(job.benchmark)]
+    exams = [settled.exam(one, job.seed, unread, usual) for one in parts(job.benchmark)]
     todo = [(exam, base / exam.folder_name) for exam in exams]
     missing = [not (out / FILE).exists() for _, out in todo]
-    return list(zip(measure(job, place, dtype, todo), [out for _, out in todo], missing, strict=True))
+    known = None if run is None else trained_on(run, step, settled.tokenizer, exams, config_dir)
+    results = [
+        row | more for row, more in zip(measure(job, settled, todo, known), known or [{}] * len(todo), strict=True)
+    ]
+    return list(zip(results, [out for _, out in todo], missing, strict=True))
+
+
+def check_sampling(job: EvalJob, overrides: Sequence[str]) -> None:
+    """Raises ConfigError where both the command line and the model's card are to say how answers are sampled."""
+    typed = [
+        word for word in overrides if re.match(r"[+~]*eval\.sampling\.(backend\.)?(temperature|top_p|top_k)=", word)
+    ]
+    if job.sampling == "model_card" and typed:
+        raise ConfigError(f"{typed[0]} and sampling=model_card: two say how answers are sampled; leave one out")
 
 
 def asked_by_name(job: EvalJob, target: str, run: Run | None) -> Evaluation:
@@ -175,37 +197,27 @@ def model_name(target: str) -> str:
     return f"{Path(place).name.replace(':', '-')}-{digest}"
 
 
-def measure(job: EvalJob, place: str, dtype: str, todo: Sequence[tuple[Exam, Path]]) -> list[Row]:
-    """Load and evaluate on each benchmark; an existing result is returned as it is."""
+def measure(
+    job: EvalJob, settled: Settled, todo: Sequence[tuple[Exam, Path]], trained: Sequence[Row] | None
+) -> list[Row]:
+    """Load and evaluate on each benchmark, each result in its folder; an existing one is returned as it is.
+
+    `trained` says of each which problems the model was trained on, where that is known.
+    """
     if all((out / FILE).exists() for _, out in todo):
         return [read_result(out / FILE) for _, out in todo]
-    quiet_libraries()
-    if isinstance(job.eval.sampling, ServedAgents):
-        return evaluated(job, lambda _: None, todo)
-    source = ModelSource(
-        path=place,
-        revision=None,
-        dtype=dtype,  # type: ignore[arg-type]
-        attn=None,
-        keep_layers=None,
-        trust_remote_code=job.trust_remote_code,
-    )
-    tokenizer = source.load_tokenizer("student")
-    return evaluated(job, lambda device: Subject(source.load("student", device), tokenizer), todo)
-
-
-def evaluated(
-    job: EvalJob, subject_on: Callable[[torch.device], Subject | None], todo: Sequence[tuple[Exam, Path]]
-) -> list[Row]:
-    """The results, each benchmark's in its folder."""
     with job.hardware.start("no").together() as world:
-        subject = subject_on(world.device)
-        if subject is not None:
-            ready(subject, todo[0][0])
+        subject = settled.subject(world.device)
         with Screen(sum(exam.answers for exam, _ in todo)) if world.is_main else Quiet() as screen:
+            if subject is not None:
+                for exam, _ in todo:
+                    ready(subject, exam)
+                screen.say(asked(conditions(todo[0][0])))
             return [
-                evaluate(subject, exam, out, world, screen.phase(exam.benchmark.name, exam.answers))
-                for exam, out in todo
+                evaluate(
+                    subject, exam, out, world, screen.phase(exam.benchmark.name, exam.answers), one.get("trained_on")
+                )
+                for (exam, out), one in zip(todo, trained or [{}] * len(todo), strict=True)
             ]
 
 

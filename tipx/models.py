@@ -27,7 +27,7 @@ from tipx.places import Found, loading, located
 from tipx.pruning import Layers, keep_layers
 from tipx.rendering import most_tokens, render
 from tipx.sizes import check_sizes
-from tipx.spec import PathText, Words, spec
+from tipx.spec import Auto, PathText, Words, spec
 from tipx.tokens import pad_id, rows_of
 from tipx.types import Prompt, Turn
 from tipx.untrusted import printable
@@ -58,7 +58,7 @@ class ModelSource:
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
         """The model in eval mode on `device`; raises ModelError with the remedies when it cannot be had."""
         key = f"model.{role}.path"
-        with self.loading(key, self.attn) as (found, options):
+        with self.loading(key, self.attn, whole=True) as (found, options):
             if found.folder is not None:
                 config: PreTrainedConfig = AutoConfig.from_pretrained(found.folder, **options)
                 check_sizes(config, found.weights, code=self.trust_remote_code)
@@ -128,13 +128,19 @@ class ModelSource:
             check_endings(generation)
         return config, generation
 
+    def place(self, role: str) -> str:
+        """What libraries are given for its configuration: a folder, or a hub id."""
+        return located(self.path, None, f"model.{role}.path")
+
     @contextmanager
-    def loading(self, key: str, attn: str | None = None) -> Iterator[tuple[Found, dict[str, Any]]]:
+    def loading(
+        self, key: str, attn: str | None = None, *, whole: bool = False
+    ) -> Iterator[tuple[Found, dict[str, Any]]]:
         """What lies there, and how every library is asked for it: no question on the terminal, no network for a folder.
 
-        Around calls into libraries: what they say of a broken folder is one line.
+        Around calls into libraries: what they say of a broken folder is one line. `whole`: with its weights.
         """
-        place, code = located(self.path, self.dtype, key), self.trust_remote_code
+        place, code = located(self.path, self.dtype if whole else None, key), self.trust_remote_code
         options = {"revision": self.revision, "trust_remote_code": code, "local_files_only": Path(place).is_dir()}
         with loading(key, self.path, self.revision, attn, place=place, code=code) as found:
             yield found, options
@@ -149,9 +155,12 @@ class Teacher(ModelSource):
 
 @spec
 class Template:
-    """How a question becomes a prompt: through the chat template or as plain text, with an instruction after it."""
+    """How a question becomes a prompt: through the chat template or as plain text, with an instruction after it.
 
-    chat: bool
+    `chat=auto` is through the chat template where the tokenizer has one.
+    """
+
+    chat: bool | Auto
     instruction: str
     thinking: bool | None
 
@@ -161,7 +170,7 @@ class Template:
         A control token that a chat only spells is plain text; a plain question is encoded as it stands.
         """
         text = question + self.instruction
-        if not self.chat:
+        if not self.of(tokenizer).chat:
             if before:
                 raise ModelError(
                     "model.template.chat=false: a system turn or earlier turns need a chat template; type "
@@ -182,9 +191,13 @@ class Template:
                 raise ModelError(f"model: the chat template leaves out {role} turns; {ANOTHER}")
         return opened(tokenizer, revealed(tokenizer, rendered, signs))
 
+    def of(self, tokenizer: PreTrainedTokenizerBase) -> "Template":
+        """The template as it is for this tokenizer: `chat` is true or false."""
+        return replace(self, chat=tokenizer.chat_template is not None) if self.chat == "auto" else self
+
     def check(self, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
         """Raises ModelError where the chat template is broken, or alone says more than the model reads."""
-        if not self.chat:
+        if not self.of(tokenizer).chat:
             return
         length, most = len(self.encode(tokenizer, "?")), most_tokens(tokenizer, config)
         if most is not None and length > most:

@@ -20,7 +20,7 @@ from transformers.utils.logging import get_verbosity, set_verbosity
 
 from tipx.errors import ModelError
 from tipx.folder import WEIGHTS, Broken, Weights, faulty, survey, weights
-from tipx.gguf import SUFFIX, converted
+from tipx.gguf import SUFFIX, converted, described
 from tipx.hub import find_hub
 from tipx.untrusted import foreign, printable, said
 
@@ -36,8 +36,11 @@ def is_local(path: str) -> bool:
     return path.startswith((EMBEDDED, PACKAGE, "/", ".", "~")) or path.endswith(SUFFIX) or Path(path).is_dir()
 
 
-def located(path: str, dtype: str, key: str) -> str:
-    """What transformers is given: a folder, or a hub id. A GGUF file is converted first; raises ModelError."""
+def located(path: str, dtype: str | None, key: str) -> str:
+    """What transformers is given: a folder, or a hub id; raises ModelError.
+
+    Of a GGUF file it is a folder with the whole model, converted first; without a dtype one without its weights.
+    """
     if path.startswith(EMBEDDED):
         name = path.removeprefix(EMBEDDED)
         if name not in PAIRS:
@@ -52,7 +55,7 @@ def located(path: str, dtype: str, key: str) -> str:
     file = Path(path).expanduser()
     if not file.is_file():
         raise ModelError(f"{key}: no such file: {path!r}; give a GGUF file, or a folder that holds a model")
-    return str(converted(file, dtype, key))
+    return str(described(file, key) if dtype is None else converted(file, dtype, key))
 
 
 def embedded(name: str) -> Path:

@@ -232,7 +232,8 @@ def padding(facts: Facts) -> Finding:
 
 def chat(facts: Facts) -> Finding:
     """Both models know the prompts' format."""
-    template, (student, teacher) = facts.exp.model.template, (s.tokenizer for s in facts.sides.values())
+    student, teacher = (s.tokenizer for s in facts.sides.values())
+    template = facts.exp.model.template.of(student)
     if not template.chat:
         if student.chat_template is not None and facts.fit[0].question.task is None:
             text = "the tokenizer has one, and questions are plain text: was the model trained to chat? then type "
@@ -283,11 +284,9 @@ def left_out(facts: Facts) -> Finding:
 
 def contamination(facts: Facts) -> Finding:
     """Problems of benchmarks are no training prompts."""
-    checked = ", ".join(f"{name} ({size})" for name, size in facts.guard.checked.items()) or "no benchmark"
-    if facts.guard.ids:
-        return Finding("contamination", "warning", facts.guard.line())
-    unread = f"; not here to be read: {', '.join(facts.guard.unread)}" if facts.guard.unread else ""
-    return Finding("contamination", "ok", f"no prompt is a problem of {checked}{unread}")
+    if warnings := facts.guard.warnings():
+        return Finding("contamination", "warning", "; ".join(warnings))
+    return Finding("contamination", "ok", facts.guard.line())
 
 
 def separation(facts: Facts) -> Finding:
@@ -317,7 +316,8 @@ def special(facts: Facts) -> Finding:
         any(mark in text for mark in control(student.tokenizer)) for q in facts.questions for text in q.questions
     )
     if spelled:
-        how = "as plain text" if facts.exp.model.template.chat else "as control tokens, for there is no chat template"
+        chats = facts.exp.model.template.of(student.tokenizer).chat
+        how = "as plain text" if chats else "as control tokens, for there is no chat template"
         text = f"{ends}; {spelled} prompts spell control tokens of the tokenizer, and are encoded {how}"
         return Finding("first and last tokens", "warning", text)
     return Finding("first and last tokens", "ok", ends)
@@ -331,7 +331,7 @@ def listing(shown: Sequence[str]) -> str:
 
 def thinking(facts: Facts) -> Finding:
     """A switch that is set is one that the chat template has."""
-    template = facts.exp.model.template
+    template = facts.exp.model.template.of(facts.student.tokenizer)
     if template.thinking is None:
         return Finding("thinking", "ok", "left to the chat template")
     switch = f"model.template.thinking={str(template.thinking).lower()}"

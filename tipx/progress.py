@@ -1,7 +1,8 @@
 """Showing how a job goes: a live display in a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -10,6 +11,16 @@ from tipx.terminal import console
 
 Row = dict[str, Any]
 PLAIN_EVERY_S = 10.0
+
+
+@contextmanager
+def bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """One bar on stderr, if that is a terminal; what it gives is called with how many more are done."""
+    screen = console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TimeRemainingColumn())
+    with Progress(*columns, console=screen, disable=not screen.is_terminal, transient=True) as bars:
+        task = bars.add_task(name, total=total)
+        yield lambda done: bars.advance(task, done)
 
 
 class Quiet:

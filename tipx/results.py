@@ -19,6 +19,8 @@ from tipx.statistics import mean_and_error, pass_at_k, ratio_and_error
 Row = dict[str, Any]
 FILE, SAMPLES, TEXTS = "result.json", "samples.jsonl", "texts.jsonl"
 CHECKSUM, SEAL = "answers_sha256", "facts_sha256"
+TRUNCATED = 0.05
+"""The share of answers cut by the length limit above which the others say little; readers say so."""
 PASSING = ("seconds", "tokens_per_s", "answers_before")
 """What differs between two evaluations that are the same."""
 REMEDY = "move its folder away and evaluate again with `tipx eval`"

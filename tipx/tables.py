@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from tipx.results import TRUNCATED
 from tipx.run import Run, all_runs
 from tipx.terminal import clean
 
@@ -168,6 +169,36 @@ def result_table(result: dict[str, Any]) -> Table:
     limit = "ended by a limit" if agent else "cut by the length limit"
     table.add_row(limit, f"{result['clipped_ratio']:.1%}")
     return table
+
+
+def asked(result: dict[str, Any]) -> str:
+    """How a model was asked, in one line."""
+    template, agent = result["template"], result.get("agent")
+    if agent is None:
+        said = ["through the chat template" if template["chat"] else "as plain text"]
+        instruction = " ".join(template["instruction"].split())
+        said += [f'with "{instruction}"' if instruction else "no instruction"]
+        said += [] if template["thinking"] is None else [f"thinking {'on' if template['thinking'] else 'off'}"]
+        heat = f"temperature {result['temperature']:g}, top-p {result['top_p']:g}, top-k {result['top_k'] or 'off'}"
+        said += [heat if result["temperature"] else "greedy", f"up to {result['max_new_tokens']} new tokens"]
+    else:
+        said = ["as an agent", f"up to {result['max_new_tokens']} new tokens a trajectory"]
+    return f"asked    {', '.join([*said, *([result['dtype']] if result.get('dtype') else [])])}"
+
+
+def warnings(result: dict[str, Any]) -> Iterator[str]:
+    """What a reader of the numbers must know, a line each."""
+    name, cut = result["benchmark"], result["clipped_ratio"]
+    if cut > TRUNCATED:
+        what = "trajectories were ended by a limit" if "agent" in result else "answers were cut by the length limit"
+        yield (
+            f"{name}: {cut:.0%} of the {what}, and count as wrong; raise eval.sampling.max_new_tokens (now "
+            f"{result['max_new_tokens']})"
+        )
+    if found := result.get("trained_on"):
+        yield f"{name}: {len(found)} of {result['problems']} problems are prompts that the run was trained on"
+    if "unchecked" in result:
+        yield f"{name}: not known whether its problems were trained on ({result['unchecked']})"
 
 
 def agent_rows(result: dict[str, Any]) -> Iterator[tuple[str | Text, str]]:

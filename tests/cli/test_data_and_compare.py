@@ -43,7 +43,10 @@ def test_a_suite_has_a_result_for_each_and_they_compare(
     result = json.loads(files[0].read_text())
     assert result["source"] == str(tmp_path / "one.jsonl")
     assert result["maj_at"].keys() == result["pass_at"].keys() == {"1", "2"}
-    assert result["template"] == {"chat": False, "instruction": "", "thinking": None}
+    # The benchmark's way of asking, not the embedded pair's; the model has no chat template.
+    box = "\nPlease reason step by step, and put your final answer within \\boxed{}."
+    assert result["template"] == {"chat": False, "instruction": box, "thinking": None}
+    assert (result["dtype"], result["temperature"]) == ("float32", 1.0)
     again = tipx("eval", str(pair_dir / "student"), "benchmark=both", f"eval.path={tmp_path}", *FEW, *conf)
     assert again.out.count("already evaluated") == 2
     a, b = sorted({str(file.parent.parent) for file in files})
@@ -77,7 +80,7 @@ def test_a_run_leaves_out_benchmark_problems_and_stays_with_it(
     assert "left out 1 training prompts that are benchmark problems: 1 of one, 1 of two" in done.err
     (file,) = tmp_path.glob("runs/*/*/provenance.json")
     noted = json.loads(file.read_text())["guard"]
-    assert noted["dropped"] == {"one": ["0"], "two": ["0"]}
-    assert noted["unread"] == ["aime24", "aime25", "gsm8k", "math500"]
+    assert {name: ids for name, ids in noted["dropped"].items() if ids} == {"one": ["0"], "two": ["0"]}
+    assert (noted["unread"], noted["hashed"]) == ([], ["aime24", "aime25", "gsm8k", "math500"])
     done = tipx("train", *words, *conf, "guard.enabled=false")
     assert "left out" not in done.err

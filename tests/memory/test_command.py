@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pandas as pd
 import pytest
 
 from tests.cli.conftest import Done, call
-from tipx.memory.table import paper_gb
+from tipx.config import build, load
+from tipx.memory.architectures import architecture
+from tipx.memory.table import paper_gb, papers_models
 
 Tipx = Callable[..., Done]
 SHORT = ["model=qwen3", "--tokens", "256", "--prompt-tokens", "64", "--no-rollout"]
@@ -86,3 +89,16 @@ def test_wrong_input_is_one_line(case: str, tmp_path: Path) -> None:
     assert (done.code, done.err.count("\n"), done.err[:7]) == (2, 1, "error: "), done.err
     for needle in needles:
         assert needle in done.err
+
+
+def test_they_are_beside_the_papers_models_alone(tmp_path: Path) -> None:
+    pair = build(load(["model=qwen3"])).model
+    assert papers_models("qwen3", pair)
+    # The paper's sizes from another place are the paper's model; a smaller one, or one that lost layers, is not.
+    architecture("student", pair.student).save_pretrained(tmp_path)
+    assert papers_models("qwen3", replace(pair, student=replace(pair.student, path=str(tmp_path))))
+    student = replace(pair.student, path="Qwen/Qwen3-1.7B")
+    assert not papers_models("qwen3", replace(pair, student=student))
+    assert not papers_models("qwen3", replace(pair, student=replace(pair.student, keep_layers=[0, 1])))
+    assert not papers_models("qwen3", replace(pair, teacher=replace(pair.teacher, path="Qwen/Qwen3-32B")))
+    assert not papers_models("tiny", build(load(["model=tiny"])).model)

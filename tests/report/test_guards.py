@@ -94,6 +94,10 @@ def test_a_finished_run_without_a_result_is_missing(sweep: Sweep, table: Make) -
 NOTES: dict[str, tuple[dict[str, Any], str]] = {
     "truncated": ({"result": {"clipped_ratio": 0.08}}, "more than 5 % of the answers were truncated (up to 8%)"),
     "partial": ({"result": {"partial": True}}, "part of the benchmark, 20 problems"),
+    "trained on": (
+        {"result": {"trained_on": ["3", "7"]}},
+        "the runs were trained on problems of the benchmark (up to 2): full",
+    ),
     "dirty": ({"start": {"dirty": True}}, "9 of 9 runs were made from a tree with uncommitted changes"),
 }
 

@@ -34,6 +34,15 @@ def check(names: Names = None, config_dir: ConfigDir = None) -> None:
 
 
 @app.command()
+def hashes(names: Names = None, config_dir: ConfigDir = None) -> None:
+    """Print what tipx/benchmarks.json is to be with the hashes of these benchmarks' problems (for maintainers)."""
+    from tipx.datasets import hashes as job
+    from tipx.terminal import write
+
+    write(job(names or [], config_dir))
+
+
+@app.command()
 def pull(names: Names = None, config_dir: ConfigDir = None) -> None:
     """Fetch benchmarks or training sets from the hub into its cache."""
     from tipx.datasets import pull as job

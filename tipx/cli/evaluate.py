@@ -17,7 +17,7 @@ def evaluate(
     """Measure accuracy on a benchmark: `tipx eval RUN benchmark=arithmetic n=16 checkpoint=100`."""
     from tipx.jobs import evaluation
     from tipx.stopping import orderly
-    from tipx.tables import result_table
+    from tipx.tables import asked, result_table, warnings
     from tipx.terminal import console
 
     screen = console()
@@ -27,6 +27,9 @@ def evaluate(
         if not worked:
             screen.print(f"already evaluated: {out}", soft_wrap=True, highlight=False)
         screen.print(result_table(result))
+        for warning in warnings(result):
+            screen.print(f"warning: {warning}", style="yellow", soft_wrap=True, highlight=False)
+        screen.print(asked(result), soft_wrap=True, highlight=False)
         screen.print(
             f"result   {out / 'result.json'}\nsamples  {out / 'samples.jsonl'}", soft_wrap=True, highlight=False
         )

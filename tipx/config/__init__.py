@@ -1,6 +1,7 @@
 """YAML and overrides to values and back; the only importer of hydra and omegaconf."""
 
 from tipx.config.compose import (
+    asked,
     build,
     choices,
     composed,
@@ -24,6 +25,7 @@ from tipx.identity import identity
 
 __all__ = [
     "Tree",
+    "asked",
     "build",
     "check_launcher",
     "check_points",

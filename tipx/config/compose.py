@@ -24,6 +24,8 @@ from tipx.identity import PLACE
 from tipx.shipped import shipped
 from tipx.yamls import first_comment
 
+ASKED = "asked"
+"""Where a benchmark names choices of other groups: how `tipx eval` asks a model folder. No part of what is built."""
 SYNTAX = "expected KEY=VALUE, or KEY='\"a b, c\"' when the value holds spaces, commas or other marks"
 
 
@@ -60,6 +62,16 @@ def composed(
     overrides: Sequence[str], name: str = "train", config_dir: Path | None = None
 ) -> tuple[DictConfig, dict[str, str]]:
     """What `load` gives, and which file each config group took, e.g. {"model": "tiny", "selector/pick": "topk"}."""
+    cfg, took = whole(overrides, name, config_dir)
+    with open_dict(cfg):
+        cfg.pop(ASKED, None)
+        for section in ("benchmark", "guard"):
+            drop(cfg.get(section), ASKED)
+    return cfg, took
+
+
+def whole(overrides: Sequence[str], name: str, config_dir: Path | None) -> tuple[DictConfig, dict[str, str]]:
+    """What `composed` gives, with what benchmarks say of how they are asked."""
     typed = words(overrides, config_dir)
     try:
         with hydra():
@@ -76,6 +88,30 @@ def composed(
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg, {group: choice for group, choice in took.items() if not group.startswith("hydra/")}
+
+
+def drop(section: Any, key: str) -> None:
+    """Remove a key wherever it is in a section."""
+    if isinstance(section, DictConfig):
+        section.pop(key, None)
+        for name in section:
+            drop(None if OmegaConf.is_missing(section, name) else section[name], key)
+
+
+def asked(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
+    """Overrides of `tipx eval`, and before them the choices that the benchmark, or else `conf/eval.yaml`, makes.
+
+    A group that is typed keeps what is typed. Raises ConfigError.
+    """
+    cfg, _ = whole(overrides, "eval", config_dir)
+    own = cfg.benchmark.get(ASKED, cfg[ASKED])
+    chosen: Any = OmegaConf.to_container(own) if isinstance(own, DictConfig) else None
+    if not isinstance(chosen, dict) or not all(isinstance(choice, str) for choice in chosen.values()):
+        raise ConfigError(
+            f"benchmark.{ASKED}: expected choices, as {{eval: sampled_long, template: boxed}}, got {own!r}; mend it"
+        )
+    typed = {override.lstrip("+~/").split("=")[0] for override in overrides}
+    return [*(f"{group}={choice}" for group, choice in chosen.items() if group not in typed), *overrides]
 
 
 def words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:

@@ -34,6 +34,11 @@ def batch_indices(size: int, step: int, count: int, seed: int) -> list[int]:
     return out
 
 
+def used_indices(size: int, steps: int, count: int, seed: int) -> set[int]:
+    """Which of `size` prompts the first `steps` steps use."""
+    return {i for step in range(1, steps + 1) for i in batch_indices(size, step, count, seed)}
+
+
 @lru_cache(maxsize=2)
 def _order(size: int, epoch: int, seed: int) -> list[int]:
     return Noise(seed, epoch, "data").permutation(size)

@@ -20,7 +20,8 @@ SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")
 class Exam:
     """A benchmark and how it is taken. Its problems are read once, and when they are asked for.
 
-    `unread` holds texts from the user's environment, and what results say for each of them.
+    `unread` holds texts from the user's environment, and what results say for each of them. `dtype` is that of the
+    weights, `usual` the one that results are named without. `notes` are lines that the result says besides.
     """
 
     benchmark: Benchmark
@@ -28,6 +29,9 @@ class Exam:
     seed: int
     template: Template
     unread: Mapping[str, str] = field(default_factory=dict)
+    dtype: str | None = None
+    usual: str | None = None
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def everything(self) -> list[Prompt]:
@@ -61,6 +65,8 @@ class Exam:
         facts = [fingerprint(self.everything), settings, self.seed, asdict(self.template)]
         if isinstance(self.benchmark, Remarked):
             facts.append(self.benchmark.checksums(self.how.path))
+        if self.dtype != self.usual:
+            facts.append({"dtype": self.dtype})
         text = json.dumps(facts, sort_keys=True)
         return f"{self.benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 

@@ -1,14 +1,14 @@
 """`tipx eval`: which model, which benchmark, and how."""
 
 from dataclasses import replace
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
 from tipx.evals import Benchmark, Evaluation
 from tipx.evals.suite import Suite, check_answers
-from tipx.models import Template
-from tipx.spec import Count, Samples, Seed, spec
+from tipx.models import Dtype, Template
+from tipx.spec import Auto, Count, Samples, Seed, spec
 from tipx.world import Hardware
 
 
@@ -16,8 +16,9 @@ from tipx.world import Hardware
 class EvalJob:
     """One evaluation, as composed from `conf/eval.yaml`. `checkpoint` is `last` or a step, for a run.
 
-    `n` and `limit` are short for those of `eval`. `trust_remote_code` is as in `ModelSource`; a run, which may
-    be somebody else's, does not lend it.
+    `n` and `limit` are short for those of `eval`. `sampling=model_card` takes temperature, top-p and top-k from the
+    model's generation_config.json. `dtype` is that of the weights; auto is the folder's own. `trust_remote_code` is as
+    in `ModelSource`; a run, which may be somebody else's, does not lend it.
     """
 
     benchmark: Benchmark | Suite
@@ -28,6 +29,8 @@ class EvalJob:
     n: Samples | None
     limit: Count | None
     seed: Seed
+    sampling: Literal["eval", "model_card"]
+    dtype: Dtype | Auto
     trust_remote_code: bool
 
     @model_validator(mode="after")

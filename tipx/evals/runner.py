@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tipx.agents.loop import AgentRollouts, check_chat, check_tasks
 from tipx.agents.server import ServedAgents
 from tipx.answers import MARKS
-from tipx.errors import DataError
+from tipx.errors import DataError, ModelError
 from tipx.evals import Evaluation, Remarked, agents
 from tipx.evals.exam import SAMPLING, Exam, fingerprint, hidden
 from tipx.evals.journal import Journal
@@ -47,15 +47,44 @@ def ready(subject: Subject, exam: Exam) -> None:
     """Raises ModelError where a model cannot be examined: seconds, where answers take hours and would be none."""
     model, tokenizer = subject.model, subject.tokenizer
     exam.template.check(tokenizer, model.config)
+    check_room(subject, exam)
     for problem in exam.problems[:1]:
         check_subject(model, tokenizer, exam.template.prompt(tokenizer, problem)[:FIRST])
 
 
-def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick: Tick | None = None) -> dict[str, Any]:
+def check_room(subject: Subject, exam: Exam) -> None:
+    """Raises ModelError where a problem with its answer may be longer than what the model can read.
+
+    One with learned positions ends in an error there, one with rotary positions goes on and says less and less.
+    """
+    limit = getattr(subject.model.config.get_text_config(), "max_position_embeddings", None)
+    if limit is None or isinstance(exam.how.sampling, agents.Agents):  # these end a trajectory at the limit
+        return
+    new = exam.how.sampling.max_new_tokens
+    lengths = {problem.id: len(exam.template.encode(subject.tokenizer, problem.text)) for problem in exam.problems}
+    longest = max(lengths, key=lengths.__getitem__)
+    if (length := lengths[longest]) + new <= limit:
+        return
+    remedy = f"type eval.sampling.max_new_tokens={limit - length}" if length < limit else "take a model that reads more"
+    raise ModelError(
+        f"{exam.benchmark.name}: problem {longest!r} has {length} tokens, with eval.sampling.max_new_tokens={new} more "
+        f"than the {limit} the model reads; {remedy}"
+    )
+
+
+def evaluate(
+    subject: Subject | None,
+    exam: Exam,
+    out: Path,
+    world: World,
+    tick: Tick | None = None,
+    trained_on: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """Evaluate and write `samples.jsonl` and `result.json` (last) under `out`; an existing result is returned as it is.
 
     What an earlier start answered is not asked again. `tick` is told after each batch how many answers it made.
-    Problems are shared over the processes of `world`, which are taken to be equally fast.
+    `trained_on` are ids of problems that the model was trained on, if that is known. Problems are shared over the
+    processes of `world`, which are taken to be equally fast.
     """
     done = out / FILE
     if done.exists():
@@ -81,18 +110,19 @@ def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick:
         "partial": len(problems) < len(exam.everything),
         "n": how.n,
         "seed": exam.seed,
-        **sampled(how, subject),
+        **conditions(exam),
+        **longest(how, subject),
         **({} if acted else {"grading": readings()}),
         "seconds": seconds,
         "answers_before": len(before),
         "tokens_per_s": None if None in lengths else sum(lengths) / seconds,
-        "template": asdict(exam.template),
+        **({} if trained_on is None else {"trained_on": list(trained_on)}),
         "first_prompt": samples[0]["prompt"],
         CHECKSUM: checksum(text),
     }
-    if isinstance(benchmark, Remarked):
-        remarks = benchmark.remarks(how)
-        result |= remarks | {"notes": [*result.get("notes", ()), *remarks["notes"]]}
+    remarks = benchmark.remarks(how) if isinstance(benchmark, Remarked) else {}
+    notes = [*result.get("notes", ()), *exam.notes, *remarks.get("notes", ())]
+    result |= remarks | ({"notes": notes} if notes else {})
     result = sealed(hidden(result, exam.unread))
     if world.is_main:
         make_folder(out)
@@ -104,14 +134,23 @@ def evaluate(subject: Subject | None, exam: Exam, out: Path, world: World, tick:
     return result
 
 
-def sampled(how: Evaluation, subject: Subject | None) -> dict[str, Any]:
-    """How answers were sampled; `longest` is the text, in tokens, at which a trajectory ends as `context`."""
-    if not isinstance(how.sampling, agents.Agents):
-        return {name: getattr(how.sampling, name) for name in SAMPLING}
-    said = {"max_new_tokens": how.sampling.max_new_tokens, "agent": agents.settings(how.sampling)}
-    if isinstance(how.sampling, ServedAgents):
-        return said | {"server": how.sampling.shown}
-    return said | {"longest": None if subject is None else how.sampling.longest(subject.model)}
+def conditions(exam: Exam) -> dict[str, Any]:
+    """How the model is asked, and how its answers are sampled."""
+    how = exam.how.sampling
+    said: dict[str, Any] = {"template": asdict(exam.template), "max_new_tokens": how.max_new_tokens}
+    if exam.dtype is not None:
+        said["dtype"] = exam.dtype
+    if not isinstance(how, agents.Agents):
+        return said | {name: getattr(how, name) for name in SAMPLING}
+    server = {"server": how.shown} if isinstance(how, ServedAgents) else {}
+    return said | {"agent": agents.settings(how)} | server
+
+
+def longest(how: Evaluation, subject: Subject | None) -> dict[str, int | None]:
+    """The text, in tokens, at which an agent's trajectory ends as `context`."""
+    if not isinstance(how.sampling, AgentRollouts):
+        return {}
+    return {"longest": None if subject is None else how.sampling.longest(subject.model)}
 
 
 def run_all(

@@ -28,7 +28,7 @@ def architecture(role: str, source: ModelSource) -> PretrainedConfig:
 def whole(role: str, source: ModelSource) -> PretrainedConfig:
     """With all its layers."""
     key = f"model.{role}.path"
-    folder = here(located(source.path, source.dtype, key), source.revision)
+    folder = here(located(source.path, None, key), source.revision)
     if folder is not None:
         code = source.trust_remote_code
         with loading(key, str(folder), code=code) as found:

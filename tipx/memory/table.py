@@ -9,10 +9,22 @@ import pandas as pd
 from tipx import config, paper
 from tipx.errors import ConfigError
 from tipx.experiment import Experiment
+from tipx.memory.architectures import architecture
 from tipx.memory.layout import Implementation, Layout, kept_share
 from tipx.memory.predict import PARTS, PHASES, Prediction, predict
+from tipx.models import ModelSource, Pair
 
 GIB = 2**30
+SHAPE = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "tie_word_embeddings",
+)
 PAPER_COLUMN = "paper, GB"
 
 
@@ -34,7 +46,8 @@ def memory_frame(
             row = {"model": chosen["model"], "selector": chosen["selector"], "ratio": exp.ratio}
             row["implementation"] = how
             row |= cells(predict(exp, layout, how)) | {"offload": exp.model.teacher.offload}
-            row[PAPER_COLUMN] = paper_gb(chosen["model"], chosen["selector"], kept_share(exp))
+            papers = papers_models(chosen["model"], exp.model)
+            row[PAPER_COLUMN] = paper_gb(chosen["model"], chosen["selector"], kept_share(exp)) if papers else None
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -59,3 +72,19 @@ def paper_gb(model: str, selector: str, ratio: float) -> float | None:
     """The paper's measured peak of that rule, or of every token where all are kept; None where it has none."""
     found = paper.fact(model, selector, ratio, None, "memory")
     return None if found is None else found.value
+
+
+def papers_models(model: str, pair: Pair) -> bool:
+    """Whether a pair is that of the shipped preset `model`, wherever it lies: of the same sizes, with all layers."""
+    if model not in {key[0] for key in paper.facts()}:
+        return False
+    preset: Experiment = config.build(config.load([f"model={model}"], "train"))
+    theirs: dict[str, ModelSource] = {"teacher": preset.model.teacher, "student": preset.model.student}
+    ours: dict[str, ModelSource] = {"teacher": pair.teacher, "student": pair.student}
+    return all(shape(role, ours[role]) == shape(role, theirs[role]) for role in theirs)
+
+
+def shape(role: str, source: ModelSource) -> list[Any]:
+    """What a model's memory depends on."""
+    found = architecture(role, source).get_text_config()
+    return [getattr(found, name, None) for name in SHAPE]

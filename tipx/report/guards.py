@@ -18,8 +18,8 @@ from tipx.report.long import setting
 from tipx.report.metrics import truncated
 from tipx.report.store import Store, Stored
 from tipx.report.table import Table, Values
+from tipx.results import TRUNCATED
 
-TRUNCATED = 0.05
 HARMLESS = (
     "seed",
     *(key for key in OUTSIDE_IDENTITY if key != "ratio"),
@@ -136,6 +136,11 @@ def note_results(table: Table) -> None:
         parts = {one.facts["problems"] for _, one in measured if one.facts.get("partial")}
         if parts:
             add(table, f"{name}: part of the benchmark, {', '.join(map(str, sorted(parts)))} problems")
+        seen_before = {row: one.facts["trained_on"] for row, one in measured if one.facts.get("trained_on")}
+        if seen_before:
+            most = max(map(len, seen_before.values()))
+            rows = ", ".join(label(row) for row in table.rows if row in seen_before)
+            add(table, f"{name}: the runs were trained on problems of the benchmark (up to {most}): {rows}")
         by_model = {(value(one.run, "model") if one.run.choices else None, setting(one.facts)) for _, one in measured}
         if len(by_model) > len({model for model, _ in by_model}):
             add(table, f"{name}: results were not evaluated alike, and cannot be compared ({differing(measured)})")
