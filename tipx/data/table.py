@@ -52,7 +52,8 @@ class Place:
     def offline(self) -> "Table | None":
         """What can be read without network; None if nothing can. Raises DataError for a local path that is wrong."""
         if self.local:
-            return Table(self.key, str(self.path), tuple(self._files(str(self.path))))
+            files = tuple(self._files(str(self.path)))
+            return Table(self.key, str(files[0] if len(files) == 1 else self.path), files)
         return next((Table.of(self, c, files) for c in self.candidates() if (files := c.cached())), None)
 
     def find(self) -> "Table":
