@@ -11,7 +11,7 @@ from tipx.report.table import Cell, Column, Table, Values
 def cell_named(table: Table, words: str) -> tuple[Values, Column, Cell]:
     """The cell of `ROW,COL`, as they are shown; raises ReportError with the names there are."""
     row_word, _, column_word = (part.strip() for part in words.partition(","))
-    rows = {label(row): row for row in table.rows}
+    rows = {label(row): row for row in table.lines}
     columns = {table.head(column): column for column in table.columns}
     row, column = rows.get(row_word), one_of(column_word, columns)
     if row is None or column is None:
