@@ -68,7 +68,7 @@ def of_teacher(table: Table, one: Measured, runs_dir: Path) -> list[Measured]:
     try:
         results = [(file, facts) for file, facts in found_results(folder) if facts.get("benchmark") == one.benchmark]
     except Damaged as error:
-        table.names.append(f"left out: {error}")
+        say(table.names, f"left out: {error}")
         return []
     alike = [(file, facts) for file, facts in results if setting(facts) == setting(one.facts)]
     if results and not alike:
@@ -78,8 +78,12 @@ def of_teacher(table: Table, one: Measured, runs_dir: Path) -> list[Measured]:
 
 
 def leave_out(table: Table, name: str, one: Measured, facts: Row) -> None:
-    """Say, once for a benchmark, why a measured model has no cell."""
+    """Say why a measured model has no cell."""
     how = differing([one.facts, facts])
-    note = f"no {name} on {one.benchmark}: it was evaluated in another way ({how})"
-    if note not in table.notes:
-        table.notes.append(note)
+    say(table.notes, f"no {name} on {one.benchmark}: it was evaluated in another way ({how})")
+
+
+def say(notes: list[str], note: str) -> None:
+    """Once, whatever the number of columns."""
+    if note not in notes:
+        notes.append(note)
