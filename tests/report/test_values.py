@@ -9,7 +9,7 @@ import pytest
 
 from tests.report.by_hand import add_result, copy_first, set_lines, set_result, set_scores, to_held_out
 from tipx.report import Table
-from tipx.report.formats import parts
+from tipx.report.formats import notes_of, parts
 from tipx.report.long import Measured
 from tipx.report.metrics import FIXED, metric
 from tipx.report.table import Cell, Column
@@ -245,6 +245,9 @@ def test_quadrants_is_short_for_four_values(sweep: Sweep, table: Make) -> None:
     made = table("controls")
     heads = [made.head(column) for column in made.columns if column.metric.source == "run"]
     assert heads == ["tokens kept, %", *(f"kept from Q{q}, %" for q in (1, 2, 3, 4))]
+    assert notes_of(made)[-1] == (
+        "quadrants of the step's tokens: Q1 unsure, wrong; Q2 unsure, agreeing; Q3 sure, wrong; Q4 solved"
+    )
     (row,) = made.rows
     assert [made.cell(row, column).mean for column in made.columns[-4:]] == [0.8125, 0, 0.1875, 0]
 
