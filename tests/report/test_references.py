@@ -6,6 +6,7 @@ from math import sqrt
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.report.by_hand import copy_first, set_result, set_scores, to_held_out
 from tipx.report import Table, figures
@@ -66,7 +67,8 @@ def test_where_they_come_from(made: list[Path], table: Make, runs_dir: Path) -> 
     file = of_teacher(runs_dir, made[0], mean=0.875)
     found = table()
     *_, cell = cell_named(found, "teacher,arithmetic mean")
-    assert [(one["value"], one["file"]) for one in records(cell)] == [(0.875, str(file))]
+    seen = [(one["run"], one["seed"], one["value"], one["commit"], one["file"]) for one in records(cell)]
+    assert seen == [(file.parent.parent.name, "-", 0.875, "-", str(file))]
     *_, start = cell_named(found, "start,arithmetic mean")
     assert ["/evals/000000/" in one["file"] for one in records(start)] == [True, True]
     assert sum(line.startswith("start,,arithmetic,mean,0.375,0.125,2,seeds") for line in csv(found).splitlines()) == 1
@@ -101,6 +103,16 @@ def test_a_start_of_another_grader_is_left_out_and_said(made: list[Path], table:
     found = table()
     assert found.references == {}
     assert "no start on arithmetic: it was evaluated in another way (grading: 2, 1)" in found.notes
+
+
+@pytest.mark.parametrize("path", ["a\0b", "no/such/folder", " "])
+def test_a_teacher_that_nobody_can_have_measured(path: str, sweep: Sweep, table: Make) -> None:
+    (run,) = sweep(grid=GRID[:1], seeds=1)
+    config = run / "config.yaml"
+    tree = yaml.safe_load(config.read_text())
+    tree["model"]["teacher"]["path"] = path
+    config.write_text(yaml.safe_dump(tree))
+    assert table().references == {}
 
 
 def test_rows_of_two_students_have_no_common_start(sweep: Sweep, table: Make, tmp_path: Path) -> None:

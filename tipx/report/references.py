@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tipx.errors import Damaged
+from tipx.names import wrong_path
 from tipx.report.long import Measured, differing, read, setting
 from tipx.report.metrics import first_like, same_grader
 from tipx.report.store import Elsewhere
@@ -62,9 +63,10 @@ def of_teacher(table: Table, one: Measured, runs_dir: Path) -> list[Measured]:
     """As `tipx eval` measured the teacher of a run, or as a result on held-out texts tells its perplexity."""
     if one.metric.name == "perplexity":
         return [replace(one, value=one.facts["teacher_perplexity"], error=one.facts.get("teacher_perplexity_se"))]
-    if one.metric.source != "benchmark" or any(one.run.config.get(f"model.teacher.{key}") for key in OWN):
+    path, own = str(one.run.config["model.teacher.path"]), (one.run.config.get(f"model.teacher.{key}") for key in OWN)
+    if one.metric.source != "benchmark" or any(own) or wrong_path(path):
         return []
-    folder = runs_dir / "eval" / model_name(str(one.run.config["model.teacher.path"]))
+    folder = runs_dir / "eval" / model_name(path)
     try:
         results = [(file, facts) for file, facts in found_results(folder) if facts.get("benchmark") == one.benchmark]
     except Damaged as error:

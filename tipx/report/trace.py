@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tipx.errors import ReportError
-from tipx.report.keys import label
+from tipx.report.keys import label, shown
 from tipx.report.table import Cell, Column, Table, Values
 
 
@@ -36,11 +36,12 @@ def records(cell: Cell) -> Iterator[dict[str, Any]]:
     """What is behind it, one for each run."""
     for one in cell.measured:
         start = one.run.start
+        commit = shown(start.get("commit"))[:8]
         yield {
             "run": one.run.run.path.name,
-            "seed": one.run.seed,
+            "seed": shown(one.run.seed),
             "value": one.value,
-            "commit": str(start.get("commit"))[:8] + (" (changed)" if start.get("dirty") else ""),
+            "commit": f"{commit} (changed)" if start.get("dirty") else commit,
             "path": str(one.run.run.path),
             "file": str(one.file),
         }
