@@ -48,22 +48,16 @@ FACTS = {
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_what_is_evaluated_otherwise(name: str, sweep: Sweep, table: Make) -> None:
-    sweep("table5_main", **AS_PAPER, result=FACTS[name])
-    assert beside(table("table5_main")) == ["", ""]
-
-
-@pytest.mark.parametrize("name", FACTS)
-def test_one_seed_of_a_cell_is_evaluated_otherwise(name: str, sweep: Sweep, table: Make) -> None:
+def test_what_is_evaluated_otherwise_be_it_one_seed(name: str, sweep: Sweep, table: Make) -> None:
     made = sweep("table5_main", **AS_PAPER | {"seeds": 2})
     set_result(made[3], **FACTS[name])
     assert beside(table("table5_main")) == ["76.7 ± 0.7", ""]
 
 
-@pytest.mark.parametrize("more", [["optim.lr=1e-3"], ["loop.steps=3"], ["divergence=forward_kl"], ["norm=v1"]])
+@pytest.mark.parametrize("more", [["optim.lr=1e-3"], ["loop.steps=3"], ["norm=v1"]])
 def test_another_recipe(more: list[str], sweep: Sweep, table: Make) -> None:
-    sweep("table5_main", **AS_PAPER | {"base": ["experiment=qwen3", *more]})
-    assert beside(table("table5_main")) == ["", ""]
+    sweep("table5_main", **AS_PAPER | {"grid": [SOFT], "base": ["experiment=qwen3", *more]})
+    assert beside(table("table5_main")) == [""]
 
 
 def test_what_the_paper_does_not_report(sweep: Sweep, table: Make) -> None:

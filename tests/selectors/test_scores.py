@@ -23,7 +23,13 @@ from torch import Tensor
 
 from tipx.config import conf_dir
 from tipx.noise import Noise
-from tipx.selectors import Selector
+from tipx.selectors import Score, Selector
+from tipx.selectors.divergence import Divergence
+from tipx.selectors.normalise import Normalise
+from tipx.selectors.q3 import Q3
+from tipx.selectors.quadrant import InQuadrant, Quadrants
+from tipx.selectors.shuffled import Shuffled
+from tipx.selectors.soft_or import SoftOr
 from tipx.types import TokenStats
 
 H = [[0, 2, 8, 4, 0], [6, 1, 0]]
@@ -50,28 +56,47 @@ VALUES: dict[str, list[list[float]]] = {
     "q3_mask": [[1, 0, 0, 0, 1], [0, 1, 0]],
     "q4": [[0, 0, 0, 0, 0], [0, 0, 1]],
 }
-SETTINGS: list[tuple[str, list[str], list[list[float]]]] = [
+
+
+def norm(entropy_clip: float, divergence_clip: float, scope: Any = "step") -> Normalise:
+    return Normalise(entropy_clip=entropy_clip, divergence_clip=divergence_clip, scope=scope)
+
+
+def q3(scale: Normalise, divergence: Any = "forward_kl") -> Q3:
+    return Q3(divergence=divergence, norm=scale)
+
+
+def soft_or(entropy_clip: float, divergence_clip: float) -> SoftOr:
+    return SoftOr(divergence="reverse_kl", norm=norm(entropy_clip, divergence_clip))
+
+
+def quadrant(number: int, entropy_quantile: float, divergence_quantile: float) -> InQuadrant:
+    axes = Quadrants(entropy_quantile=entropy_quantile, divergence_quantile=divergence_quantile)
+    return InQuadrant(quadrant=number, quadrants=axes)
+
+
+SETTINGS: list[tuple[Score, list[list[float]]]] = [
     # v1 does not clip: h^ = h / 8.
-    ("q3", ["norm=v1"], [[1, 6, 0, 1, 2], [1, 3.5, 5]]),
-    ("soft_or", ["norm=v1"], [[1, 0.4375, 1, 0.75, 0.75], [0.75, 0.5625, 0.25]]),
-    # Each response by itself: B's h^ is h / 5.9, clipped at the 98th percentile 1 + 0.96 * 5 = 5.8 of 0 1 6.
-    ("q3", ["norm=v1", "norm.scope=rollout"], [[1, 6, 0, 1, 2], [0, 4 * 5 / 6, 5]]),
-    ("q3", ["norm=v4_rollout"], [[1, 8 * (1 - 2 / 7.68), 0, 2 * (1 - 4 / 7.68), 2], [0, 4 * (1 - 1 / 5.8), 5]]),
-    ("q3", ["norm=v1", "selector.score.divergence=jsd"], [[0.5, 0, 0, 0.0625, 0], [0.375 / 4, 0.625 * 7 / 8, 0]]),
-    ("divergence", ["selector.score.divergence=jsd"], J),
-    ("divergence", ["selector.score.divergence=forward_kl"], F),
-    # A clip at the median of h, 1.5, which leaves 1 / 1.5 of B1 alone; one at that of d, 1.5.
-    ("soft_or", ["norm.entropy_clip=0.5", "norm.divergence_clip=0"], [[0, 1, 1, 1, 0], [1, 2 / 3, 0]]),
-    ("soft_or", ["norm.entropy_clip=0", "norm.divergence_clip=0.5"], [[1, 2 / 3, 0, 1, 1], [0, 1, 2 / 3]]),
+    (q3(norm(1, 1)), [[1, 6, 0, 1, 2], [1, 3.5, 5]]),
+    (soft_or(1, 1), [[1, 0.4375, 1, 0.75, 0.75], [0.75, 0.5625, 0.25]]),
+    # Each response by itself: B's h^ is h / 6; v4 clips at 4 + 0.92 * 4 of 0 0 2 4 8 and at 5.8 of 0 1 6.
+    (q3(norm(1, 1, "rollout")), [[1, 6, 0, 1, 2], [0, 4 * 5 / 6, 5]]),
+    (q3(norm(0.98, 1, "rollout")), [[1, 8 * (1 - 2 / 7.68), 0, 2 * (1 - 4 / 7.68), 2], [0, 4 * (1 - 1 / 5.8), 5]]),
+    (q3(norm(1, 1), "jsd"), [[0.5, 0, 0, 0.0625, 0], [0.375 / 4, 0.625 * 7 / 8, 0]]),
+    (Divergence(divergence="jsd"), J),
+    (Divergence(divergence="forward_kl"), F),
+    # A clip at the median of h, 1.5, and then at that of d, 1.5: above it all is 1.
+    (soft_or(0.5, 0), [[0, 1, 1, 1, 0], [1, 2 / 3, 0]]),
+    (soft_or(0, 0.5), [[1, 2 / 3, 0, 1, 1], [0, 1, 2 / 3]]),
     # Clipped at the lowest value nothing is high.
-    ("soft_or", ["norm.entropy_clip=0", "norm.divergence_clip=0"], [[0, 0, 0, 0, 0], [0, 0, 0]]),
-    ("q3", ["norm.entropy_clip=0"], F),
+    (soft_or(0, 0), [[0, 0, 0, 0, 0], [0, 0, 0]]),
+    (q3(norm(0, 1)), F),
     # Above the lowest value of an axis, and above the highest.
-    ("q1", ["quadrants.entropy_quantile=0", "quadrants.divergence_quantile=0"], [[0, 1, 0, 1, 0], [0, 1, 0]]),
-    ("q4", ["quadrants.entropy_quantile=0", "quadrants.divergence_quantile=0"], [[0, 0, 0, 0, 0], [0, 0, 0]]),
-    ("q4", ["quadrants.entropy_quantile=1", "quadrants.divergence_quantile=1"], [[1, 1, 1, 1, 1], [1, 1, 1]]),
-    ("q3_mask", ["quadrants.entropy_quantile=1", "quadrants.divergence_quantile=0"], [[1, 1, 0, 1, 1], [0, 1, 1]]),
-    ("q2", ["quadrants.entropy_quantile=0", "quadrants.divergence_quantile=1"], [[0, 1, 1, 1, 0], [1, 1, 0]]),
+    (quadrant(1, 0, 0), [[0, 1, 0, 1, 0], [0, 1, 0]]),
+    (quadrant(4, 0, 0), [[0, 0, 0, 0, 0], [0, 0, 0]]),
+    (quadrant(4, 1, 1), [[1, 1, 1, 1, 1], [1, 1, 1]]),
+    (quadrant(3, 1, 0), [[1, 1, 0, 1, 1], [0, 1, 1]]),
+    (quadrant(2, 0, 1), [[0, 1, 1, 1, 0], [1, 1, 0]]),
 ]
 
 Make = Callable[..., Selector]
@@ -82,10 +107,10 @@ def names(group: str) -> list[str]:
     return sorted(p.stem for p in Path(conf_dir(), "selector", group).glob("*.yaml") if not p.stem.startswith("_"))
 
 
-def score_of(selector: Selector, step: Step) -> list[list[float]]:
+def scores_of(score: Score, step: Step) -> list[list[float]]:
     """The scores of valid tokens, row by row."""
     stats, valid_BT = step(**STEP)
-    score_BT = selector.score(stats, valid_BT, Noise(3))
+    score_BT = score(stats, valid_BT, Noise(3))
     return [row[valid].tolist() for row, valid in zip(score_BT, valid_BT, strict=True)]
 
 
@@ -95,25 +120,22 @@ def test_every_score_has_its_values_here() -> None:
 
 @pytest.mark.parametrize("name", VALUES)
 def test_values(name: str, make: Make, step: Step) -> None:
-    found = score_of(make(f"selector/score={name}"), step)
+    found = scores_of(make(f"selector/score={name}").score, step)
     for row, expected in zip(found, VALUES[name], strict=True):
         assert row == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize(("name", "overrides", "expected"), SETTINGS)
-def test_values_by_settings(
-    name: str, overrides: list[str], expected: list[list[float]], make: Make, step: Step
-) -> None:
-    found = score_of(make(f"selector/score={name}", *overrides), step)
-    for row, values in zip(found, expected, strict=True):
+@pytest.mark.parametrize(("score", "expected"), SETTINGS)
+def test_values_by_settings(score: Score, expected: list[list[float]], step: Step) -> None:
+    for row, values in zip(scores_of(score, step), expected, strict=True):
         assert row == pytest.approx(values, rel=1e-5, abs=1e-6)
 
 
-def test_shuffled_values(make: Make, step: Step) -> None:
-    # Of each response the value of the token with the i-th lowest draw.
+def test_shuffled_values(step: Step) -> None:
+    # In the i-th place of a response stands the value of the token with the i-th lowest draw.
     draws = Noise(3).rows([0, 1], 5).tolist()
     orders = [sorted(range(len(row)), key=lambda i, b=b: draws[b][i]) for b, row in enumerate(D)]  # type: ignore[misc]
-    found = score_of(make("selector=shuffled", "selector/score@selector.score.of=divergence"), step)
+    found = scores_of(Shuffled(of=Divergence(divergence="reverse_kl")), step)
     assert found == [[row[i] for i in order] for row, order in zip(D, orders, strict=True)]
     assert found != [[float(x) for x in row] for row in D]
 
@@ -214,7 +236,7 @@ def test_ends_beyond_the_ranges_are_refused(make: Make) -> None:
 
 def test_a_ratio_of_one_keeps_what_full_keeps(make: Make, step: Step) -> None:
     stats, valid_BT = step(**STEP)
-    full_BT = make("selector=full")(stats, valid_BT, Noise(0))
-    assert torch.equal(full_BT, valid_BT.float())
-    for name in ("soft_or", "q3_only", "div_only", "entropy_sampling", "random", "bottom_soft_or", "prefix"):
-        assert torch.equal(make(f"selector={name}", "ratio=1.0")(stats, valid_BT, Noise(0)), full_BT)
+    score_BT = make("selector/score=entropy").score(stats, valid_BT, Noise(0))
+    for name in ("topk", "bottomk", "sample"):
+        pick = replace(make(f"selector/pick={name}", "ratio=0.5").pick, ratio=1.0)
+        assert torch.equal(pick(score_BT, valid_BT, Noise(0)), valid_BT.float())

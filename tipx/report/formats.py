@@ -12,14 +12,14 @@ from rich.text import Text
 from tabulate import tabulate
 
 from tipx.markdown import inert
-from tipx.plots import QUADRANTS as SHOWN
+from tipx.plots import QUADRANTS
 from tipx.report.keys import shown
-from tipx.report.metrics import QUADRANTS, Metric
+from tipx.report.metrics import KEPT_FROM, Metric
 from tipx.report.table import Cell, Column, Table
 from tipx.terminal import clean
 
 BOLD = "bold: the best of a column, and what cannot be told from it (p >= 0.05 by the same paired tests, Holm-adjusted)"
-NAMES = f"quadrants of the step's tokens: {'; '.join(text for text, _ in SHOWN.values())}"
+QUADRANT_NAMES = f"quadrants of the step's tokens: {'; '.join(text for text, _ in QUADRANTS.values())}"
 TEX = str.maketrans(
     {
         "_": r"\_",
@@ -116,7 +116,7 @@ def notes_of(table: Table) -> list[str]:
     best = [BOLD] if any(cell.best for cell in table.filled) else []
     one = {c.metric: c for c in table.columns}
     what = [table.titled(c) for c in one.values()] if len(one) == 1 else []
-    seen = [NAMES] if any(c.metric.name in QUADRANTS for c in table.columns) else []
+    seen = [QUADRANT_NAMES] if any(c.metric.name in KEPT_FROM for c in table.columns) else []
     return [*what, *best, *table.notes, *seen]
 
 

@@ -16,7 +16,7 @@ from tipx.statistics import pass_at_k
 PHASES = ("rollout", "score", "select", "train")
 """Of a training step; an evaluation's memory is not counted."""
 MIB_TO_GB = 2**20 / 1e9
-QUADRANTS = ("q1", "q2", "q3", "q4")
+KEPT_FROM = ("q1", "q2", "q3", "q4")
 """Of entropy and divergence: which of them the kept tokens are from."""
 LAST = 10
 """Lines of metrics that a key of them is the mean of."""
@@ -148,7 +148,7 @@ FIXED = {
         Metric("kept", "tokens kept, %", over_steps("select/kept_frac"), "run", **PERCENT),
         *(
             Metric(name, f"kept from {name.upper()}, %", over_steps(f"select/{name}_of_kept"), "run", **PERCENT)
-            for name in QUADRANTS
+            for name in KEPT_FROM
         ),
         Metric("memory", "peak memory, GB", memory, "run", better="low", digits=2),
     )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError, field_validator
 
 from tipx.errors import ReportError
-from tipx.report.metrics import QUADRANTS, metric
+from tipx.report.metrics import KEPT_FROM, metric
 from tipx.shipped import shipped
 from tipx.spec import Count, spec
 from tipx.yamls import read_yaml
@@ -53,7 +53,7 @@ class Report:
     @field_validator("values")
     @classmethod
     def _quadrants(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name for value in given for name in (QUADRANTS if value == "quadrants" else (value,)))
+        return tuple(name for value in given for name in (KEPT_FROM if value == "quadrants" else (value,)))
 
     @field_validator("values")
     @classmethod
