@@ -53,7 +53,7 @@ def filters(words: Iterable[str]) -> list[tuple[str, str]]:
     for word in words:
         key, equals, given = word.partition("=")
         if not equals or not key:
-            raise ReportError(f"{word!r}: expected KEY=VALUE, as in selector=soft_or, optim.lr=1e-4 or state=finished")
+            raise ReportError(f"{word!r}: expected KEY=VALUE, as in selector=soft_or or optim.lr=1e-4")
         found.append((key, given))
     return found
 

@@ -17,7 +17,7 @@ PHASES = ("rollout", "score", "select", "train")
 """Of a training step; an evaluation's memory is not counted."""
 MIB_TO_GB = 2**20 / 1e9
 KEPT_FROM = ("q1", "q2", "q3", "q4")
-"""Of entropy and divergence: which of them the kept tokens are from."""
+"""Quadrants of entropy and divergence that the kept tokens are from."""
 LAST = 10
 """Lines of metrics that a key of them is the mean of."""
 
