@@ -55,6 +55,9 @@ def test_number(text: str, value: Fraction | int | None) -> None:
         ("1\\\\2", "1\\ 2", None),  # a new row of a matrix is no space
         ("x", "y" * 2000, False),
         ("x", "(" * 31 + ")" * 31, False),
+        ("x", "(" * 30 + ")" * 30, None),
+        ("x", "y" * 1001, False),
+        ("x", "y" * 1000, None),
     ],
 )
 def test_same_text(gold: str, answer: str, expected: bool | None) -> None:

@@ -20,6 +20,38 @@ def test_two_way_by_hand() -> None:
     assert both.high - 2.1 == pytest.approx(t.ppf(0.975, freedom) * np.sqrt(variance))
 
 
+@pytest.mark.parametrize(
+    ("lines", "of_seeds", "of_problems", "wider"),
+    [
+        # Means of seeds 2 and 2.2, of problems 0.1, 2.1 and 4.1.
+        ([[0.0, 2.0, 4.0], [0.2, 2.2, 4.2]], 0.02 / 2, 4 / 3, "both"),
+        # Means of seeds 2 and 4, of problems 2.9, 3 and 3.1.
+        ([[1.9, 2.0, 2.1], [3.9, 4.0, 4.1]], 2 / 2, 0.01 / 3, "seeds"),
+    ],
+)
+def test_the_wider_interval_counts(lines: list[list[float]], of_seeds: float, of_problems: float, wider: str) -> None:
+    from scipy.stats import t
+
+    variance = of_seeds + of_problems
+    freedom = variance**2 / (of_seeds**2 / 1 + of_problems**2 / 2)
+    reach = {"both": t.ppf(0.975, freedom) * np.sqrt(variance), "seeds": t.ppf(0.975, 1) * np.sqrt(of_seeds)}
+    assert max(reach, key=lambda name: reach[name]) == wider
+    found = two_way(np.array(lines))
+    assert found.high - found.difference == pytest.approx(reach[wider])
+    assert found.difference - found.low == pytest.approx(reach[wider])
+
+
+def test_over_seeds_by_hand() -> None:
+    # (1, 1, 2): mean 4/3, deviation 1 / sqrt(3), error 1/3: t = 4, p = 1 - 4 / sqrt(18) at 2 degrees of freedom, and
+    # the 97.5 % point is 0.95 / sqrt(2 * 0.975 * 0.025) = 4.3027.
+    found = over_seeds([1.0, 1.0, 2.0])
+    assert (found.difference, found.p) == pytest.approx((4 / 3, 1 - 4 / np.sqrt(18)))
+    assert (found.low, found.high) == pytest.approx((4 / 3 - 4.30265273 / 3, 4 / 3 + 4.30265273 / 3))
+    assert over_seeds([-1.0, -1.0, -2.0]).difference == pytest.approx(-4 / 3)
+    with pytest.raises(ValueError, match="two seeds"):
+        over_seeds([1.0])
+
+
 def test_over_seeds_is_the_paired_t_test() -> None:
     from scipy.stats import ttest_1samp
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr
 from torch import Tensor
 
-from tipx.config import build, load
+from tipx.config import build, conf_dir, load
 from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergence, entropy
 from tipx.errors import ConfigError
+from tipx.vocab import Head, Hidden, Vocab
 
 BETAS = (0.1, 0.5, 0.9)
 ALL = [ReverseKL(), ForwardKL(), *(GeneralisedJSD(beta=beta) for beta in BETAS)]
@@ -193,6 +195,60 @@ def test_extreme_logits_have_the_right_size() -> None:
     s_NV, t_NV = torch.tensor([[1e4, -1e4, 0.0]]).log_softmax(-1), torch.tensor([[-1e4, 1e4, 0.0]]).log_softmax(-1)
     assert ReverseKL()(s_NV, t_NV).item() == ForwardKL()(s_NV, t_NV).item() == 2e4
     assert GeneralisedJSD(beta=0.5)(s_NV, t_NV).item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+def plain_kl(p_NV: Tensor, q_NV: Tensor) -> Tensor:
+    """From probabilities that are not 0."""
+    return (p_NV * (p_NV / q_NV).log()).sum(-1)
+
+
+def plain_jsd(s_NV: Tensor, t_NV: Tensor) -> Tensor:
+    m_NV = (s_NV + t_NV) / 2
+    return (plain_kl(s_NV, m_NV) + plain_kl(t_NV, m_NV)) / 2
+
+
+def plain_topk(s_NV: Tensor, t_NV: Tensor) -> Tensor:
+    """Over the teacher's 64 likeliest entries, and all others as one."""
+    best_Nk = t_NV.sort(descending=True).indices[:, :64]
+    parts = [
+        torch.cat([x_NV.gather(-1, best_Nk), 1 - x_NV.gather(-1, best_Nk).sum(-1, True)], -1) for x_NV in (s_NV, t_NV)
+    ]
+    return plain_kl(*parts)
+
+
+# The presets of `conf/divergence`, of the probabilities of student and teacher.
+PLAIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "reverse_kl": plain_kl,
+    "forward_kl": lambda s_NV, t_NV: plain_kl(t_NV, s_NV),
+    "jsd": plain_jsd,
+    "topk": plain_topk,
+}
+PRESETS = sorted(path.stem for path in Path(conf_dir(), "divergence").glob("*.yaml"))
+
+
+def test_every_preset_has_its_formula_here() -> None:
+    assert PLAIN.keys() == set(PRESETS)
+
+
+@pytest.mark.parametrize("chunk", [7, 90])
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_gradient_of_every_preset_is_that_of_autograd_on_full_logits(name: str, chunk: int) -> None:
+    g = torch.manual_seed(0)
+    states_ND, head_VD, bias_V = (
+        torch.randn(*size, generator=g, dtype=torch.float64) for size in ((6, 5), (90, 5), (90,))
+    )
+    teacher_NV, weights_N = logits(1, 6, 90, scale=2.0), torch.rand(6, generator=g, dtype=torch.float64)
+    leaves = [one.requires_grad_() for one in (states_ND, head_VD, bias_V)]
+    full_N = PLAIN[name]((states_ND @ head_VD.T + bias_V).softmax(-1), teacher_NV.softmax(-1))
+    plain = (weights_N * full_N).sum()
+    # A teacher whose logits are its states.
+    teacher = Hidden(teacher_NV, Head(torch.eye(90, dtype=torch.float64)))
+    divergence = build(load([f"divergence={name}"])).divergence
+    engine = Vocab(chunk=chunk, budget_mib=1)
+    tiled = engine.loss(Hidden(states_ND, Head(head_VD, bias_V)), teacher, weights_N, divergence)
+    torch.testing.assert_close(tiled, plain, rtol=1e-10, atol=0)
+    for got, want in zip(torch.autograd.grad(tiled, leaves), torch.autograd.grad(plain, leaves), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-11)
 
 
 @pytest.mark.parametrize(

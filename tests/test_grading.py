@@ -418,3 +418,20 @@ def test_equal_pairs_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [grade.outcome for grade in one.grade_all(answers * 2)] == ["correct"] * 10
         one.grade_all(answers)
     assert asked == [("\\pi", "x"), ("\\pi", "y"), ("\\pi", "3.5")]
+
+
+def test_a_full_cache_is_emptied_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grading, "CACHE", 2)
+    asked: list[list[str]] = []
+
+    def compare(_: Grader, pairs: list[tuple[str, str]]) -> list[bool]:
+        asked.append([answer for _, answer in pairs])
+        return [answer != "z" for _, answer in pairs]
+
+    monkeypatch.setattr(Grader, "_compare", compare)
+    with grader() as one:
+        for texts in (("x", "y"), ("y", "z"), ("z", "y")):
+            grades = one.grade_all([Answer(boxed(text), "\\pi", truncated=False) for text in texts])
+            assert [grade.value for grade in grades] == [float(text != "z") for text in texts]
+    # The third answer does not fit beside the first two: y, which was known, is compared again.
+    assert asked == [["x", "y"], ["y", "z"], []]

@@ -99,6 +99,35 @@ def test_a_row_is_made_of_numbers_that_json_knows() -> None:
     assert json.loads(json.dumps(row)) == row
 
 
+def test_lengths_of_sequences_that_a_limit_ended() -> None:
+    # Whatever the limit was: of a trajectory there are several.
+    assert metrics.lengths([(3, "eos"), (5, "length"), (4, "turns"), (5, "context")])["rollout/clipped_ratio"] == 0.75
+
+
+def test_mismatch_by_hand() -> None:
+    # Engine less student: 0.5, -0.25, 0.125 and, of padding, what must not count.
+    engine_BT = torch.tensor([[-1.0, -2.25, X], [-0.5, -X, X]])
+    stats = TokenStats(student_logprob=torch.tensor([[-1.5, -2.0, 0], [-0.625, 0, 0]]))
+    valid_BT = torch.tensor([[True, True, False], [True, False, False]])
+    assert metrics.mismatch(engine_BT, stats, valid_BT) == {
+        "rollout/mismatch_kl": 0.125,
+        "rollout/mismatch_mean": pytest.approx(0.875 / 3),
+        "rollout/mismatch_max": 0.5,
+    }
+    assert metrics.mismatch(engine_BT, stats, torch.zeros(2, 3, dtype=torch.bool)) == {}
+
+
+def test_agents_by_hand() -> None:
+    # A trajectory without a score is not in that score's mean.
+    row = metrics.agents(
+        [{"score": 1.0, "turns": 2}, {"turns": 4}, {"score": 0.5, "turns": 3}], [(3, "eos")] * 2 + [(0, "turns")]
+    )
+    assert (row["agent/score"], row["agent/turns"]) == (0.75, 3)
+    assert (row["agent/ended_eos"], row["agent/ended_turns"]) == pytest.approx((2 / 3, 1 / 3))
+    assert sum(value for key, value in row.items() if key.startswith("agent/ended_")) == pytest.approx(1)
+    assert row["agent/empty"] == 1
+
+
 def test_lengths_by_hand() -> None:
     assert metrics.lengths([(3, "eos"), (5, "length"), (4, "eos"), (5, "eos")]) == {
         "rollout/mean_length": 17 / 4,

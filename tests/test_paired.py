@@ -43,3 +43,31 @@ def test_mcnemar() -> None:
     found = mcnemar([True] + [False] * 5 + [True], [False] + [True] * 5 + [True])
     assert (found.only_a, found.only_b, found.p) == (1, 5, pytest.approx(2 * 7 / 64))
     assert mcnemar([True], [True]).p == 1
+
+
+@pytest.mark.parametrize(("moved", "exact"), [(16, True), (17, False)])
+def test_every_way_is_counted_up_to_sixteen_problems(moved: int, exact: bool) -> None:
+    # Problems without a difference do not count: all the others moved one way, so 2 of 2^16 ways are as far from 0.
+    found = compare_means([0.0] * (moved + 5), [0.5] * moved + [0.0] * 5)
+    assert found.exact == exact
+    if exact:
+        assert found.p == pytest.approx(2 / 2**16)
+
+
+def test_problems_without_a_difference_change_no_p() -> None:
+    # (1, 1, 1) and (2, 1, 1): 2 of 8 ways each, whatever stands still beside them.
+    for values in ([1.0, 1.0, 1.0], [2.0, 1.0, 1.0]):
+        assert compare_means([0.0] * 23, values + [0.0] * 20).p == pytest.approx(0.25)
+    # (2, 1, -1): sums of 2 or more in 4 of 8 ways.
+    assert compare_means([0.0] * 3, [2.0, 1.0, -1.0]).p == pytest.approx(0.75)
+
+
+def test_the_interval_covers_95_in_100() -> None:
+    # Of 40 draws the bootstrap's interval is near mean +- 1.96 errors, and far from +- 1.64.
+    rng = np.random.default_rng(1)
+    b = rng.normal(0, 1, 400)
+    found = compare_means([0.0] * 400, b.tolist())
+    error = b.std(ddof=1) / 20
+    assert found.low is not None
+    assert found.high is not None
+    assert (found.high - found.low) / (2 * error) == pytest.approx(1.96, abs=0.1)

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import sem
 
-from tipx.statistics import majority_at_k, mean_and_error, pass_at_k, powers_of_two, standard_error
+from tipx.statistics import (
+    best_at_k,
+    majority_at_k,
+    mean_and_error,
+    pass_at_k,
+    powers_of_two,
+    ratio_and_error,
+    standard_error,
+)
 
 
 @pytest.mark.parametrize("n", range(1, 8))
@@ -81,3 +89,22 @@ def test_majority_by_hand() -> None:
     assert majority_at_k([right, wrong], 1) == 0.5
     with pytest.raises(ValueError, match="k=3"):
         majority_at_k([right], 3)
+
+
+def test_best_by_hand() -> None:
+    # Of 0, 0.5 and 1 the pairs are (0, 0.5), (0, 1), (0.5, 1): best 0.5, 1, 1.
+    assert best_at_k([1.0, 0.0, 0.5], 2) == pytest.approx(2.5 / 3)
+    assert best_at_k([1.0, 0.0, 0.5], 1) == pytest.approx(0.5)
+    assert best_at_k([1.0, 0.0, 0.5], 3) == 1
+    with pytest.raises(ValueError, match="k=4"):
+        best_at_k([1.0, 0.0, 0.5], 4)
+
+
+def test_a_mean_over_the_items_of_groups_by_hand() -> None:
+    # Groups of 1 and 3 items with sums 2 and 3: 5/4. Residuals 2 - 1.25 = 0.75 and 3 - 3.75 = -0.75, over the mean
+    # size 2: +-0.375, whose error is 0.375 sqrt(2) / sqrt(2).
+    assert ratio_and_error([2.0, 3.0], [1, 3]) == pytest.approx((1.25, 0.375))
+    assert ratio_and_error([2.0, 4.0], [2, 4]) == (1.0, 0.0)
+    assert ratio_and_error([2.0], [4]) == (0.5, None)
+    with pytest.raises(ValueError, match="no values"):
+        ratio_and_error([0.0], [0])

@@ -1,6 +1,5 @@
 """The two jobs behind `tipx train` and `tipx eval`: from overrides to a finished run or result."""
 
-import hashlib
 import logging
 import os
 import platform
@@ -33,7 +32,7 @@ from tipx.models import Dtype
 from tipx.names import wrong_name, wrong_path
 from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
-from tipx.results import FILE, read_result
+from tipx.results import FILE, model_name, read_result
 from tipx.run import FRESH, Row, Run, find_run
 from tipx.session import Session, keeping
 from tipx.tables import asked
@@ -185,16 +184,6 @@ def known_model(target: str, runs_dir: Path) -> str:
     if hub_id or Path(target).exists() or target.startswith((EMBEDDED, PACKAGE)):
         return target
     raise ModelError(f"{target!r} is no run under {runs_dir} and no model folder or hub id; `tipx runs` lists the runs")
-
-
-def model_name(target: str) -> str:
-    """A folder name for a model's results: its own, and 6 hex digits of where it is and of which weights lie there."""
-    folder = Path(target).resolve()
-    weights = [folder] if folder.is_file() else sorted(p for p in folder.glob("*.safetensors") if p.is_file())
-    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in weights]
-    place = str(folder) if folder.exists() else target
-    digest = hashlib.sha256(f"{place} {files}".encode(errors="surrogateescape")).hexdigest()[:6]
-    return f"{Path(place).name.replace(':', '-')}-{digest}"
 
 
 def measure(

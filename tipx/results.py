@@ -142,6 +142,16 @@ def of_texts(rows: Sequence[Row]) -> Row:
     return result
 
 
+def model_name(target: str) -> str:
+    """A folder name for a model's results: its own, and 6 hex digits of where it is and of which weights lie there."""
+    folder = Path(target).resolve()
+    weights = [folder] if folder.is_file() else sorted(p for p in folder.glob("*.safetensors") if p.is_file())
+    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in weights]
+    place = str(folder) if folder.exists() else target
+    digest = hashlib.sha256(f"{place} {files}".encode(errors="surrogateescape")).hexdigest()[:6]
+    return f"{Path(place).name.replace(':', '-')}-{digest}"
+
+
 def found_results(folder: Path) -> list[tuple[Path, Row]]:
     """(file, facts) of every evaluation in the folders of a step; raises Damaged."""
     return [(file, read_result(file)) for file in sorted(folder.glob(f"*/{FILE}"))]

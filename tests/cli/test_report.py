@@ -95,6 +95,20 @@ def test_trace(tipx: Tipx) -> None:
     assert "no row 'rando 0.2'; expected ROW,COL, and rows are: full; soft_or 0.5; random 0.2" in missed.err
 
 
+def test_where(runs: Path, tipx: Tipx) -> None:
+    done = tipx("report", "controls", "--where", "selector=full,random", "--where", "seed=0,1")
+    assert done.code == 0, done.err
+    assert [line.split()[0] for line in done.out.splitlines()[3:5]] == ["full", "random"]
+    assert "± one standard error over 2 seeds" in done.out
+    assert "- only runs with selector=full,random, seed=0,1" in done.out
+    cells = pd.read_csv(runs / "controls" / "report" / "controls" / "table.csv")
+    assert set(cells["selector"]) == {"full", "random"}
+    missed = tipx("report", "controls", "--where", "selectr=full")
+    assert (missed.code, len(missed.err.splitlines())) == (2, 1)
+    assert "--where: no run has the key 'selectr'" in missed.err
+    assert "near: selector" in missed.err
+
+
 def test_wandb_is_offline(runs: Path, tipx: Tipx, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("CACHE", "CONFIG", "DATA"):

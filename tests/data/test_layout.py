@@ -95,10 +95,17 @@ def test_lost_backslashes(broken: str, whole: str) -> None:
         ("so $\\boxed {17}$.", "17"),
         ("so $\\fbox{9}$.", "9"),
         ("a worked solution without an end " * 20, None),
+        ("x" * 300, "x" * 300),
+        ("x" * 301, None),
     ],
 )
 def test_answer(value: Any, answer: str | None) -> None:
     assert answer_of(value) == answer
+
+
+def test_of_two_columns_of_one_name_the_first_counts() -> None:
+    frame = pd.DataFrame([{"Problem": "a", "problem": "b", "final_answer": "1", "finalAnswer": "2"}])
+    assert prompts(frame, ANY, "data.path", "f") == [Prompt("0", "a", "1")]
 
 
 def test_ids_that_are_not_unique_are_row_numbers() -> None:

@@ -18,9 +18,9 @@ ACTIVE = {"link_open", "image", "html_inline", "html_block", "code_inline"}
 
 
 def a_table(text: str) -> Table:
-    """A row, a column, a title and a note of that name; no numbers."""
+    """A row, a column, a title, a note and a missing run of that name; no numbers."""
     report = Report(title=text, rows=("selector",), columns=("model",))
-    return Table(report, [(text,)], [Column((text,), FIXED["mean"])], {}, [], [text])
+    return Table(report, [(text,)], [Column((text,), FIXED["mean"])], {}, [], [text], [text])
 
 
 @pytest.mark.parametrize("text", EVERY)

@@ -7,6 +7,7 @@ import typer
 
 from tipx.cli.options import GROUP, PATH, PLACE, WORDS, RunsDir
 
+FILTER = WORDS | {"metavar": "KEY=VALUE"}
 TRACE = WORDS | {"metavar": "ROW,COL"}
 
 
@@ -18,6 +19,10 @@ def report(  # noqa: PLR0913 - each is an option of its own
     *,
     sweep: Annotated[
         list[str] | None, typer.Option(**GROUP, help="Group of runs to read [the report's]; may be repeated")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(**FILTER, help="Only runs of that selector, seed, optim.lr, ...; may be repeated, x,y is either"),
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Also with cells missing")] = False,
     trace: Annotated[str | None, typer.Option(**TRACE, help="Only the runs and files of one cell")] = None,
@@ -31,7 +36,7 @@ def report(  # noqa: PLR0913 - each is an option of its own
     from tipx.cli.reporting import list_reports, print_report, print_trace
     from tipx.report import Ask
 
-    ask = Ask(name or "", runs_dir, tuple(sweep or ()), partial, report_dir)
+    ask = Ask(name or "", runs_dir, tuple(sweep or ()), partial, report_dir, tuple(where or ()))
     if listing or not name:
         list_reports(report_dir)
     elif trace is not None:

@@ -56,7 +56,7 @@ def print_report(ask: Ask, out: Path | None, *, wandb: bool) -> None:
     paths = save(table, drawn, folder, made, chosen=out is not None)
     screen = console()
     screen.print(terminal(table))
-    for note in notes_of(table):
+    for note in [*notes_of(table), *table.names]:
         screen.print(f"- {note}", style="dim", highlight=False)
     screen.print(f"report   {paths[-1]}\nfiles    {folder}", soft_wrap=True, highlight=False)
     if wandb:

@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from tipx.board import Board
 from tipx.errors import ReportError
 from tipx.report import guards, spec
-from tipx.report.beside import add_paper, mark_best
+from tipx.report.beside import add_paper
 from tipx.report.figures import draw
-from tipx.report.keys import insist
+from tipx.report.keys import insist, where
 from tipx.report.plain import plain
-from tipx.report.significance import add_tests
+from tipx.report.references import add_references
+from tipx.report.significance import add_tests, mark_best
 from tipx.report.spec import Report
 from tipx.report.store import Store, groups_of, read_store
 from tipx.report.table import Table, build
@@ -21,13 +22,14 @@ from tipx.report.table import Table, build
 
 @dataclass(frozen=True)
 class Ask:
-    """What was typed. Without `sweeps` those of the report are read, or the group of its name."""
+    """What was typed. Without `sweeps` those of the report are read, or the group of its name; `where` filters runs."""
 
     name: str
     runs_dir: Path
     sweeps: tuple[str, ...] = ()
     partial: bool = False
     own: Path | None = None
+    where: tuple[str, ...] = ()
 
 
 def make(ask: Ask) -> tuple[Table, Path]:
@@ -38,13 +40,18 @@ def make(ask: Ask) -> tuple[Table, Path]:
     name = Path(ask.name).stem if ask.name.endswith(".yaml") else ask.name
     groups = ask.sweeps or (found.sweep if found else ()) or (name,)
     store = read_store(ask.runs_dir, groups)
+    if ask.where:
+        store = where(store, ask.where)
     if not store.finished:
         damaged = f", {len(store.damaged)} more are damaged" if store.damaged else ""
         raise ReportError(
             f"{', '.join(groups)}: none of {len(store.runs)} runs is finished{damaged}; "
             f"`{Board(store.groups[0]).command}` makes them, `tipx runs group={groups[0]}` shows how far they are"
         )
-    return table_of(found or plain(name, store), store, partial=ask.partial), store.groups[0]
+    table = table_of(found or plain(name, store), store, partial=ask.partial)
+    if ask.where:
+        table.notes.append(f"only runs with {', '.join(ask.where)}")
+    return table, store.groups[0]
 
 
 def unknown(ask: Ask) -> str:
@@ -63,6 +70,7 @@ def table_of(report: Report, store: Store, *, partial: bool) -> Table:
     guards.refuse_confounds(store.finished, report.keys)
     table = build(report, store)
     guards.refuse_missing(table, Board(store.groups[0]).command, partial=partial)
+    add_references(table, store.groups[0].parent)
     guards.note_seeds(table)
     add_paper(table)
     add_tests(table)

@@ -1,4 +1,4 @@
-"""The paper's own number beside ours, where a cell is the same thing; and the best of each column."""
+"""The paper's own number beside ours, where a cell is the same thing."""
 
 from tipx.paper import Fact, fact
 from tipx.report.keys import value
@@ -81,15 +81,3 @@ def same_measure(one: Measured) -> bool:
     if "agent" in facts:  # at what temperature, the paper does not say
         return whole and facts.get("headline") == HARD
     return whole and facts.get("temperature") == 1 and facts.get("top_p") == 1
-
-
-def mark_best(table: Table) -> None:
-    """Of each column with two rows or more, if it has a better end."""
-    for column in table.columns:
-        cells = [cell for row in table.rows if (cell := table.cell(row, column)).n]
-        if column.metric.better is None or len(cells) < 2:
-            continue
-        ends = max if column.metric.better == "high" else min
-        best = ends(cell.mean for cell in cells)
-        for cell in cells:
-            cell.best = cell.mean == best

@@ -12,12 +12,14 @@ from rich.text import Text
 from tabulate import tabulate
 
 from tipx.markdown import inert
+from tipx.plots import QUADRANTS
 from tipx.report.keys import shown
-from tipx.report.metrics import Metric
+from tipx.report.metrics import KEPT_FROM, Metric
 from tipx.report.table import Cell, Column, Table
 from tipx.terminal import clean
 
-PLAIN_STARS = {0: "", 1: "*", 2: "**"}
+BOLD = "bold: the best of a column, and what cannot be told from it (p >= 0.05 by the same paired tests, Holm-adjusted)"
+QUADRANT_NAMES = f"quadrants of the step's tokens: {'; '.join(text for text, _ in QUADRANTS.values())}"
 TEX = str.maketrans(
     {
         "_": r"\_",
@@ -66,11 +68,10 @@ def parts(cell: Cell, column: Column, most: int) -> Parts:
     paper = "" if fact is None else f"{fact.value:g}{f' ± {fact.spread:g}' if fact.spread is not None else ''}"
     if not cell.n:
         return Parts("—" if cell.missing else "", "", "", "", paper, best=False)
-    p = cell.test.adjusted if cell.test else 1.0
     return Parts(
         number(cell.mean, column.metric),
         "" if cell.error is None else number(cell.error, column.metric),
-        PLAIN_STARS[(p < 0.05) + (p < 0.01)],
+        "*" * (cell.test.stars if cell.test else 0),
         "" if cell.n == most else str(cell.n),
         paper,
         cell.best,
@@ -80,7 +81,7 @@ def parts(cell: Cell, column: Column, most: int) -> Parts:
 def grid(table: Table) -> list[list[Parts]]:
     """Every cell's text, by row and column."""
     most = max((cell.n for cell in table.filled), default=1)
-    return [[parts(table.cell(row, column), column, most) for column in table.columns] for row in table.rows]
+    return [[parts(table.cell(row, column), column, most) for column in table.columns] for row in table.lines]
 
 
 def heads(table: Table) -> list[str]:
@@ -90,7 +91,7 @@ def heads(table: Table) -> list[str]:
 
 def dressed(table: Table, dress: Callable[[Parts], Any], plain: Callable[[str], Any]) -> list[list[Any]]:
     """Rows of row labels and dressed cells."""
-    pairs = zip(table.rows, grid(table), strict=True)
+    pairs = zip(table.lines, grid(table), strict=True)
     return [[*(plain(shown(one)) for one in row), *(dress(part) for part in line)] for row, line in pairs]
 
 
@@ -106,20 +107,21 @@ def markdown(table: Table) -> str:
     body = tabulate(
         rows, [inert(head) for head in heads(table)], tablefmt="github", colalign=align, disable_numparse=True
     )
-    notes = "".join(f"- {inert(note)}\n" for note in notes_of(table))
+    notes = "".join(f"- {inert(note)}\n" for note in [*notes_of(table), *table.names])
     return f"# {inert(table.report.title)}\n\n{body}\n\n{notes}"
 
 
 def notes_of(table: Table) -> list[str]:
-    """What must be known to read it."""
-    best = ["bold: the best of a column"] if any(cell.best for cell in table.filled) else []
+    """What must be known to read it; not which runs are missing or damaged, which `names` tells."""
+    best = [BOLD] if any(cell.best for cell in table.filled) else []
     one = {c.metric: c for c in table.columns}
     what = [table.titled(c) for c in one.values()] if len(one) == 1 else []
-    return [*what, *best, *table.notes]
+    seen = [QUADRANT_NAMES] if any(c.metric.name in KEPT_FROM for c in table.columns) else []
+    return [*what, *best, *table.notes, *seen]
 
 
 def latex(table: Table) -> str:
-    r"""A table environment with booktabs rules; needs \usepackage{booktabs}."""
+    r"""A table environment with booktabs rules; needs \usepackage{booktabs}. Names of runs are comments."""
 
     def dress(part: Parts) -> str:
         value = rf"\textbf{{{part.value}}}" if part.best else part.value
@@ -134,7 +136,8 @@ def latex(table: Table) -> str:
     # Two columns may have one name; the Styler wants its own labels to be unique.
     frame = pd.DataFrame(dressed(table, dress, escape), columns=range(len(names)))
     styler = frame.style.hide(axis="index").format_index(lambda i: names[int(str(i))], axis="columns")
-    return styler.to_latex(
+    comments = "".join(f"% {escape(name)}\n" for name in table.names)
+    return comments + styler.to_latex(
         hrules=True,
         column_format="l" * len(table.report.rows) + "r" * len(table.columns),
         position="t",
@@ -150,7 +153,7 @@ def escape(text: str) -> str:
 
 def csv(table: Table) -> str:
     """One line a cell: the number, its error, n, the test, and the files it comes from."""
-    lines = [line(table, row, column) for row in table.rows for column in table.columns]
+    lines = [line(table, row, column) for row in table.lines for column in table.columns]
     return str(pd.DataFrame([one for one in lines if one]).to_csv(index=False))
 
 

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tipx.comparison import SETTINGS
-from tipx.comparison import setting as setting_of
 from tipx.errors import ReportError
 from tipx.identity import (
     OUTSIDE_IDENTITY,
@@ -14,8 +12,8 @@ from tipx.identity import (
     OUTSIDE_TEACHER_IDENTITY,
 )
 from tipx.report.keys import RATIO, label, shown, under, value
-from tipx.report.long import setting
-from tipx.report.metrics import truncated
+from tipx.report.long import differing, setting
+from tipx.report.metrics import first_like, same_grader, truncated
 from tipx.report.store import Store, Stored
 from tipx.report.table import Table, Values
 from tipx.results import TRUNCATED
@@ -107,12 +105,13 @@ def refuse_missing(table: Table, command: str, *, partial: bool) -> None:
         raise ReportError(
             f"{len(listed)} missing: {some}; `{command}` makes them, --partial makes the table without them"
         )
-    table.notes.append(f"partial, {len(listed)} missing{f' ({counts})' if counts and len(listed) > 1 else ''}: {some}")
+    table.notes.append(f"partial, {len(listed)} missing{f' ({counts})' if counts else ''}")
+    table.names.append(f"missing: {some}")
 
 
 def note_seeds(table: Table) -> None:
     """Over what the errors are, and which cells have fewer seeds."""
-    counts = Counter(cell.n for cell in table.filled)
+    counts = Counter(cell.n for cell in [*table.filled, *table.references.values()])
     if set(counts) == {1}:
         if any(cell.error is not None for cell in table.filled):
             table.notes.append("± one standard error over problems; one seed, so nothing about the noise of training")
@@ -143,18 +142,17 @@ def note_results(table: Table) -> None:
             add(table, f"{name}: the runs were trained on problems of the benchmark (up to {most}): {rows}")
         by_model = {(value(one.run, "model") if one.run.choices else None, setting(one.facts)) for _, one in measured}
         if len(by_model) > len({model for model, _ in by_model}):
-            add(table, f"{name}: results were not evaluated alike, and cannot be compared ({differing(measured)})")
-
-
-def differing(measured: Sequence[tuple[Values, Any]]) -> str:
-    """Which settings of results differ."""
-    keys = [key for key in SETTINGS if key != "benchmark"]
-    found = []
-    for key in keys:
-        values = list(dict.fromkeys(str(setting_of(one.facts, key)) for _, one in measured))
-        if len(values) > 1:
-            found.append(key if key in ("problems_sha256", "template", "agent") else f"{key}: {', '.join(values)}")
-    return "; ".join(found)
+            how = differing([one.facts for _, one in measured])
+            add(table, f"{name}: results were not evaluated alike, and cannot be compared ({how})")
+        if column.metric.name == "before":
+            firsts = [(row, one, first_like(one.run, one.facts)) for row, one in measured]
+            other = {row for row, one, first in firsts if first and not same_grader(first[1], one.facts)}
+            rows = ", ".join(label(row) for row in table.rows if row in other)
+            if other:
+                add(
+                    table,
+                    f"{name}: graded by another version of the grader than after training, not comparable: {rows}",
+                )
 
 
 def note_code(table: Table) -> None:
@@ -169,7 +167,9 @@ def note_code(table: Table) -> None:
 
 def note_damage(table: Table, store: Store) -> None:
     """Runs that cannot be read are left out, and named."""
-    table.notes += [f"left out: {run.damage}" for run in store.damaged]
+    if store.damaged:
+        table.notes.append(f"damaged runs that are left out: {len(store.damaged)}")
+    table.names += [f"left out: {run.damage}" for run in store.damaged]
 
 
 def add(table: Table, note: str) -> None:

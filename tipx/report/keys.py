@@ -2,12 +2,13 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
 
 from tipx.errors import ReportError
-from tipx.report.store import Planned, Stored
+from tipx.report.store import Planned, Store, Stored
 
 Value = Any
 UNBUDGETED = ("all", "positive")
@@ -44,6 +45,60 @@ def planned_value(planned: Planned, key: str, runs: Iterable[Stored]) -> Value:
         return yaml.safe_load(planned.typed[key])
     found = {value(run, key) for run in runs if key not in run.typed} - {None}
     return found.pop() if len(found) == 1 else None
+
+
+def filters(words: Iterable[str]) -> list[tuple[str, str]]:
+    """(key, value) of every `key=value`; raises ReportError."""
+    found = []
+    for word in words:
+        key, equals, given = word.partition("=")
+        if not equals or not key:
+            raise ReportError(f"{word!r}: expected KEY=VALUE, as in selector=soft_or or optim.lr=1e-4")
+        found.append((key, given))
+    return found
+
+
+def matches(have: Value, given: str) -> bool:
+    """Whether a value is one of `x,y`, as text or as YAML reads it."""
+    return any(one == str(have) or number(as_yaml(one)) == have for one in given.split(","))
+
+
+def as_yaml(text: str) -> Any:
+    """As YAML reads it; text that it cannot read is itself."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+
+
+def number(one: Any) -> Any:
+    """YAML takes 1e-4 for text."""
+    try:
+        return float(one) if isinstance(one, str) else one
+    except ValueError:
+        return one
+
+
+def where(store: Store, words: Sequence[str]) -> Store:
+    """The runs and points that fit every `key=value`; raises ReportError for a key nobody has, and if none fits."""
+    pairs = filters(words)
+    insist([key for key, _ in pairs], store.runs, "--where")
+    kept = [run for run in store.runs if all(matches(value(run, key), given) for key, given in pairs)]
+    if not kept:
+        values = {key: dict.fromkeys(shown(value(run, key)) for run in store.runs) for key, _ in pairs}
+        listed = "; ".join(f"{key} is {', '.join(found)}" for key, found in values.items())
+        raise ReportError(f"--where {' '.join(words)}: no run fits; {listed}")
+    there, kept_ones = ({run.run.path for run in runs} for runs in (store.runs, kept))
+    points = [
+        point
+        for point in store.points
+        if point.path in kept_ones
+        or (
+            point.path not in there
+            and all(matches(planned_value(point, key, store.runs), given) for key, given in pairs)
+        )
+    ]
+    return replace(store, runs=tuple(kept), points=tuple(points))
 
 
 def known(runs: Sequence[Stored]) -> list[str]:

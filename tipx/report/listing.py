@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from tipx.errors import ReportError
 from tipx.names import wrong_path
-from tipx.report.keys import insist, known, value
+from tipx.report.keys import filters, insist, known, matches, value
 from tipx.report.metrics import FIXED, metric
 from tipx.report.store import Stored
 from tipx.run import all_runs, find_run
@@ -22,38 +21,16 @@ SHOWN = ("run", "state", "rule", "ratio", "seed", "kept", "before", "after")
 def chosen(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
     """Runs that fit every `key=value`, oldest first; `a=x,y` is either. Raises ReportError for an unknown key."""
     runs = [Stored(run) for run in all_runs(runs_dir)]
-    pairs = [word.partition("=") for word in words]
-    for word, (key, equals, _) in zip(words, pairs, strict=True):
-        if not equals or not key:
-            raise ReportError(f"{word!r}: expected KEY=VALUE, as in selector=soft_or, optim.lr=1e-4 or state=finished")
+    pairs = filters(words)
     whole = [run for run in runs if run.damage is None]
     if whole:
-        insist([key for key, _, _ in pairs if key not in PLACES], whole, "tipx runs")
-    return [run for run in runs if all(fits(run, key, given) for key, _, given in pairs)]
+        insist([key for key, _ in pairs if key not in PLACES], whole, "tipx runs")
+    return [run for run in runs if all(fits(run, key, given) for key, given in pairs)]
 
 
 def fits(run: Stored, key: str, given: str) -> bool:
-    """Whether a run has one of the values, as text or as YAML reads it; what is damaged has a place and no values."""
-    if run.damage and key not in PLACES:
-        return False
-    have = fact(run, key)
-    return any(one == str(have) or number(as_yaml(one)) == have for one in given.split(","))
-
-
-def as_yaml(text: str) -> Any:
-    """As YAML reads it; text that it cannot read is itself."""
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return text
-
-
-def number(one: Any) -> Any:
-    """YAML takes 1e-4 for text."""
-    try:
-        return float(one) if isinstance(one, str) else one
-    except ValueError:
-        return one
+    """Whether a run has one of the values; what is damaged has a place and no values."""
+    return not (run.damage and key not in PLACES) and matches(fact(run, key), given)
 
 
 def fact(run: Stored, name: str) -> Any:

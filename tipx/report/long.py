@@ -44,10 +44,15 @@ def measure(runs: Sequence[Stored], metrics: Sequence[Metric]) -> list[Measured]
 def of_run(run: Stored, metrics: Sequence[Metric], usual: Counter[Setting]) -> Iterator[Measured]:
     for metric in metrics:
         for benchmark, file, facts in sources(run, metric, usual):
-            found = metric.read(run, facts)
-            if found is not None:
-                error = facts.get(metric.error) if metric.error else None
-                yield Measured(run, benchmark, metric, found, error, file, facts)
+            if (one := read(run, benchmark, metric, file, facts)) is not None:
+                yield one
+
+
+def read(run: Stored, benchmark: str | None, metric: Metric, file: Path, facts: Row) -> Measured | None:
+    """A metric in the facts of a file; None if it is not there."""
+    found = metric.read(run, facts)
+    error = facts.get(metric.error) if metric.error else None
+    return None if found is None else Measured(run, benchmark, metric, found, error, file, facts)
 
 
 def sources(run: Stored, metric: Metric, usual: Counter[Setting]) -> Sequence[tuple[str | None, Path, Row]]:
@@ -76,6 +81,16 @@ def rank(facts: Row, usual: Counter[Setting]) -> tuple[int, bool, int]:
 def setting(facts: Row) -> Setting:
     """How it was evaluated, as far as it decides whether two results can be compared."""
     return tuple(str(setting_of(facts, key)) for key in SETTINGS)
+
+
+def differing(results: Sequence[Row]) -> str:
+    """Which settings of results differ."""
+    found = []
+    for key in [key for key in SETTINGS if key != "benchmark"]:
+        values = list(dict.fromkeys(str(setting_of(facts, key)) for facts in results))
+        if len(values) > 1:
+            found.append(key if key in ("problems_sha256", "template", "agent") else f"{key}: {', '.join(values)}")
+    return "; ".join(found)
 
 
 def frame(measured: Sequence[Measured]) -> pd.DataFrame:

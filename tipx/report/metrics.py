@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from tipx.comparison import SETTINGS, setting
 from tipx.errors import ReportError
 from tipx.report.store import Stored
 from tipx.run import Row
@@ -14,6 +16,8 @@ from tipx.statistics import pass_at_k
 PHASES = ("rollout", "score", "select", "train")
 """Of a training step; an evaluation's memory is not counted."""
 MIB_TO_GB = 2**20 / 1e9
+KEPT_FROM = ("q1", "q2", "q3", "q4")
+"""Quadrants of entropy and divergence that the kept tokens are from."""
 LAST = 10
 """Lines of metrics that a key of them is the mean of."""
 
@@ -60,17 +64,32 @@ def scores(result: Row) -> dict[str, float]:
     return dict(result.get("scores", {}))
 
 
+def first_like(run: Stored, result: Row) -> tuple[Path, Row] | None:
+    """The result before the first step that was evaluated as this one was; by the same version of the grader if any."""
+    keys = [key for key in SETTINGS if key != "grading"]
+    found = [(f, one) for f, one in run.first_results if all(setting(one, k) == setting(result, k) for k in keys)]
+    return next((one for one in found if same_grader(one[1], result)), found[0] if found else None)
+
+
+def same_grader(one: Row, other: Row) -> bool:
+    """Whether one version of the grader graded both."""
+    return bool(setting(one, "grading") == setting(other, "grading"))
+
+
 def before(run: Stored, result: Row) -> float | None:
-    """The mean before the first step: same problems, same number of samples."""
-    alike = ("benchmark", "problems_sha256", "n")
-    found = [one for _, one in run.first_results if all(one.get(key) == result.get(key) for key in alike)]
-    return float(found[0]["mean"]) if found else None
+    """The mean before the first step."""
+    found = first_like(run, result)
+    return float(found[1]["mean"]) if found else None
 
 
-def kept(run: Stored, _: Row) -> float | None:
-    """Mean share of tokens kept, over all steps."""
-    found = [row["select/kept_frac"] for row in run.rows if "select/kept_frac" in row]
-    return fmean(found) if found else None
+def over_steps(key: str) -> Callable[[Stored, Row], float | None]:
+    """Reads the mean of a key of metrics.jsonl over all steps that have it."""
+
+    def read(run: Stored, _: Row) -> float | None:
+        found = [row[key] for row in run.rows if key in row]
+        return fmean(found) if found else None
+
+    return read
 
 
 def memory(run: Stored, _: Row) -> float | None:
@@ -126,7 +145,11 @@ FIXED = {
             better="low",
             tested=True,
         ),
-        Metric("kept", "tokens kept, %", kept, "run", **PERCENT),
+        Metric("kept", "tokens kept, %", over_steps("select/kept_frac"), "run", **PERCENT),
+        *(
+            Metric(name, f"kept from {name.upper()}, %", over_steps(f"select/{name}_of_kept"), "run", **PERCENT)
+            for name in KEPT_FROM
+        ),
         Metric("memory", "peak memory, GB", memory, "run", better="low", digits=2),
     )
 }

@@ -25,9 +25,9 @@ def page(table: Table, figures: dict[str, str], texts: dict[str, str], made: str
         keys=len(table.report.rows),
         rows=[
             {"names": [shown(one) for one in row], "cells": cells}
-            for row, cells in zip(table.rows, cells_of(table), strict=True)
+            for row, cells in zip(table.lines, cells_of(table), strict=True)
         ],
-        notes=formats.notes_of(table),
+        notes=[*formats.notes_of(table), *table.names],
         figures={name: Markup(svg) for name, svg in figures.items()},  # noqa: S704 - matplotlib's, which escapes
         texts=texts,
         made=made,
@@ -38,7 +38,7 @@ def cells_of(table: Table) -> list[list[dict[str, Any]]]:
     """Text and trace of each cell."""
     return [
         [cell_of(part, table.cell(row, column), column) for part, column in zip(line, table.columns, strict=True)]
-        for line, row in zip(formats.grid(table), table.rows, strict=True)
+        for line, row in zip(formats.grid(table), table.lines, strict=True)
     ]
 
 

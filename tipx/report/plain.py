@@ -14,12 +14,12 @@ def plain(name: str, store: Store) -> Report:
     keys = sorted(named or found, key=lambda key: (key == "ratio", "." in key))
     # A group says what its own keys say.
     rows = [key for key in keys if key == "ratio" or not under(key, [k for k in keys if k != key])]
-    values = ("mean", "kept") if any("benchmark" in facts for run in store.finished for _, facts in run.results) else ()
+    answered = any("benchmark" in facts for run in store.finished for _, facts in run.results)
     full = "selector" in rows and any(run.choices.get("selector") == "full" for run in store.finished)
     return Report(
         title=name,
         rows=tuple(rows or ["model" if store.finished[0].choices else "name"]),
-        values=values or ("perplexity", "kept"),
+        values=("mean" if answered else "perplexity", "kept", "quadrants"),
         baseline={"selector": "full"} if full else {},
         figures=(FigureSpec(kind="bars"),),
     )

@@ -1,4 +1,4 @@
-"""Each row against the baseline of its column, in pairs."""
+"""Each row against the baseline of its column, and against the best of it, in pairs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,15 +8,19 @@ import numpy as np
 from tipx.clustered import Difference, by_t, holm, over_seeds, two_way
 from tipx.report.keys import label
 from tipx.report.long import Measured, setting
-from tipx.report.table import Cell, Column, Table, Test, Values, is_baseline
+from tipx.report.table import Cell, Column, Method, Table, Test, Values, is_baseline
 from tipx.statistics import mean_and_error
 
-ONE_SEED = "one seed: p-values are permutations over problems and say nothing about the noise of training"
-METHODS = {
+METHODS: dict[Method, str] = {
     "two-way": "paired over seeds and problems: the larger p of a two-way and a seeds-only t test",
-    "permutation": ONE_SEED,
     "seeds": "greedy, perplexity and divergence: paired t test over seeds",
 }
+ONE_SEED = (
+    "one seed has no stars: its p-values (in table.csv) are permutations over problems and say nothing about the noise "
+    "of training"
+)
+LEVEL = 0.05
+"""Below it two cells are told apart."""
 
 
 class CannotPair(Exception):
@@ -25,7 +29,7 @@ class CannotPair(Exception):
 
 def add_tests(table: Table) -> None:
     """Fill in the tests, Holm-adjusted over the rows of each column, and say in notes what could not be tested."""
-    used: set[str] = set()
+    used: set[Method] = set()
     for column in table.columns:
         found: dict[Values, Test] = {}
         for row in table.rows:
@@ -43,12 +47,40 @@ def add_tests(table: Table) -> None:
             found[row] = Test(label(base), d.difference, d.low, d.high, d.p, d.p, method)
         for (row, test), p in zip(found.items(), holm([t.p for t in found.values()]), strict=True):
             table.cells[row, column].test = replace(test, adjusted=p)
-    if used:
+    if "permutation" in used:
+        table.notes.insert(0, ONE_SEED)
+    if used & METHODS.keys():
         how = "; ".join(text for name, text in METHODS.items() if name in used)
-        bases = ", ".join(dict.fromkeys(t.baseline for c in table.cells.values() if (t := c.test)))
+        tests = [cell.test for cell in table.cells.values() if cell.test and cell.test.method in METHODS]
+        bases = ", ".join(dict.fromkeys(test.baseline for test in tests))
         table.notes.insert(
             0, f"* p < 0.05, ** p < 0.01 against {bases}, Holm-adjusted over the rows of a column ({how})"
         )
+
+
+def mark_best(table: Table) -> None:
+    """Of each column that has a better end: the best, and what cannot be told from it by the same tests.
+
+    Nothing is marked where one seed is all there is, and where a cell cannot be tested against the best.
+    """
+    for column in table.columns:
+        cells = {row: cell for row in table.rows if (cell := table.cell(row, column)).n}
+        if column.metric.better is None or len(cells) < 2:
+            continue
+        ends = max if column.metric.better == "high" else min
+        top = ends(cells, key=lambda row: cells[row].mean)
+        others = [row for row in cells if row != top]
+        if cells[top].n < 2:
+            continue
+        try:
+            ps = holm([compare(cells[row], cells[top], column)[1].p for row in others])
+        except CannotPair as reason:
+            table.notes.append(
+                f"{table.head(column)}: no bold, as not all can be tested against {label(top)}: {reason}"
+            )
+            continue
+        for row, p in zip([top, *others], [1.0, *ps], strict=True):
+            cells[row].best = p >= LEVEL
 
 
 def baseline_of(row: Values, table: Table) -> Values | None:
@@ -63,7 +95,7 @@ def baseline_of(row: Values, table: Table) -> Values | None:
     return candidates[0] if len(candidates) == 1 else None
 
 
-def compare(cell: Cell, base: Cell, column: Column) -> tuple[str, Difference]:
+def compare(cell: Cell, base: Cell, column: Column) -> tuple[Method, Difference]:
     """(method, cell - base); raises CannotPair with the reason."""
     pairs = paired(cell, base)
     if column.metric.problems is None:

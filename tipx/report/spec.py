@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError, field_validator
 
 from tipx.errors import ReportError
-from tipx.report.metrics import metric
+from tipx.report.metrics import KEPT_FROM, metric
 from tipx.shipped import shipped
 from tipx.spec import Count, spec
 from tipx.yamls import read_yaml
@@ -28,9 +28,10 @@ class FigureSpec:
 class Report:
     """A table and its figures. `rows` and `columns` are config groups (selector) or dotted keys (optim.lr).
 
-    `benchmark` is a column unless it is a row. `sweep` lists groups under the runs' folder; empty is the report's own
-    name. `baseline` gives row keys the values of the row that others are tested against. `paper` lists the tables of
-    arXiv 2604.14084 whose numbers are shown beside ours where a cell is the same thing.
+    `benchmark` is a column unless it is a row. The value `quadrants` is short for q1, q2, q3 and q4: where the kept
+    tokens are from. `sweep` lists groups under the runs' folder; empty is the report's own name. `baseline` gives row
+    keys the values of the row that others are tested against. `paper` lists the tables of arXiv 2604.14084 whose
+    numbers are shown beside ours where a cell is the same thing.
     """
 
     title: str
@@ -48,6 +49,11 @@ class Report:
         if not given:
             raise ValueError("expected at least one")
         return given
+
+    @field_validator("values")
+    @classmethod
+    def _quadrants(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for value in given for name in (KEPT_FROM if value == "quadrants" else (value,)))
 
     @field_validator("values")
     @classmethod

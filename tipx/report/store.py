@@ -107,6 +107,19 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Elsewhere(Stored):
+    """The results of a model that is no run: `run` is their folder."""
+
+    @cached_property
+    def tree(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
+    def provenance(self) -> Row:
+        return {}
+
+
+@dataclass(frozen=True)
 class Planned:
     """A point of a sweep, in its folder."""
 

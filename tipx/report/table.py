@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from tipx.errors import ReportError
 from tipx.paper import Fact
@@ -25,9 +25,15 @@ class Column:
     metric: Metric
 
 
+Method = Literal["two-way", "seeds", "permutation"]
+
+
 @dataclass(frozen=True)
 class Test:
-    """Against the baseline of the column; `adjusted` is Holm's p over the rows of the column."""
+    """Against the baseline of the column; `adjusted` is Holm's p over the rows of the column.
+
+    `permutation` is over the problems of one seed.
+    """
 
     baseline: str
     difference: float
@@ -35,7 +41,12 @@ class Test:
     high: float
     p: float
     adjusted: float
-    method: str
+    method: Method
+
+    @property
+    def stars(self) -> int:
+        """One for p < 0.05, two for p < 0.01; none for one seed, which says nothing about the noise of training."""
+        return 0 if self.method == "permutation" else (self.adjusted < 0.05) + (self.adjusted < 0.01)
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,11 @@ class Cell:
 
 @dataclass
 class Table:
-    """Cells by row and column; some rows have no cell in some columns, because nobody planned it."""
+    """Cells by row and column; some rows have no cell in some columns, because nobody planned it.
+
+    `references` are cells of models that no row trained: they are shown above the rows, and neither tested nor drawn.
+    `names` are notes that name runs and files.
+    """
 
     report: Report
     rows: list[Values]
@@ -83,6 +98,13 @@ class Table:
     cells: dict[tuple[Values, Column], Cell]
     missing: list[Missing]
     notes: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    references: dict[tuple[Values, Column], Cell] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[Values]:
+        """References and rows, as they are printed."""
+        return [*unique(row for row, _ in self.references), *self.rows]
 
     @property
     def column_keys(self) -> list[str]:
@@ -100,10 +122,10 @@ class Table:
         return column.metric.headed([one.facts for row in self.rows for one in self.cell(row, column).measured])
 
     def cell(self, row: Values, column: Column) -> Cell:
-        return self.cells.get((row, column), Cell())
+        return self.cells.get((row, column)) or self.references.get((row, column)) or Cell()
 
     @property
-    def filled(self) -> Iterable[Cell]:
+    def filled(self) -> Sequence[Cell]:
         return [cell for cell in self.cells.values() if cell.n]
 
 
@@ -182,21 +204,25 @@ def unmeasured(table: Table, runs: Iterable[Stored]) -> list[Missing]:
 def holes(table: Table) -> list[Missing]:
     """Without a plan every row is expected in every column."""
     known = {m.row for m in table.missing}
+    there = {(row, without_benchmark(table, column)) for row, column in table.cells}
     return [
-        Missing(row, column.values, f"{label(row)}, {table.head(column)}", "no run")
+        Missing(row, place, ", ".join(filter(None, (label(row), label(place)))), "no run")
         for row in table.rows
-        for column in table.columns
-        if (row, column) not in table.cells and row not in known
+        for place in unique(without_benchmark(table, column) for column in table.columns)
+        if (row, place) not in there and row not in known
     ]
+
+
+def without_benchmark(table: Table, column: Column) -> Values:
+    """A column's values of what runs differ in."""
+    return tuple(v for k, v in zip(table.column_keys, column.values, strict=True) if k != "benchmark")
 
 
 def attach(table: Table) -> None:
     """Tell each cell what it lacks."""
     for missing in table.missing:
         for column in table.columns:
-            pairs = zip(table.column_keys, column.values, strict=True)
-            own = tuple(v for k, v in pairs if k != "benchmark")
-            if missing.row in table.rows and missing.column in (own, column.values):
+            if missing.row in table.rows and missing.column in (without_benchmark(table, column), column.values):
                 table.cells.setdefault((missing.row, column), Cell()).missing.append(missing)
 
 

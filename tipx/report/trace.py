@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from tipx.errors import ReportError
-from tipx.report.keys import label
+from tipx.report.keys import label, shown
 from tipx.report.table import Cell, Column, Table, Values
 
 
 def cell_named(table: Table, words: str) -> tuple[Values, Column, Cell]:
     """The cell of `ROW,COL`, as they are shown; raises ReportError with the names there are."""
     row_word, _, column_word = (part.strip() for part in words.partition(","))
-    rows = {label(row): row for row in table.rows}
+    rows = {label(row): row for row in table.lines}
     columns = {table.head(column): column for column in table.columns}
     row, column = rows.get(row_word), one_of(column_word, columns)
     if row is None or column is None:
@@ -36,11 +36,12 @@ def records(cell: Cell) -> Iterator[dict[str, Any]]:
     """What is behind it, one for each run."""
     for one in cell.measured:
         start = one.run.start
+        commit = shown(start.get("commit"))[:8]
         yield {
             "run": one.run.run.path.name,
-            "seed": one.run.seed,
+            "seed": shown(one.run.seed),
             "value": one.value,
-            "commit": str(start.get("commit"))[:8] + (" (changed)" if start.get("dirty") else ""),
+            "commit": f"{commit} (changed)" if start.get("dirty") else commit,
             "path": str(one.run.run.path),
             "file": str(one.file),
         }

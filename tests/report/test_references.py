@@ -1,0 +1,151 @@
+"""The rows `teacher` and `start`: there where they were measured as the rows were, and in no test and no figure."""
+
+import json
+from collections.abc import Callable
+from math import sqrt
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.report.by_hand import copy_first, set_result, set_scores, to_held_out
+from tipx.report import Table, figures
+from tipx.report.formats import csv, markdown
+from tipx.report.trace import cell_named, records
+from tipx.results import model_name
+
+Sweep = Callable[..., list[Path]]
+Make = Callable[..., Table]
+TEACHER = "embedded:arithmetic/teacher"
+GRID = [["selector=full"], ["selector=soft_or", "ratio=0.5"]]
+
+
+def lines(table: Table) -> dict[str, list[str]]:
+    """Cells by the first name of a line of Markdown."""
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown(table).splitlines()]
+    return {cells[0]: cells[1:] for cells in found if len(cells) > 2 and not set(cells[0]) <= set(":-")}
+
+
+def of_teacher(runs_dir: Path, run: Path, **facts: object) -> Path:
+    """A result of `tipx eval TEACHER`, as that of a run but for some facts."""
+    file = runs_dir / "eval" / model_name(TEACHER) / "arithmetic-abcdef" / "result.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(json.loads(set_result(run).read_text()) | facts))
+    return file
+
+
+@pytest.fixture
+def made(sweep: Sweep) -> list[Path]:
+    """Two rows of two seeds that begin at 0.25 and 0.5."""
+    runs = sweep(grid=GRID, seeds=2, base=["experiment=tiny", f"model.teacher.path={TEACHER}"])
+    for run, first in zip(runs, [0.25, 0.5] * 2, strict=True):
+        set_scores(run, [0.5, 0.75, 1.0, 0.25])
+        copy_first(run, mean=first, greedy=0.5)
+    return runs
+
+
+def test_both_stand_above_the_rows(made: list[Path], table: Make, runs_dir: Path) -> None:
+    of_teacher(runs_dir, made[0], mean=0.875, mean_se=0.03125, greedy=1.0)
+    found = lines(table())
+    assert list(found) == ["selector", "teacher", "start", "full", "soft_or"]
+    # Over seeds: the mean of 0.25 and 0.5, and |0.5 - 0.25| / 2; of the teacher, over problems.
+    assert found["start"][:3] == ["-", "37.5 ± 12.5", "50.0 ± 0.0"]
+    assert found["teacher"][:2] == ["-", "87.5 ± 3.1 (n=1)"]
+    assert found["start"][3:] == [""] * 5, "nothing was kept before training"
+
+
+def test_they_are_in_no_test_and_in_no_figure(made: list[Path], table: Make, runs_dir: Path) -> None:
+    of_teacher(runs_dir, made[0], mean=0.99)
+    found = table()
+    assert [row[0] for row in found.rows] == ["full", "soft_or"]
+    assert not any(cell.test or cell.best or cell.paper for cell in found.references.values())
+    bars = next(figure for name, figure in figures(found).items() if name == "bars-mean")
+    assert len(bars.axes[0].patches) == 2
+
+
+def test_where_they_come_from(made: list[Path], table: Make, runs_dir: Path) -> None:
+    file = of_teacher(runs_dir, made[0], mean=0.875)
+    found = table()
+    *_, cell = cell_named(found, "teacher,arithmetic mean")
+    seen = [(one["run"], one["seed"], one["value"], one["commit"], one["file"]) for one in records(cell)]
+    assert seen == [(file.parent.parent.name, "-", 0.875, "-", str(file))]
+    *_, start = cell_named(found, "start,arithmetic mean")
+    assert ["/evals/000000/" in one["file"] for one in records(start)] == [True, True]
+    assert sum(line.startswith("start,,arithmetic,mean,0.375,0.125,2,seeds") for line in csv(found).splitlines()) == 1
+
+
+def test_without_a_measurement_there_is_no_row(sweep: Sweep, table: Make) -> None:
+    sweep(grid=GRID)
+    assert table().references == {}
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"n": 16}, "n: 4, 16"),
+        ({"temperature": 0.5}, "temperature: 1.0, 0.5"),
+        ({"grading": {"version": 2, "readings": {}}}, "grading: 1, 2"),
+    ],
+)
+def test_a_teacher_that_was_measured_otherwise_is_left_out_and_said(
+    facts: dict[str, object], said: str, made: list[Path], table: Make, runs_dir: Path
+) -> None:
+    of_teacher(runs_dir, made[0], **facts)
+    found = table()
+    assert "teacher" not in lines(found)
+    notes = [note for note in found.notes if "teacher" in note]
+    assert notes == [f"no teacher on arithmetic: it was evaluated in another way ({said})"]
+
+
+def test_a_start_of_another_grader_is_left_out_and_said(made: list[Path], table: Make) -> None:
+    for run in made:
+        set_result(run, grading={"version": 2, "readings": {}})
+    found = table()
+    assert found.references == {}
+    assert "no start on arithmetic: it was evaluated in another way (grading: 2, 1)" in found.notes
+
+
+@pytest.mark.parametrize("path", ["a\0b", "no/such/folder", " "])
+def test_a_teacher_that_nobody_can_have_measured(path: str, sweep: Sweep, table: Make) -> None:
+    (run,) = sweep(grid=GRID[:1], seeds=1)
+    config = run / "config.yaml"
+    tree = yaml.safe_load(config.read_text())
+    tree["model"]["teacher"]["path"] = path
+    config.write_text(yaml.safe_dump(tree))
+    assert table().references == {}
+
+
+def test_rows_of_two_students_have_no_common_start(sweep: Sweep, table: Make, tmp_path: Path) -> None:
+    pruned = [["model.student.keep_layers=[0]"], ["model.student.keep_layers=[0,1]"]]
+    for run in sweep(grid=pruned, seeds=1, base=["experiment=tiny"]):
+        copy_first(run, mean=0.25)
+    own = tmp_path / "mine.yaml"
+    own.write_text("title: x\nrows: [model.student.keep_layers]\n")
+    assert table(str(own), sweeps=("controls",)).references == {}
+
+
+def test_a_damaged_result_of_the_teacher_is_named(made: list[Path], table: Make, runs_dir: Path) -> None:
+    of_teacher(runs_dir, made[0]).write_text("{")
+    found = table()
+    (name,) = found.names
+    assert "result.json is damaged" in name
+
+
+def test_held_out_texts_know_both(sweep: Sweep, table: Make, tmp_path: Path) -> None:
+    for run in sweep(grid=GRID, seeds=2):
+        to_held_out(run, perplexity=8.0, perplexity_se=0.5, teacher_perplexity=4.5, teacher_perplexity_se=0.25)
+        copy_first(run, perplexity=20.0, reverse_kl=2.0)
+    own = tmp_path / "mine.yaml"
+    own.write_text("title: x\nrows: [selector, ratio]\nvalues: [perplexity, reverse_kl]\n")
+    found = lines(table(str(own), sweeps=("controls",)))
+    assert found["teacher"] == ["-", "4.500 ± 0.250 (n=1)", ""]
+    assert found["start"] == ["-", "20.000 ± 0.000", "2.000 ± 0.000"]
+    assert found["full"][1] == "**8.000** ± 0.000"
+
+
+def test_the_error_of_one_seed_s_start_is_over_problems(sweep: Sweep, table: Make) -> None:
+    (run,) = sweep(grid=GRID[:1], seeds=1)
+    set_scores(run, [0.5, 0.75, 1.0, 0.25])
+    copy_first(run)
+    # Mean 0.625, deviations -1/8, 1/8, 3/8, -3/8: variance (1 + 1 + 9 + 9) / 64 / 3.
+    assert lines(table())["start"][1] == f"62.5 ± {100 * sqrt(20 / 64 / 3 / 4):.1f}"
