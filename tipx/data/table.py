@@ -52,8 +52,8 @@ class Place:
     def offline(self) -> "Table | None":
         """What can be read without network; None if nothing can. Raises DataError for a local path that is wrong."""
         if self.local:
-            files = tuple(self._files(str(self.path)))
-            return Table(self.key, str(files[0] if len(files) == 1 else self.path), files)
+            parts = tuple(self._files(str(self.path)))
+            return Table(self.key, str(parts[0] if len(parts) == 1 else self.path), parts)
         return next((Table.of(self, c, files) for c in self.candidates() if (files := c.cached())), None)
 
     def find(self) -> "Table":
