@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from tipx.contamination import Guard, spelling
 from tipx.evals.problems import Problems
 from tipx.evals.suite import Suite
-from tipx.types import Prompt
+from tipx.types import Prompt, Turn
 
 OWN = Problems(name="own", size=2, integers=False, hub=(), prompt_field=None, answer_field=None)
 KNOWN = Problems(
@@ -41,6 +41,14 @@ def test_a_folder_holds_the_known_ones_too(folder: Path) -> None:
     found = Guard(enabled=True, known={"known": KNOWN})(PROMPTS, suite, str(folder))
     assert found.ids == {"a", "c"}
     assert found.record()["checked"] == {"known": 1, "own": 2}
+
+
+def test_an_earlier_turn_may_be_a_problem_too(folder: Path) -> None:
+    chats = [
+        Prompt("a", "Sure?", before=(Turn("user", "x"), Turn("assistant", "4"))),
+        Prompt("b", "Sure?", before=(Turn("system", "x"),)),
+    ]
+    assert Guard(enabled=True, known={})(chats, OWN, str(folder / "own.jsonl")).ids == {"a"}
 
 
 def test_off_is_off(folder: Path) -> None:
