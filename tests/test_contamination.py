@@ -13,7 +13,7 @@ from tipx.config import conf_dir
 from tipx.contamination import FILE, Found, Guard, hashes_text, known_hashes, spelling, spelling_mark, tables
 from tipx.evals.problems import Problems
 from tipx.evals.suite import Suite
-from tipx.types import Prompt
+from tipx.types import Prompt, Turn
 
 OWN = Problems(name="own", size=2, integers=False, hub=(), prompt_field=None, answer_field=None)
 KNOWN = Problems(
@@ -50,6 +50,14 @@ def test_a_folder_holds_the_known_ones_too(folder: Path) -> None:
     assert found.ids == {"a", "c"}
     assert found.record()["checked"] == SHIPPED | {"known": 1, "own": 2}
     assert (found.unread, found.warnings()[1:]) == ([], [])
+
+
+def test_an_earlier_turn_may_be_a_problem_too(folder: Path) -> None:
+    chats = [
+        Prompt("a", "Sure?", before=(Turn("user", "x"), Turn("assistant", "4"))),
+        Prompt("b", "Sure?", before=(Turn("system", "x"),)),
+    ]
+    assert Guard(enabled=True, known={})(chats, OWN, str(folder / "own.jsonl")).ids == {"a"}
 
 
 def test_off_is_off(folder: Path) -> None:

@@ -120,6 +120,21 @@ def test_what_is_measured_on_is_not_trained_on(overrides: Overrides, tmp_path: P
     assert finding.text == "1 of 2 heldout.texts are training prompts too"
 
 
+def test_held_out_texts_that_are_left_out_are_counted(overrides: Overrides, tmp_path: Path) -> None:
+    texts = [
+        {"prompt": "mia has 3 .", "a": 45},
+        {"prompt": "mia has 4 .", "a": ""},
+        {"prompt": "mia has 5 .", "a": "now"},
+    ]
+    (tmp_path / "held.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+    more = ["heldout=file", f"heldout.texts.path={tmp_path}/held.jsonl", "heldout.texts.answer_field=a"]
+    finding = found(overrides, *more)["held-out texts"]
+    assert (finding.level, finding.text) == (
+        "warning",
+        "none of 3 is a training prompt; 1 of 3 are left out: they have no token to score",
+    )
+
+
 def test_an_error_stops_and_the_first_is_told() -> None:
     said = [Finding("a", "warning", "one"), Finding("b", "error", "two"), Finding("c", "error", "three")]
     with pytest.raises(ModelError, match=r"^two$"):

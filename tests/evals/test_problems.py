@@ -9,6 +9,7 @@ import pytest
 
 from tipx.config import build, load
 from tipx.errors import DataError
+from tipx.evals.exam import fingerprint
 from tipx.evals.problems import Problems
 from tipx.evals.suite import Suite, parts
 
@@ -47,6 +48,20 @@ def test_what_is_wrong_is_said(content: list[dict[str, Any]], words: list[str], 
         THREE.load(write(tmp_path / "a.jsonl", content))
     for word in words:
         assert word in str(caught.value)
+
+
+def test_problems_are_chats_too(tmp_path: Path) -> None:
+    turns = [{"role": r, "content": c} for r, c in (("system", "s"), ("user", "2 + 3?"), ("assistant", "\\boxed{5}"))]
+    parts = [{"role": "user", "content": [{"type": "text", "text": "2 + 3?"}]}]
+    table = [{"messages": turns}, {"messages": turns[1:]}, {"messages": [*parts, turns[2]]}]
+    brief, alone, same = THREE.load(write(tmp_path / "a.jsonl", table))
+    assert [(p.text, p.answer) for p in (brief, alone, same)] == [("2 + 3?", "5")] * 3
+    assert (brief.before, alone.before, same.before) == ((("system", "s"),), (), ())
+    # What stands before a question makes another problem of it.
+    assert fingerprint([brief]) != fingerprint([replace(brief, before=())])
+    table[1]["messages"][0] = {"role": "user", "content": [{"type": "image", "image": "x"}]}
+    with pytest.raises(DataError, match=r"eval\.path: .*, row 1: .*a part of type 'image' is no text"):
+        THREE.load(write(tmp_path / "a.jsonl", table))
 
 
 def test_another_split_says_its_size(tmp_path: Path) -> None:
