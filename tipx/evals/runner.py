@@ -61,7 +61,7 @@ def check_room(subject: Subject, exam: Exam) -> None:
     if limit is None or isinstance(exam.how.sampling, agents.Agents):  # these end a trajectory at the limit
         return
     new = exam.how.sampling.max_new_tokens
-    lengths = {problem.id: len(exam.template.encode(subject.tokenizer, problem.text)) for problem in exam.problems}
+    lengths = {problem.id: len(exam.template.prompt(subject.tokenizer, problem)) for problem in exam.problems}
     longest = max(lengths, key=lengths.__getitem__)
     if (length := lengths[longest]) + new <= limit:
         return
