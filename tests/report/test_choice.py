@@ -1,14 +1,16 @@
 """Which runs a report is about: `--where`, a report that nobody wrote, and the list of runs."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.report.by_hand import set_lines, set_scores
+from tests.report.by_hand import set_lines, set_scores, to_held_out
 from tipx.errors import ReportError
 from tipx.report import Table
+from tipx.report.figures import draw
 from tipx.report.listing import chosen, listed
 from tipx.report.trace import cell_named
 
@@ -91,6 +93,19 @@ def test_a_report_that_nobody_wrote(
     sweep("mine", grid=grid)
     report = table("mine").report
     assert (report.title, report.rows, report.baseline) == ("mine", rows, baseline)
+
+
+@pytest.mark.parametrize("measured", ["mean", "perplexity", None])
+def test_it_shows_what_was_measured(measured: str | None, sweep: Sweep, table: Make) -> None:
+    for run in sweep("mine", grid=[["selector=full"], SOFT]):
+        if measured == "perplexity":
+            to_held_out(run, perplexity=3.0, perplexity_se=0.1)
+        elif measured is None:
+            shutil.rmtree(run / "evals")
+    made = table("mine")
+    first = [measured] if measured else []
+    assert list(made.report.values) == [*first, "kept", "q1", "q2", "q3", "q4"]
+    assert draw(made)  # bars of the first value
 
 
 def test_rows_and_columns_are_in_order(sweep: Sweep, table: Make) -> None:

@@ -18,7 +18,7 @@ from tipx.agents.replies import Completion, Said, Served, Usage
 from tipx.agents.rules import Rules
 from tipx.agents.task import Message, Task
 from tipx.agents.wire import Wire
-from tipx.errors import ConfigError
+from tipx.errors import ConfigError, TipxError
 from tipx.noise import Noise
 from tipx.spec import Count, Few, Retries, Seconds, Temperature, TopP, Words, spec
 from tipx.types import StopReason
@@ -110,9 +110,13 @@ class ServedAgents(Rules):
                 wire.halt()
 
     def run_to_end(self, remote: Remote, wire: Wire, model: Served, episode: Episode, seed: int) -> None:
-        """All turns of an episode, or those until it is halted."""
-        while episode.stop is None and not remote.halted.is_set():
-            self.turn(remote, wire, model, episode, seed)
+        """All turns of an episode, or those until it is halted. Where one fails, no other begins a turn."""
+        try:
+            while episode.stop is None and not remote.halted.is_set():
+                self.turn(remote, wire, model, episode, seed)
+        except TipxError:
+            remote.halted.set()
+            raise
 
     def turn(self, remote: Remote, wire: Wire, model: Served, episode: Episode, seed: int) -> None:
         """One turn, and what it leads to."""

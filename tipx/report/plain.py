@@ -14,12 +14,14 @@ def plain(name: str, store: Store) -> Report:
     keys = sorted(named or found, key=lambda key: (key == "ratio", "." in key))
     # A group says what its own keys say.
     rows = [key for key in keys if key == "ratio" or not under(key, [k for k in keys if k != key])]
-    answered = any("benchmark" in facts for run in store.finished for _, facts in run.results)
+    results = [facts for run in store.finished for _, facts in run.results]
+    measures = {"mean": "benchmark", "perplexity": "perplexity"}
+    measured = [value for value, key in measures.items() if any(key in facts for facts in results)]
     full = "selector" in rows and any(run.choices.get("selector") == "full" for run in store.finished)
     return Report(
         title=name,
         rows=tuple(rows or ["model" if store.finished[0].choices else "name"]),
-        values=("mean" if answered else "perplexity", "kept", "quadrants"),
+        values=(*measured[:1], "kept", "quadrants"),
         baseline={"selector": "full"} if full else {},
         figures=(FigureSpec(kind="bars"),),
     )
