@@ -91,12 +91,13 @@ def test_a_resumed_run_goes_on_under_its_own_name(overrides: Overrides) -> None:
 
 
 @pytest.mark.usefixtures("home")
-def test_only_its_own_earlier_folders_go(tmp_path: Path) -> None:
-    others = [tmp_path / "a" / "wandb" / name for name in ("offline-run-20260101_000000-b", "mine")]
-    old = tmp_path / "a" / "wandb" / "offline-run-20260101_000000-a"
+@pytest.mark.parametrize("name", ["a", "[ab]"])
+def test_only_its_own_earlier_folders_go(name: str, tmp_path: Path) -> None:
+    others = [tmp_path / name / "wandb" / other for other in ("offline-run-20260101_000000-b", "mine")]
+    old = tmp_path / name / "wandb" / f"offline-run-20260101_000000-{name}"
     for folder in (*others, old):
         folder.mkdir(parents=True)
-    sink = WandbLogger(project="x", entity=None, group=None, mode="offline").open(tmp_path / "a", {})
+    sink = WandbLogger(project="x", entity=None, group=None, mode="offline").open(tmp_path / name, {})
     sink.resume([])
     sink.finish()
     assert [folder.exists() for folder in (*others, old)] == [True, True, False]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -68,7 +69,7 @@ class WandbSink:
             return
         for row in rows:
             self.log(row, row["step"])
-        for earlier in self.folder.parent.glob(f"offline-run-*-{self.run.id}"):
+        for earlier in self.folder.parent.glob(f"offline-run-*-{escape(self.run.id)}"):
             if earlier != self.folder:
                 remove(earlier)
 
