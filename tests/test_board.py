@@ -45,7 +45,7 @@ def test_the_plan_is_kept_and_grows(board: Board) -> None:
 
 
 def test_two_plans_at_once_lose_no_point(board: Board) -> None:
-    many = [point(f"tiny-x-{i:08d}") for i in range(20)]
+    many = [point(f"tiny-x-{i:08d}", f"seed={i}") for i in range(20)]
     threads = [threading.Thread(target=board.record, args=([one],), kwargs=FACTS) for one in many]
     for thread in threads:
         thread.start()

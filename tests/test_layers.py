@@ -11,7 +11,7 @@ import tipx
 
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
-    {"errors", "names"},
+    {"errors", "names", "moved"},
     {"spec", "types", "noise", "answers", "shipped", "identity", "paper", "untrusted"},
     {"mathematics"},
     {"stopping", "terminal"},

@@ -10,7 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tipx.vocab
-from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergence, TopK
+from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergence, TopKDivergence
 from tipx.types import STATISTICS
 from tipx.vocab import Head, Hidden, Vocab
 
@@ -19,11 +19,11 @@ KINDS: dict[str, TokenDivergence] = {
     "rkl": ReverseKL(),
     "fkl": ForwardKL(),
     "jsd": GeneralisedJSD(beta=0.3),
-    "teacher's 4, tail": TopK(base=ReverseKL(), k=4, support="teacher", tail=True),
-    "student's 4": TopK(base=ReverseKL(), k=4, support="student", tail=False),
-    "3 of each, tail": TopK(base=ForwardKL(), k=3, support="union", tail=True),
-    "3 of each": TopK(base=GeneralisedJSD(beta=0.3), k=3, support="union", tail=False),
-    "all of them": TopK(base=ReverseKL(), k=13, support="teacher", tail=True),
+    "teacher's 4, tail": TopKDivergence(base=ReverseKL(), k=4, support="teacher", tail=True),
+    "student's 4": TopKDivergence(base=ReverseKL(), k=4, support="student", tail=False),
+    "3 of each, tail": TopKDivergence(base=ForwardKL(), k=3, support="union", tail=True),
+    "3 of each": TopKDivergence(base=GeneralisedJSD(beta=0.3), k=3, support="union", tail=False),
+    "all of them": TopKDivergence(base=ReverseKL(), k=13, support="teacher", tail=True),
 }
 DIVERGENCES = pytest.mark.parametrize("divergence", KINDS.values(), ids=KINDS.keys())
 # Rows x columns of a tile, for 7 tokens of 13 entries.
@@ -129,7 +129,7 @@ def test_every_tiling_gives_the_same(
 def test_hard_logits_in_every_tiling(
     columns: int, case: str, divergence: TokenDivergence, tiled: Callable[[int, int], Vocab]
 ) -> None:
-    if case == "one hot" and isinstance(divergence, TopK):
+    if case == "one hot" and isinstance(divergence, TopKDivergence):
         return  # which of twelve equal entries is among the likeliest is anyone's guess
     (student, teacher), engine = from_logits(*hard_cases()[case]), tiled(3, columns)
     leaf_VD = student.head.weight_VD.requires_grad_()
@@ -172,7 +172,7 @@ def test_no_tensor_of_tokens_by_vocabulary(
 ) -> None:
     # 64 x 97 would be 6208. Allowed: a tile, the head and its gradient (97 x 5 = 485), hidden states (64 x 5 = 320);
     # for a support of U entries, as many columns more, and their ids for each token.
-    support = (1 + (divergence.support == "union")) * divergence.k if isinstance(divergence, TopK) else 0
+    support = (1 + (divergence.support == "union")) * divergence.k if isinstance(divergence, TopKDivergence) else 0
     allowed = max(rows * (columns + support), 97 * D, 64 * support)
     (student, teacher), engine = pair(64, 97), tiled(rows, columns)
     for leaf in (student.states_ND, student.head.weight_VD):

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from tipx.errors import Damaged, RunError
 from tipx.files import damaged, read_json, set_aside, write_json
-from tipx.run import Run
+from tipx.run import Run, is_run
 
 PLANNED = "the `tipx sweep` command plans anew"
 Status = Literal["done", "running", "failed", "stopped", "waiting"]
@@ -95,8 +95,11 @@ class Board:
             raise RunError(f"cannot write {self.folder}: {error.strerror}; give runs_dir=/path/to/runs") from error
         with FileLock(self.folder / ".lock"):
             wrong = self._aside_if_damaged()
-            known = {point.run: point for point in self.points()}
             new = {point.run: point for point in points}
+            again = {point.overrides for point in new.values()}
+            # A point that was planned under an older label, and never began, is the one that is planned now.
+            older = {p.run for p in self.points() if p.overrides in again and not is_run(self.run(p).path)} - new.keys()
+            known = {point.run: point for point in self.points() if point.run not in older}
             facts = {"name": name, "description": description, "command": command}
             write_json(self.file, facts | {"points": [asdict(point) for point in (known | new).values()]})
         return wrong

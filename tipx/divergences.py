@@ -145,7 +145,7 @@ def repeated(ids_NU: Int[Tensor, "N U"]) -> Bool[Tensor, "N U"]:
 
 
 @spec
-class TopK:
+class TopKDivergence:
     """`base` over the k likeliest entries of one model, or of each (`union`).
 
     `tail`: all other entries together are one more, so that it is a divergence of two distributions over V; else both

@@ -1,36 +1,132 @@
-"""Which run a configuration is. Needs neither torch nor hydra."""
+"""Which run a configuration is: a hash of what it means, not of how it is spelled. Needs neither torch nor hydra.
+
+Two configurations are one run if they give the same numbers. So the hash leaves out three kinds of things:
+
+1. where code lies: of a `_target_` in tipx only the class name counts, and a renamed class counts under its first name;
+2. what changes no number: places, logging, hardware (`OUTSIDE`);
+3. a setting that stands at the value which means "as before this setting existed" (`AS_BEFORE`), and a section that is
+   switched off (`SWITCHED_OFF`).
+
+A new key or a moved class therefore leaves every finished run what it was. `tests/config/test_identity.py` holds this
+with configurations that were stored on several dates. A run's directory carries the hash in its name as a label only:
+`jobs.run_path` finds a run that has another label by the meaning of its stored configuration.
+"""
 
 import hashlib
 import json
+import re
 from typing import Any
 
+from tipx.moved import current_target
+
+SCHEME = 2
+"""The version of the rule above. It is hashed too: runs of scheme 1 are found by what they mean, not by their label."""
 PLACE = ("runs_dir", "name", "group")
 """Top-level keys that say where a run goes, and are no part of an `Experiment`."""
-OUTSIDE_IDENTITY = (*PLACE, "logger", "hardware", "vocab", "ratio", "norm")
-"""What does not make another run: places, logging, hardware, tile sizes, and shorthands, which count where they are
-interpolated (so that `selector=full` is one run whatever the ratio)."""
-OUTSIDE_LOOP_IDENTITY = ("save_every", "keep_checkpoints", "processes")
-OUTSIDE_TEACHER_IDENTITY = ("offload",)
-OUTSIDE_MODEL_IDENTITY_WHILE_FALSE = ("trust_remote_code",)
-"""Settings of either model that are younger than many runs, which are what they are without them."""
 
-
-def kept(tree: dict[str, Any]) -> dict[str, Any]:
-    """The part of a resolved configuration that makes it the run it is."""
-    part = {key: value for key, value in tree.items() if key not in OUTSIDE_IDENTITY}
-    part["loop"] = {key: value for key, value in tree["loop"].items() if key not in OUTSIDE_LOOP_IDENTITY}
-    teacher, student = (set_ones(tree["model"][role]) for role in ("teacher", "student"))
-    teacher = {key: value for key, value in teacher.items() if key not in OUTSIDE_TEACHER_IDENTITY}
-    part["model"] = tree["model"] | {"teacher": teacher, "student": student}
-    return part
-
-
-def set_ones(model: dict[str, Any]) -> dict[str, Any]:
-    """A model's settings without those that count only when they are on."""
-    return {key: value for key, value in model.items() if value or key not in OUTSIDE_MODEL_IDENTITY_WHILE_FALSE}
+OUTSIDE: dict[str, tuple[str, ...]] = {
+    # `ratio` and `norm` are shorthands. They count where they are interpolated, so `selector=full` is one run whatever
+    # the ratio.
+    "Experiment": (*PLACE, "logger", "hardware", "vocab", "ratio", "norm"),
+    "Loop": ("save_every", "keep_checkpoints", "processes"),
+    "ModelSource": ("offload",),
+    # Every run is guarded against these, whether they are named or not.
+    "Guard.known": ("math500", "aime24", "aime25", "gsm8k"),
+}
+"""Keys that change no number, by class. `Class.field` is a section in that field that has no class of its own."""
+AS_BEFORE: dict[str, dict[str, Any]] = {
+    "Guard": {"known": {}},
+    "Loop": {"eval_last": False, "score_from": "forward"},
+    "ModelSource": {"keep_layers": None, "trust_remote_code": False},
+    "Evaluation": {"path": None},
+    "Normalise": {"scope": "step"},
+}
+"""Keys that are younger than some runs, and the value by which a run is what it was without the key."""
+SWITCHED_OFF: dict[str, dict[str, Any]] = {"Guard": {"enabled": False}, "HeldOut": {"texts": None}}
+"""A section whose key stands at this value does nothing, and counts as if it were not there."""
+FIRST_NAME = {"Teacher": "ModelSource"}
+"""Names under which renamed classes count."""
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 def identity(tree: dict[str, Any]) -> str:
-    """8 hex digits: what run this is, whatever its place, name or hardware. 1 and 1.0 are one value."""
-    same = json.loads(json.dumps(kept(tree)), parse_int=float)
+    """8 hex digits of what a resolved configuration means, whatever its place, name or hardware."""
+    text = json.dumps({"scheme": SCHEME, "run": meaning(tree)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def meaning(tree: dict[str, Any]) -> dict[str, Any]:
+    """The part of a resolved configuration that makes it the run it is, with class names for paths."""
+    return section_meaning(tree, class_name(tree, "Experiment"))
+
+
+def section_meaning(section: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The same of one section, which is of the class `kind`."""
+    parts: dict[str, Any] = {}
+    for key, value in section.items():
+        if key in OUTSIDE.get(kind, ()):
+            continue
+        if key == "_target_":
+            parts[key] = kind
+        elif not (isinstance(value, dict) and is_switched_off(value)):
+            parts[key] = value_meaning(value, f"{kind}.{key}")
+    return without_younger_keys(parts, kind)
+
+
+def without_younger_keys(section: dict[str, Any], kind: str) -> dict[str, Any]:
+    """A section of the class `kind` without the keys that stand at the value which means "as before"."""
+    before = AS_BEFORE.get(kind, {})
+    return {key: value for key, value in section.items() if not (key in before and value == before[key])}
+
+
+def value_meaning(value: Any, place: str) -> Any:
+    """A value with every number in one form: 1, 1.0 and the text "1e0" are the same."""
+    if isinstance(value, dict):
+        return section_meaning(value, class_name(value, place))
+    if isinstance(value, list):
+        return [value_meaning(part, place) for part in value]
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        value = int(value) if re.fullmatch(r"[+-]?\d+", value) else float(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def class_name(section: dict[str, Any], default: str) -> str:
+    """The name a section's class counts under; `default` if it has none.
+
+    Another package's class counts with its whole path: nothing says that its name is the only one there.
+    """
+    target = section.get("_target_")
+    if not isinstance(target, str):
+        return default
+    target = current_target(target)
+    name = target.rsplit(".", 1)[-1] if target.startswith("tipx.") else target
+    return FIRST_NAME.get(name, name)
+
+
+def is_switched_off(section: dict[str, Any]) -> bool:
+    """Whether a section does nothing."""
+    off = SWITCHED_OFF.get(class_name(section, ""), {})
+    return any(section.get(key) == value for key, value in off.items())
+
+
+# --- scheme 1 --------------------------------------------------------------------------------------------------------
+
+FIRST_OUTSIDE = ("runs_dir", "name", "group", "logger", "hardware", "vocab", "ratio", "norm")
+FIRST_OUTSIDE_LOOP = ("save_every", "keep_checkpoints", "processes")
+
+
+def first_identity(tree: dict[str, Any]) -> str:
+    """The hash of scheme 1, in the names of runs that were made until November 2026. It never changes."""
+    part = {key: value for key, value in tree.items() if key not in FIRST_OUTSIDE}
+    part["loop"] = {key: value for key, value in tree["loop"].items() if key not in FIRST_OUTSIDE_LOOP}
+    roles = {role: tree["model"][role] for role in ("teacher", "student")}
+    part["model"] = tree["model"] | {
+        role: {
+            key: value
+            for key, value in source.items()
+            if (value or key != "trust_remote_code") and (role, key) != ("teacher", "offload")
+        }
+        for role, source in roles.items()
+    }
+    same = json.loads(json.dumps(part), parse_int=float)
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]

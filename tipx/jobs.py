@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -18,7 +19,7 @@ import transformers
 from tipx import config, preflight
 from tipx.agents.server import ServedAgents
 from tipx.distill import distill
-from tipx.errors import ConfigError, ModelError
+from tipx.errors import ConfigError, Damaged, ModelError
 from tipx.evals import Evaluation
 from tipx.evals.exam import Exam
 from tipx.evals.job import EvalJob
@@ -33,7 +34,7 @@ from tipx.names import wrong_name, wrong_path
 from tipx.places import EMBEDDED, PACKAGE
 from tipx.progress import Quiet, Screen
 from tipx.results import FILE, model_name, read_result
-from tipx.run import FRESH, Row, Run, find_run
+from tipx.run import FRESH, Row, Run, find_run, is_run, runs_of
 from tipx.session import Session, keeping
 from tipx.tables import asked
 from tipx.trained import trained_on
@@ -92,7 +93,10 @@ def check(overrides: Sequence[str], config_dir: Path | None) -> list[Row]:
 
 
 def run_path(tree: config.Tree, choices: Mapping[str, str]) -> Path:
-    """runs_dir/group/name-hash8; raises ConfigError for a place where `tipx runs` would not find it."""
+    """runs_dir/group/name-hash8, or where that run lies under an older label.
+
+    Raises ConfigError for a place where `tipx runs` would not find it.
+    """
     name = f"{choices['model']}-{choices['selector']}" if tree["name"] is None else tree["name"]
     for key, part in (("group", tree["group"]), ("name", name)):
         if not isinstance(part, str | int | float):
@@ -102,7 +106,30 @@ def run_path(tree: config.Tree, choices: Mapping[str, str]) -> Path:
     folder = f"{name}-{config.identity(tree)}"
     if wrong := wrong_name(folder):
         raise ConfigError(f"name: with the run's hash, {wrong}")
-    return runs_folder(tree["runs_dir"]) / str(tree["group"]) / folder
+    path = runs_folder(tree["runs_dir"]) / str(tree["group"]) / folder
+    return path if is_run(path) else same_run(path, tree) or path
+
+
+def same_run(path: Path, tree: config.Tree) -> Path | None:
+    """A run beside `path` that means the same under an older label; the finished one if there are several."""
+    name, wanted = path.name.rpartition("-")[0], config.identity(tree)
+    runs = [run for run in runs_of(path.parent) if run.hash is not None and run.path.name == f"{name}-{run.hash}"]
+    same = [run for run in runs if stored_identity(run.path) == wanted]
+    return max(same, key=lambda run: run.finished).path if same else None
+
+
+@cache
+def stored_identity(path: Path) -> str | None:
+    """Which run a directory holds, by its configuration; None where it cannot be told.
+
+    Text from the environment is not stored, and may be another today: then the label must fit what it is filled with.
+    """
+    try:
+        tree = Run(path).config()
+        filled = config.filled(tree)
+    except (Damaged, ConfigError):
+        return None
+    return config.identity(filled) if filled == tree or config.first_identity(filled) == Run(path).hash else None
 
 
 def runs_folder(value: object) -> Path:

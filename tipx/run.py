@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,7 @@ from tipx.files import (
     write_text,
     writing,
 )
+from tipx.moved import with_current_targets
 from tipx.yamls import read_yaml
 
 Row = dict[str, Any]
@@ -233,7 +234,7 @@ class Run:
 
     @property
     def hash(self) -> str | None:
-        """Which run it is, as its directory's name tells; None for one that was renamed."""
+        """The label in its directory's name; None for one that was renamed."""
         found = HASH.search(self.path.name)
         return found[1] if found else None
 
@@ -243,8 +244,8 @@ class Run:
         return (self.path / "summary.json").exists() and not (self._previous.exists() or self._moving.exists())
 
     def config(self) -> dict[str, Any]:
-        """The resolved configuration; raises Damaged."""
-        tree = read_yaml(self.config_file, Damaged, FRESH)
+        """The resolved configuration, with classes under their names of today; raises Damaged."""
+        tree = with_current_targets(read_yaml(self.config_file, Damaged, FRESH))
         for key, kind in NEEDED.items():
             self.need(tree, key, kind)
         return tree
@@ -554,7 +555,17 @@ def unlike_sample(row: Row) -> str | None:
 
 def all_runs(runs_dir: Path) -> list[Run]:
     """Every run in the groups below `runs_dir`, oldest first."""
-    found = [path for path in runs_dir.glob("*/*") if not path.name.startswith(".") and is_run(path)]
+    return by_age(runs_dir.glob("*/*"))
+
+
+def runs_of(group: Path) -> list[Run]:
+    """Every run in a group, oldest first."""
+    return by_age(group.glob("*"))
+
+
+def by_age(paths: Iterable[Path]) -> list[Run]:
+    """The runs among some directories, oldest first."""
+    found = [path for path in paths if not path.name.startswith(".") and is_run(path)]
     return [Run(path) for path in sorted(found, key=lambda path: (age(path), path.name))]
 
 

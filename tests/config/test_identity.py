@@ -1,11 +1,34 @@
 """Which run it is: nothing else decides the hash, and nothing that changes a number is left out of it."""
 
 import re
+from copy import deepcopy
+from dataclasses import fields
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tipx.config import identity, load, resolved
+from tipx.config.construct import construct
+from tipx.errors import ConfigError
+from tipx.evals.job import EvalJob
+from tipx.experiment import Experiment
+from tipx.identity import AS_BEFORE, OUTSIDE, SWITCHED_OFF, class_name, first_identity, meaning
+from tipx.moved import MOVED
+from tipx.spec import SPECS
+
+STORED = Path(__file__).parent / "stored"
+# Configurations of runs as they were stored on these dates. A hash never changes; the overrides are the run today.
+GOLDEN: dict[str, tuple[str, list[str]]] = {
+    "2026-11-24-12h-tiny_q3": ("6785f238", ["selector=q3_only", "ratio=0.2", "seed=3", "guard.enabled=false"]),
+    "2026-11-24-16h-tiny_full": ("b3156049", ["selector=full"]),
+    "2026-11-24-21h-tiny_agent": ("52468e50", ["experiment=tiny_agent"]),
+    "2026-11-26-qwen3": ("02155755", ["experiment=qwen3", "selector=entropy_sampling", "ratio=0.2"]),
+    "2026-11-29-llama_v1": ("a75f990a", ["experiment=llama", "norm=v1"]),
+    "2026-11-29-topk": ("67073a90", ["divergence=topk", "loop.denominator=valid"]),
+}
 
 SAME = [
     ["runs_dir=/elsewhere"],
@@ -20,6 +43,7 @@ SAME = [
     ["seed=0", "ratio=0.5", "selector=soft_or", "model=tiny"],
     ["optim.weight_decay=0"],
     ["rollout.temperature=1"],
+    ["heldout.max_tokens=64"],
 ]
 OTHER = [
     ["seed=1"],
@@ -101,3 +125,86 @@ def test_a_setting_younger_than_many_runs_is_no_part_of_it_while_off(model: str)
     assert identity(older) == identity(tree)
     for role in ("teacher", "student"):
         assert run(f"model={model}", f"model.{role}.trust_remote_code=true") != run(f"model={model}")
+
+
+def stored(name: str) -> dict[str, Any]:
+    tree: dict[str, Any] = yaml.safe_load((STORED / f"{name}.yaml").read_text())
+    return tree
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_stored_configuration_is_the_run_it_was(name: str) -> None:
+    assert identity(stored(name)) == GOLDEN[name][0]
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_same_command_is_the_same_run_today(name: str) -> None:
+    assert run(*GOLDEN[name][1]) == GOLDEN[name][0]
+
+
+def test_every_stored_configuration_has_its_hash() -> None:
+    assert {file.stem for file in STORED.iterdir()} == GOLDEN.keys()
+
+
+def test_the_hash_of_the_first_scheme_stays_too() -> None:
+    assert first_identity(stored("2026-11-24-21h-tiny_agent")) == "3d91ebdd"
+    assert first_identity(stored("2026-11-29-llama_v1")) == "79738680"
+
+
+def test_where_a_class_lies_does_not_matter() -> None:
+    tree = stored("2026-11-29-topk")
+    moved = deepcopy(tree)
+    moved["optim"]["_target_"] = "tipx.somewhere.else_now.AdamW"
+    assert identity(moved) == identity(tree)
+    moved["optim"]["_target_"] = "tipx.optim.Muon"
+    assert identity(moved) != identity(tree)
+
+
+def test_of_another_package_the_whole_path_counts() -> None:
+    assert class_name({"_target_": "mine.scores.Surprise"}, "") != class_name({"_target_": "mine.other.Surprise"}, "")
+    assert class_name({"_target_": "tipx.optim.AdamW"}, "") != class_name({"_target_": "mine.optim.AdamW"}, "")
+
+
+def test_large_seeds_are_not_rounded() -> None:
+    assert run("seed=9007199254740993") != run("seed=9007199254740992")
+
+
+def test_a_number_from_the_environment_is_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEED", "3")
+    assert identity(resolved(load(["seed=${oc.env:SEED}"]))) == run("seed=3")
+
+
+def test_a_section_counts_when_it_does_something() -> None:
+    tree = stored("2026-11-29-topk")
+    on = deepcopy(tree)
+    on["heldout"] |= {"texts": "file.jsonl", "every": 5}
+    other = deepcopy(on)
+    other["heldout"]["max_tokens"] = 8
+    assert len({identity(tree), identity(on), identity(other)}) == 3
+    assert "heldout" not in meaning(tree)
+
+
+def test_a_benchmark_that_the_guard_is_told_of_counts() -> None:
+    assert run("+benchmark@guard.known.mine=math500", "guard.known.mine.name=mine") != run()
+
+
+def test_declared_keys_are_fields_of_their_classes() -> None:
+    assert {Experiment, EvalJob} <= SPECS  # importing them imports what they are made of
+    classes = {cls.__name__: {field.name for field in fields(cls)} for cls in SPECS}  # type: ignore[arg-type]
+    classes["Experiment"] |= {"runs_dir", "name", "group"}
+    classes["ModelSource"] |= classes["Teacher"]
+    declared = [*OUTSIDE.items(), *AS_BEFORE.items(), *SWITCHED_OFF.items()]
+    for name, keys in declared:
+        if "." not in name:
+            assert set(keys) <= classes[name], name
+
+
+def test_a_class_name_says_which_class() -> None:
+    names = [cls.__name__ for cls in SPECS if cls.__module__.startswith("tipx.")]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_an_old_path_leads_to_a_class(old: str) -> None:
+    with pytest.raises(ConfigError, match="a value is required"):
+        construct({"a": {"_target_": old}}, {"tipx"}, {"a": {}})

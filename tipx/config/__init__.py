@@ -7,6 +7,7 @@ from tipx.config.compose import (
     composed,
     conf_dir,
     describe,
+    filled,
     from_environment,
     inherit,
     load,
@@ -21,7 +22,7 @@ from tipx.config.launch import check_launcher, launch
 from tipx.config.origins import origins
 from tipx.config.rules import rules
 from tipx.config.trees import Tree
-from tipx.identity import identity
+from tipx.identity import first_identity, identity
 
 __all__ = [
     "Tree",
@@ -34,6 +35,8 @@ __all__ = [
     "conf_dir",
     "describe",
     "expand",
+    "filled",
+    "first_identity",
     "from_environment",
     "identity",
     "inherit",

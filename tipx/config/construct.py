@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from tipx.config.explain import explain_values
 from tipx.config.trees import Tree
 from tipx.errors import ConfigError
+from tipx.moved import current_target
 from tipx.spec import SPECS
 
 TARGET = "_target_"
@@ -58,7 +59,7 @@ def found(target: Any, key: str, allowed: Collection[str]) -> type:
     """The spec of that name; raises ConfigError."""
     if not isinstance(target, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", target):
         raise ConfigError(f"{key}: expected the dotted name of a spec, got {target!r:.80}")
-    module, _, name = target.rpartition(".")
+    module, _, name = current_target(target).rpartition(".")
     if target.partition(".")[0] not in allowed:
         raise ConfigError(
             f"{key}={target}: not of tipx, so it is not run; if it is yours, name it in a YAML of your own folder and "

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from tipx.evals import Benchmark, Evaluation, Remarked, agents
+from tipx.identity import without_younger_keys
 from tipx.models import Template
 from tipx.rollout.hf import HFRollouts
 from tipx.types import Prompt
@@ -54,15 +55,20 @@ class Exam:
 
         Among it are the problems, not where they were read from: two copies of one file are one benchmark.
         """
-        settings = asdict(self.how)
-        del settings["path"]
+        settings = without_younger_keys(asdict(self.how), "Evaluation")
+        settings.pop("path", None)
         if isinstance(self.how.sampling, agents.Agents):
             settings["sampling"] = agents.settings(self.how.sampling)
         else:
             settings["sampling"] = {key: settings["sampling"][key] for key in SAMPLING}
             if not isinstance(self.how.sampling, HFRollouts):
                 settings["engine"] = type(self.how.sampling).__name__
-        facts = [fingerprint(self.everything), settings, self.seed, asdict(self.template)]
+        facts = [
+            fingerprint(self.everything),
+            settings,
+            self.seed,
+            without_younger_keys(asdict(self.template), "Template"),
+        ]
         if isinstance(self.benchmark, Remarked):
             facts.append(self.benchmark.checksums(self.how.path))
         if self.dtype != self.usual:

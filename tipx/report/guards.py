@@ -5,12 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tipx.errors import ReportError
-from tipx.identity import (
-    OUTSIDE_IDENTITY,
-    OUTSIDE_LOOP_IDENTITY,
-    OUTSIDE_MODEL_IDENTITY_WHILE_FALSE,
-    OUTSIDE_TEACHER_IDENTITY,
-)
+from tipx.identity import OUTSIDE
 from tipx.report.keys import RATIO, label, shown, under, value
 from tipx.report.long import differing, setting
 from tipx.report.metrics import first_like, same_grader, truncated
@@ -18,15 +13,8 @@ from tipx.report.store import Store, Stored
 from tipx.report.table import Table, Values
 from tipx.results import TRUNCATED
 
-HARMLESS = (
-    "seed",
-    *(key for key in OUTSIDE_IDENTITY if key != "ratio"),
-    *(f"loop.{key}" for key in OUTSIDE_LOOP_IDENTITY),
-    *(f"model.teacher.{key}" for key in OUTSIDE_TEACHER_IDENTITY),
-    *(f"model.{role}.{key}" for role in ("teacher", "student") for key in OUTSIDE_MODEL_IDENTITY_WHILE_FALSE),
-    "experiment",
-)
-"""What may differ: the seed, what is no part of a run's identity, and a name for several choices at once."""
+HARMLESS = ("seed", "experiment", *(key for key in OUTSIDE["Experiment"] if key != "ratio"))
+"""Groups and keys that may differ: the seed, a name for several choices at once, and groups outside the identity."""
 SHORTHANDS = ("norm",)
 """Outside the identity since it counts where it is interpolated, but a choice that a row can be confounded with."""
 LISTED = 6
@@ -56,7 +44,7 @@ def refuse_confounds(runs: Sequence[Stored], keys: Sequence[str]) -> None:
 def varying(runs: Sequence[Stored], among: Iterable[str] | None = None) -> list[str]:
     """Groups, then keys, that have several values among runs; a ratio that some do not have is none."""
     first = runs[0]
-    names = dict.fromkeys(name for run in runs for name in (*run.choices, *run.config)) if among is None else among
+    names = dict.fromkeys(name for run in runs for name in (*run.choices, *run.meaning)) if among is None else among
     different = [n for n in names if n != "ratio" and any(seen(run, n) != seen(first, n) for run in runs[1:])]
     found = [name for name in different if not harmless(name)]
     ratios = {value(run, "ratio") for run in runs} - {None}
@@ -68,7 +56,7 @@ def harmless(name: str) -> bool:
 
 
 def seen(run: Stored, name: str) -> Any:
-    return run.choices.get(name, run.config.get(name))
+    return run.choices.get(name, run.meaning.get(name, run.config.get(name)))
 
 
 def typed_differently(name: str, runs: Iterable[Stored]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from tipx.errors import ReportError
+from tipx.moved import current_target
 from tipx.report.store import Planned, Store, Stored
 
 Value = Any
@@ -60,7 +61,7 @@ def filters(words: Iterable[str]) -> list[tuple[str, str]]:
 
 def matches(have: Value, given: str) -> bool:
     """Whether a value is one of `x,y`, as text or as YAML reads it."""
-    return any(one == str(have) or number(as_yaml(one)) == have for one in given.split(","))
+    return any(current_target(one) == str(have) or number(as_yaml(one)) == have for one in given.split(","))
 
 
 def as_yaml(text: str) -> Any:

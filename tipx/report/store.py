@@ -8,7 +8,7 @@ from typing import Any
 
 from tipx.board import Board, Point
 from tipx.errors import Damaged, RunError
-from tipx.identity import identity
+from tipx.identity import identity, meaning
 from tipx.results import found_results
 from tipx.run import Row, Run, all_runs
 
@@ -27,6 +27,11 @@ class Stored:
     def config(self) -> dict[str, Any]:
         """Values by dotted key; a list is one value, as text."""
         return dict(leaves(self.tree))
+
+    @cached_property
+    def meaning(self) -> dict[str, Any]:
+        """The same of what makes it the run it is: keys that change no number are not among it."""
+        return dict(leaves(meaning(self.tree)))
 
     @cached_property
     def provenance(self) -> Row:
@@ -157,8 +162,14 @@ class Store:
         found: dict[str, Stored] = {}
         for run in self.runs:
             if run.run.finished:
-                found.setdefault(run.run.hash or identity(run.tree), run)
+                found.setdefault(run_key(run), run)
         return list(found.values())
+
+
+def run_key(run: Stored) -> str:
+    """What is equal for two copies of one run. Text from the environment is not stored: there the label tells."""
+    unread = any("${" in str(value) for value in run.config.values())
+    return (run.run.hash if unread else None) or identity(run.tree)
 
 
 def read_store(runs_dir: Path, groups: Sequence[str]) -> Store:

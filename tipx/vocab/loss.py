@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tipx.divergences import TokenDivergence, TopK
+from tipx.divergences import TokenDivergence, TopKDivergence
 from tipx.vocab.buffers import Buffers
 from tipx.vocab.heads import Head, Hidden
 from tipx.vocab.support import FLOOR, Leaders, Support, support_of
@@ -59,7 +59,7 @@ def learn(
     student: Hidden, teacher: Hidden, divergence: TokenDivergence, columns: Sequence[slice], buffers: Buffers
 ) -> tuple[Known, Side, Side]:
     """`Known` of one row tile: one pass over the vocabulary if sums suffice for the divergence, else two."""
-    if isinstance(divergence, TopK):
+    if isinstance(divergence, TopKDivergence):
         both = Leaders(divergence.k, "student"), Leaders(divergence.k, "teacher")
         leaders = [one for one in both if divergence.support in (one.role, "union")]
         ours, theirs = sweep_two(student, teacher, columns, buffers, leaders)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tipx.divergences import TopK, repeated
+from tipx.divergences import TopKDivergence, repeated
 
 FLOOR = -1e30  # stands for -inf where a difference must stay a number
 
@@ -80,7 +80,7 @@ class Support:
 
 
 def support_of(
-    rule: TopK, leaders: Sequence[Leaders], lse_NN: tuple[Tensor, Tensor]
+    rule: TopKDivergence, leaders: Sequence[Leaders], lse_NN: tuple[Tensor, Tensor]
 ) -> tuple[Support, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The support, (divergence, slope), and the log-sum-exps of student and teacher that make logits probabilities.
 

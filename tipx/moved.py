@@ -1,0 +1,21 @@
+"""Where classes of a configuration used to be: an old `_target_` keeps working, in a run and in a user's YAML."""
+
+from typing import Any
+
+MOVED: dict[str, str] = {"tipx.divergences.TopK": "tipx.divergences.TopKDivergence"}
+"""The path of a class now, by each path it had."""
+
+
+def current_target(target: str) -> str:
+    """The `_target_` under which a class is found today."""
+    return MOVED.get(target, target)
+
+
+def with_current_targets(value: Any) -> Any:
+    """A stored configuration, or a part of it, with every `_target_` as it is today."""
+    if isinstance(value, dict):
+        return {
+            key: current_target(part) if key == "_target_" and isinstance(part, str) else with_current_targets(part)
+            for key, part in value.items()
+        }
+    return [with_current_targets(part) for part in value] if isinstance(value, list) else value
