@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tipx.grading import Answer, grader
+from tipx.grading.grade import Answer, grader
 
 BATCH = 500
 GOLDS = (

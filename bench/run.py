@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from bench.cases import Case, inputs, listed
-from tipx.meter import Meter
+from tipx.train.meter import Meter
 
 WARM_TOKENS, WARM_VOCAB = 16, 1024
 

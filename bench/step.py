@@ -22,17 +22,17 @@ from rich.progress import track
 from rich.table import Table
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
-from tipx.anatomy import body, lm_head
-from tipx.batching import micro_batches
 from tipx.config import build, load
-from tipx.experiment import Experiment
+from tipx.embedded.arithmetic.tokenizer import build_tokenizer
 from tipx.memory import materialise
-from tipx.meter import Meter
-from tipx.models import LoadedPair
+from tipx.models.head import body, lm_head
+from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
 from tipx.rollout.collect import from_lists
-from tipx.tiny.tokenizer import build_tokenizer
-from tipx.trainer import Trainer
+from tipx.train.batching import micro_batches
+from tipx.train.experiment import Experiment
+from tipx.train.meter import Meter
+from tipx.train.trainer import Trainer
 from tipx.types import Rollout
 from tipx.vocab import Hidden
 

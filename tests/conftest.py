@@ -22,13 +22,13 @@ from jaxtyping import install_import_hook
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 # Shapes and dtypes in signatures are checked while the tests run, in the modules where tensors flow.
-SHAPED = "selectors divergences vocab batching rollout metrics noise trainer types samples"
+SHAPED = "selectors divergences vocab rollout noise types train.batching train.step_metrics train.trainer train.samples"
 install_import_hook(
     [f"tipx.{name}" for name in SHAPED.split()],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
-from tipx.tiny.tokenizer import build_tokenizer
+from tipx.embedded.arithmetic.tokenizer import build_tokenizer
 
 torch.set_num_threads(1)
 

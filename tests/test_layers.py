@@ -11,58 +11,18 @@ import tipx
 
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
-    {"errors", "names", "moved"},
-    {"spec", "types", "noise", "answers", "shipped", "identity", "paper", "untrusted"},
-    {"mathematics"},
-    {"stopping", "terminal"},
-    {"markdown"},
-    {
-        "selectors",
-        "divergences",
-        "grading",
-        "statistics",
-        "paired",
-        "clustered",
-        "hub",
-        "files",
-        "yamls",
-        "folder",
-        "rendering",
-        "encoding",
-        "progress",
-        "tokens",
-        "weights",
-    },
-    {
-        "launching",
-        "tiny",
-        "vocab",
-        "rollout",
-        "optim",
-        "world",
-        "loggers",
-        "meter",
-        "batching",
-        "metrics",
-        "run",
-        "results",
-        "snapshot",
-        "offload",
-    },
-    {"gguf", "pruning", "licences", "agents", "board", "anatomy", "sizes"},
-    {"places", "deepplanning"},
-    {"data", "models"},
-    {"tinyagent"},
+    {"errors", "moved", "noise", "types"},
+    {"files"},
+    {"spec", "signals"},
+    {"text", "stats", "grading"},
+    {"selectors", "divergences", "processes", "runs", "rollout"},
+    {"vocab", "config", "agents"},
+    {"display", "deepplanning"},
+    {"models", "embedded"},
+    {"data"},
     {"evals"},
-    {"contamination"},
-    {"experiment"},
-    {"trainer", "preflight"},
-    {"session"},
-    {"samples"},
-    {"distill"},
-    {"config"},
-    {"tables", "plots", "showing", "comparison", "datasets", "card", "trained"},
-    {"memory", "report", "inspect"},
+    {"train", "report", "inspect"},
+    {"memory"},
     {"jobs"},
     {"export", "sweep"},
     {"cli"},
@@ -74,33 +34,33 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # Who may touch a disk, and why.
 WRITERS = {
-    "files.py": "whole or not there",
-    "run.py": "the run directory",
+    "files/atomic.py": "whole or not there",
+    "runs/directory.py": "the run directory",
     "evals/runner.py": "results, in a folder it is given",
     "evals/journal.py": "answers so far, in the same folder",
     "evals/heldout.py": "results, in a folder it is given",
-    "tiny/build.py": "the embedded pair, in a folder it is given",
-    "tiny/tuning.py": "the card of an embedded pair, in a folder it is given",
-    "tinyagent/build.py": "the embedded agents, in a folder it is given",
+    "embedded/arithmetic/build.py": "the embedded pair, in a folder it is given",
+    "embedded/arithmetic/tuning.py": "the card of an embedded pair, in a folder it is given",
+    "embedded/agent/build.py": "the embedded agents, in a folder it is given",
     "report/output.py": "a report, in a folder it is given",
     "memory/report.py": "a prediction, in a folder it is given",
-    "export.py": "a model, in the folder it is given",
+    "export/model.py": "a model, in the folder it is given",
     "deepplanning/archive.py": "what an archive holds, in a folder it is given",
     "deepplanning/pull.py": "the benchmark's data, in a folder it is given",
-    "gguf.py": "converted models, in the user's cache",
-    "trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
+    "models/gguf.py": "converted models, in the user's cache",
+    "train/trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "rollout/vllm.py": "weights for a server, in a temporary folder",
     "report/formats.py": "nothing: pandas gives CSV as text",
-    "board.py": "the plan of a sweep and its failures",
+    "runs/sweep_folder.py": "the plan of a sweep and its failures",
     "sweep/job.py": "what a point's process says, in a log",
     "inspect/save.py": "pages, tables and pictures, in the file it is given",
-    "meter.py": "/proc/self/clear_refs, to reset the memory peak",
+    "train/meter.py": "/proc/self/clear_refs, to reset the memory peak",
 }
 # Who may catch anything at all, and why; it must raise again what it does not know.
 CATCHERS = {
-    "files.py": "a full disk has a class of its own in each of four libraries",
-    "places.py": "tokenizers says `Exception` itself of a file that it cannot read",
-    "gguf.py": "as places.py",
+    "files/atomic.py": "a full disk has a class of its own in each of four libraries",
+    "models/locate.py": "tokenizers says `Exception` itself of a file that it cannot read",
+    "models/gguf.py": "as locate.py",
 }
 WRITES = {
     "write_text",
@@ -188,25 +148,25 @@ def test_one_place_for_each_foreign_thing(source: tuple[str, ast.Module]) -> Non
         assert not packages & {"hydra", "omegaconf"}
     if not file.startswith("cli/"):
         assert not packages & {"typer", "click"}
-    if file != "loggers.py":
+    if file != "train/loggers.py":
         assert "wandb" not in packages
-    if file.startswith("report/") or file in (
-        "tables.py",
-        "plots.py",
-        "run.py",
-        "results.py",
-        "files.py",
-        "statistics.py",
-        "grading.py",
-        "answers.py",
-        "card.py",
-    ):
+    light = (
+        "report/",
+        "runs/",
+        "files/",
+        "stats/",
+        "grading/",
+        "display/console.py",
+        "display/tables.py",
+        "display/plots.py",
+    )
+    if file.startswith(light):
         assert not packages & {"torch", "transformers", "hydra", "omegaconf"}
 
 
 def test_consoles_are_made_in_one_place(source: tuple[str, ast.Module]) -> None:
     file, tree = source
-    if file == "terminal.py":
+    if file == "display/console.py":
         return
     called = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
     wrong = {"print", "Console", "rich.console.Console", "RichConsole", "typer.echo", "typer.secho", "Text.from_markup"}
@@ -218,7 +178,7 @@ def test_signals_are_handled_in_one_place(source: tuple[str, ast.Module]) -> Non
     file, tree = source
     called = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
     # A timer's own signal is no wish to stop: it ends a template or a size that runs away.
-    places = ("stopping.py", "untrusted.py")
+    places = ("signals.py", "files/untrusted.py")
     assert not [name for name in called if name == "signal.signal" and file not in places]
 
 

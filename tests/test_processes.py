@@ -1,184 +1,19 @@
-"""Two processes do what one does: the same selection, the same step, the same evaluation; and they stop together.
+"""What is kept for the life of the process."""
 
-`accelerate launch` starts several processes on a machine without GPUs only with `--multi_gpu` (with `--cpu` it starts
-one, whatever `--num_processes` says); `hardware.device=cpu` then makes them CPU processes that talk over gloo.
-"""
-
-import json
-import os
-import re
-import signal
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
 
-from tests.conftest import save_model
-from tipx import jobs
-from tipx.run import Run, lasting
-
-Overrides = Callable[..., list[str]]
-WITHIN_S = 240
-LAUNCH = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
-EVAL = ["loop.eval_every=2", "eval.limit=6", "eval.n=2", "eval.sampling.max_new_tokens=12"]
-
-AGENTS = ["experiment=tiny_agent", "loop.prompts=8", "loop.steps=4", "loop.eval_every=2", "benchmark.size=6"]
+from tipx.processes import keep_process_group
 
 
-def environment(home: Path, **more: str) -> dict[str, str]:
-    here = str(Path(__file__).parent.parent)
-    fixed = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(home), "COLUMNS": "240", "PYTHONPATH": here}
-    return os.environ | fixed | more
-
-
-def free_port() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
-
-
-@contextmanager
-def ranks(args: Sequence[str], home: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    """Two processes as a launcher starts them, without the launcher."""
-    port, started = free_port(), []
-    for rank in ("0", "1"):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tipx", "train", *args],
-                env=environment(home, **place),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    try:
-        yield started
-    finally:
-        for one in started:
-            one.kill()
-            one.communicate()
-
-
-def the_run(folder: Path) -> Run:
-    (path,) = folder.glob("*/*")
-    return Run(path)
-
-
-def same(run: Run, other: Run) -> None:
-    """Two runs of one configuration, up to the order in which floats were added."""
-    assert run.path.name == other.path.name
-    rows, others = run.rows(), other.rows()
-    assert len(rows) == len(others)
-    for row, expected in zip(rows, others, strict=True):
-        assert by_value(row) == pytest.approx(by_value(expected), rel=1e-4, abs=1e-6)
-    found, expected = (load_file(r.checkpoint("last")[1] / "model.safetensors") for r in (run, other))
-    for name, value in found.items():
-        torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
-
-
-def by_value(row: dict[str, Any]) -> dict[str, Any]:
-    """All but quadrants: their thresholds are tokens of the step, and the last bit decides on which side one falls."""
-    return {
-        key: value for key, value in lasting(row).items() if not re.fullmatch(r"tokens/q\d|select/q\d_of_kept", key)
-    }
-
-
-def results(run: Run) -> dict[str, Any]:
-    """Every evaluation, but for its speed, and its samples."""
-    found: dict[str, Any] = {}
-    for file in sorted(run.path.glob("evals/*/*/result.json")):
-        result = json.loads(file.read_text())
-        found[str(file.relative_to(run.path))] = {
-            k: v for k, v in result.items() if k not in ("seconds", "tokens_per_s")
-        }
-        found[str(file.parent)[-6:] + file.parts[-3]] = (file.parent / "samples.jsonl").read_text()
-    return found
-
-
-@pytest.mark.parametrize("what", ["answers", pytest.param("trajectories", marks=pytest.mark.slow)])
-def test_a_launched_run_of_two_is_the_run_of_one(what: str, overrides: Overrides, tmp_path: Path) -> None:
-    rule = ["selector=soft_or", "ratio=0.3"]
-    plain = ["hardware.device=cpu", "hardware.threads=1", f"runs_dir={tmp_path / 'runs'}"]
-    args = overrides(*EVAL, *rule) if what == "answers" else [*AGENTS, *rule, *plain]
-    command = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCH.split(), "--main_process_port", free_port()]
-    done = subprocess.run(
-        [*command, "-m", "tipx", "train", *args],
-        env=environment(tmp_path / "home"),
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("picture") == 1  # said once, not by each
-    two = the_run(tmp_path / "runs")
-    assert two.provenance()["starts"][0]["processes"] == 2
-    one, _ = jobs.train([*args, f"runs_dir={tmp_path / 'one'}", "hardware.micro_batch=3"], fresh=False, config_dir=None)
-    same(two, one)
-    assert results(two) == results(one)
-    assert len(results(one)) == 2 * 3
-
-
-def test_asking_one_to_stop_stops_both_and_one_alone_can_go_on(
-    overrides: Overrides, pair_dir: Path, tmp_path: Path
-) -> None:
-    # A head of its own, and so few tokens kept that most micro-batches of one response keep none: every weight must
-    # get its gradient all the same, or the processes wait for each other for ever.
-    student = AutoModelForCausalLM.from_pretrained(pair_dir / "student", tie_word_embeddings=False)
-    save_model(tmp_path / "student", seed=2)
-    student.save_pretrained(tmp_path / "student")
-    args = overrides(
-        *("selector=prefix", "ratio=0.05", "selector.pick.scope=step", "loop.steps=30"),
-        *("hardware.micro_batch=1", "loop.save_every=100", f"model.student.path={tmp_path / 'student'}"),
-    )
-    whole, _ = jobs.train(
-        [*args, f"runs_dir={tmp_path / 'one'}", "hardware.micro_batch=8"], fresh=False, config_dir=None
-    )
-    with ranks(args, tmp_path / "home") as started:
-        until(
-            lambda: len(list(tmp_path.glob("runs/*/*/metrics.jsonl"))) and len(the_run(tmp_path / "runs").rows()) >= 3,
-            started,
-        )
-        started[1].send_signal(signal.SIGTERM)
-        said = [one.communicate(timeout=WITHIN_S) for one in started]
-        assert [one.returncode for one in started] == [143, 143], said
-    stopped = the_run(tmp_path / "runs")
-    last = stopped.rows()[-1]["step"]
-    assert 3 <= last < 30
-    assert f"stopped after step {last}, saved in {stopped.path}; the same command continues" in said[0][1]
-    assert said[1] == ("", "")
-    jobs.train(args, fresh=False, config_dir=None)
-    assert [start["processes"] for start in stopped.provenance()["starts"]] == [2, 1]
-    assert min(row["select/kept_tokens"] for row in stopped.rows()) < 8
-    same(stopped, whole)
-
-
-def until(true: Callable[[], Any], started: Sequence[subprocess.Popen[str]]) -> None:
-    ends = time.monotonic() + WITHIN_S
-    while not true():
-        assert time.monotonic() < ends
-        assert all(one.poll() is None for one in started), [one.communicate() for one in started]
-        time.sleep(0.005)
-
-
-def test_sequences_that_do_not_divide_over_processes_are_an_error_of_one_line(
-    overrides: Overrides, tmp_path: Path
-) -> None:
-    with ranks(overrides("loop.prompts=7"), tmp_path / "home") as started:
-        said = [one.communicate(timeout=WITHIN_S) for one in started]
-    assert [one.returncode for one in started] == [2, 2]
-    line = (
-        "error: loop.prompts * loop.rollouts = 7 sequences a step do not divide over 2 processes; choose loop.prompts"
-    )
-    assert said == [("", f"{line} so that they do\n"), ("", "")]
-    assert not list(tmp_path.glob("runs/*/*"))
+@pytest.mark.parametrize("there", [True, False])
+def test_a_process_group_is_never_freed(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = object()
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: there)
+    monkeypatch.setattr(torch.distributed, "group", SimpleNamespace(WORLD=group))
+    before = sys.getrefcount(group)
+    keep_process_group()
+    assert sys.getrefcount(group) - before == int(there)

@@ -13,9 +13,8 @@ import pytest
 PROJECT = Path(__file__).parent.parent
 FOLDERS, ROLES = ("conf", "sweeps", "reports"), ("teacher", "student")
 # What a wheel is made from: all that is under version control, and nothing that a run or a tool left there.
-LEFT_OVERS = shutil.ignore_patterns(
-    ".*", "__pycache__", "runs", "outputs", "wandb", "build", "dist", "*.egg-info", "shared"
-)
+ANYWHERE = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info")
+AT_TOP = {"runs", "outputs", "wandb", "build", "dist", "shared"}
 TRAIN = ["loop.steps=2", "loop.prompts=4", "rollout.max_new_tokens=16", "data.size=16", "hardware.device=cpu"]
 TRAIN += ["eval.limit=4", "eval.n=1", "eval.sampling.max_new_tokens=16"]
 
@@ -32,10 +31,14 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
+def left_overs(folder: str, names: list[str]) -> set[str]:
+    return ANYWHERE(folder, names) | (AT_TOP if Path(folder) == PROJECT else set())
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(PROJECT, folder / "source", ignore=LEFT_OVERS)
+    shutil.copytree(PROJECT, folder / "source", ignore=left_overs)
     shutil.copy(PROJECT / ".gitignore", folder / "source")
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, folder / "source", cwd=folder)
     (built,) = folder.glob("tipx-*.whl")
@@ -61,7 +64,9 @@ def test_it_holds_the_code_every_yaml_and_the_pair(wheel: Path) -> None:
     package = {name for name in package if "__pycache__" not in name}
     yaml = {f"tipx/{p.relative_to(PROJECT).as_posix()}" for d in FOLDERS for p in (PROJECT / d).rglob("*.yaml")}
     assert (len(package) > 100, len(yaml) > 60) == (True, True)
-    weights = {f"tipx/{pair}/pair/{role}/model.safetensors" for pair in ("tiny", "tinyagent") for role in ROLES}
+    weights = {
+        f"tipx/embedded/{pair}/pair/{role}/model.safetensors" for pair in ("arithmetic", "agent") for role in ROLES
+    }
     assert weights | {"tipx/report/page.html.j2", "tipx/inspect/page.html"} <= package
     assert inside == package | yaml
 

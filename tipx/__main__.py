@@ -2,7 +2,7 @@
 
 import sys
 
-from tipx import stopping
+from tipx import signals as stopping
 
 
 def main() -> None:

@@ -16,9 +16,10 @@ from typing import Any, get_args
 import torch
 import transformers
 
-from tipx import config, preflight
+from tipx import config
 from tipx.agents.server import ServedAgents
-from tipx.distill import distill
+from tipx.display.progress import Quiet, Screen
+from tipx.display.tables import asked
 from tipx.errors import ConfigError, Damaged, ModelError
 from tipx.evals import Evaluation
 from tipx.evals.exam import Exam
@@ -26,18 +27,18 @@ from tipx.evals.job import EvalJob
 from tipx.evals.runner import conditions, evaluate, ready
 from tipx.evals.settle import Settled, settle
 from tipx.evals.suite import parts
-from tipx.experiment import Experiment
-from tipx.files import damaged
+from tipx.evals.trained_on import trained_on
+from tipx.files.atomic import damaged
+from tipx.files.names import wrong_name, wrong_path
 from tipx.memory.finding import memory_finding
-from tipx.models import Dtype
-from tipx.names import wrong_name, wrong_path
-from tipx.places import EMBEDDED, PACKAGE
-from tipx.progress import Quiet, Screen
-from tipx.results import FILE, model_name, read_result
-from tipx.run import FRESH, Row, Run, find_run, is_run, runs_of
-from tipx.session import Session, keeping
-from tipx.tables import asked
-from tipx.trained import trained_on
+from tipx.models.locate import EMBEDDED, PACKAGE
+from tipx.models.pair import Dtype
+from tipx.runs.directory import FRESH, Row, Run, find_run, is_run, runs_of
+from tipx.runs.results import FILE, model_name, read_result
+from tipx.train import preflight
+from tipx.train.experiment import Experiment
+from tipx.train.loop import distill
+from tipx.train.session import Session, keeping
 
 STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
 

@@ -2,7 +2,22 @@
 
 from typing import Any
 
-MOVED: dict[str, str] = {"tipx.divergences.TopK": "tipx.divergences.TopKDivergence"}
+MOVED = {
+    "tipx.contamination.Guard": "tipx.evals.contamination.Guard",
+    "tipx.divergences.TopK": "tipx.divergences.TopKDivergence",
+    "tipx.experiment.Experiment": "tipx.train.experiment.Experiment",
+    "tipx.experiment.Loop": "tipx.train.experiment.Loop",
+    "tipx.loggers.NoLogger": "tipx.train.loggers.NoLogger",
+    "tipx.loggers.WandbLogger": "tipx.train.loggers.WandbLogger",
+    "tipx.models.ModelSource": "tipx.models.pair.ModelSource",
+    "tipx.models.Pair": "tipx.models.pair.Pair",
+    "tipx.models.Teacher": "tipx.models.pair.Teacher",
+    "tipx.models.Template": "tipx.models.pair.Template",
+    "tipx.optim.AdamW": "tipx.train.optim.AdamW",
+    "tipx.tinyagent.data.Errands": "tipx.embedded.agent.data.Errands",
+    "tipx.tinyagent.data.HeldOutErrands": "tipx.embedded.agent.data.HeldOutErrands",
+    "tipx.world.Hardware": "tipx.processes.Hardware",
+}
 """The path of a class now, by each path it had."""
 
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from tipx.names import wrong_path, wrong_words
+from tipx.files.names import wrong_path, wrong_words
 
 T = TypeVar("T")
 

@@ -17,13 +17,13 @@ from tipx.agents.chat import Chat
 from tipx.agents.loop import AgentRollouts, collected
 from tipx.config import build, load, options
 from tipx.errors import ConfigError
-from tipx.experiment import Experiment
-from tipx.metrics import Update
 from tipx.noise import Noise
 from tipx.rollout.collect import from_lists
 from tipx.rollout.hf import eos_ids
-from tipx.run import Run, lasting
-from tipx.trainer import Trainer
+from tipx.runs.directory import Run, lasting
+from tipx.train.experiment import Experiment
+from tipx.train.step_metrics import Update
+from tipx.train.trainer import Trainer
 from tipx.types import STATISTICS, Rollout, TokenStats, ends
 
 Args = Callable[..., list[str]]

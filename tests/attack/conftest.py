@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.resume import conftest as resume
-from tipx.run import Run
+from tipx.runs.directory import Run
 
 args, whole = resume.args, resume.whole
 WITHIN_S = 300

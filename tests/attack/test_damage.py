@@ -16,7 +16,7 @@ import pytest
 
 from tests.cli.conftest import Done, call
 from tests.conftest import save_model
-from tipx.run import Run, lasting
+from tipx.runs.directory import Run, lasting
 
 pytestmark = pytest.mark.slow
 

@@ -30,7 +30,7 @@ from tests.attack.conftest import (
     faults_of,
     the_run,
 )
-from tipx.run import Run
+from tipx.runs.directory import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 TREE = os.environ.get("TIPX_TREE", HERE)

@@ -14,7 +14,7 @@ import pytest
 from tests.cli.conftest import Done, Tipx, call
 from tipx import jobs
 from tipx.errors import ModelError
-from tipx.run import MARK, Run, is_run
+from tipx.runs.directory import MARK, Run, is_run
 
 Trained = tuple[Path, list[str], Done]
 
@@ -125,7 +125,7 @@ def test_the_mark_goes_last(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(path: Path) -> None:
         raise OSError(16, "Device or resource busy", str(path))
 
-    monkeypatch.setattr("tipx.run.remove", fails)
+    monkeypatch.setattr("tipx.runs.directory.remove", fails)
     monkeypatch.setattr(os.path, "lexists", lambda _: True)
     with pytest.raises(Exception, match=r"cannot remove .*Device or resource busy"):
         run.remove(run.path.parent.parent)
@@ -229,7 +229,7 @@ def test_fresh_brings_back_a_run_whose_successor_trains_no_step(
     def fails(*_: object) -> None:
         raise ModelError("model.student.path: the weights are gone")
 
-    monkeypatch.setattr("tipx.models.Pair.load", fails)
+    monkeypatch.setattr("tipx.models.pair.Pair.load", fails)
     done = here("train", "--fresh", *trained[1])
     assert done.code == 2
     assert "is as it was before --fresh" in done.err

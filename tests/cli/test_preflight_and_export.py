@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tipx.licences import UNKNOWN, licence, shown
+from tipx.export.licences import UNKNOWN, licence, shown
 
 FILES = {"README.md", "config.json", "generation_config.json", "manifest.json", "model.safetensors"}
 FILES |= {"tokenizer.json", "tokenizer_config.json"}
@@ -155,7 +155,7 @@ def test_the_licence_of_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert licence("package:pytest") == "mit"
     assert licence("package:no_such") == licence("/no/such") == licence("org/none") == UNKNOWN
     (tmp_path / "README.md").write_text("---\nlicense: gemma\n---\n")
-    monkeypatch.setattr("tipx.licences.try_to_load_from_cache", lambda *_: str(tmp_path / "README.md"))
+    monkeypatch.setattr("tipx.export.licences.try_to_load_from_cache", lambda *_: str(tmp_path / "README.md"))
     assert licence("org/cached") == "gemma"
 
 

@@ -33,7 +33,7 @@ def loaded(folder: Path, *args: str) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("args", ["compare a b", "import tipx.comparison"])
+@pytest.mark.parametrize("args", ["compare a b", "import tipx.report.comparison"])
 def test_what_compares_results_loads_neither_torch_nor_hydra(args: str, tmp_path: Path) -> None:
     assert not loaded(tmp_path, *args.split()) & ((GPU_STACK - {"scipy"}) | COMPOSE)
 
@@ -49,7 +49,8 @@ def test_what_composes_loads_no_gpu_stack(args: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", ["runs", "report", "report x", "import tipx.report", "import tipx.tables", "import tipx.plots"]
+    "args",
+    ["runs", "report", "report x", "import tipx.report", "import tipx.display.tables", "import tipx.display.plots"],
 )
 def test_what_reads_runs_loads_neither_torch_nor_hydra(args: str, tmp_path: Path) -> None:
     assert not loaded(tmp_path, *args.split()) & (GPU_STACK | COMPOSE)

@@ -12,7 +12,7 @@ from tipx.config import build, conf_dir, describe, load, options, rebuild, resol
 from tipx.config.trees import at
 from tipx.errors import ConfigError
 from tipx.evals.job import EvalJob
-from tipx.experiment import Experiment
+from tipx.train.experiment import Experiment
 
 ROOTS = {"train": Experiment, "eval": EvalJob}
 LAUNCH = "launch"  # what a launcher is handed: no object

@@ -4,7 +4,7 @@ import pytest
 
 from tipx.data import PromptSource, batch_indices
 from tipx.data.arithmetic import ArithmeticPrompts
-from tipx.tiny.task import held_out
+from tipx.embedded.arithmetic.task import held_out
 
 
 def stream(size: int, count: int, steps: int, seed: int = 0) -> list[int]:

@@ -7,10 +7,10 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError
 
-from tipx import hub
 from tipx.data.table import Place, refusal
 from tipx.errors import DataError
-from tipx.hub import HubFiles
+from tipx.files import hub
+from tipx.files.hub import HubFiles
 
 FIRST, SECOND = "hf://datasets/org/first/data/test-*.jsonl", "hf://datasets/org/second/test.jsonl"
 ROW = json.dumps({"problem": "p", "answer": "1"}) + "\n"

@@ -14,7 +14,7 @@ from tipx.deepplanning import official, pull
 from tipx.deepplanning.official import BY_SLICE, CHECKOUT, COMMIT, PARTS, REPO, cases, data_folder, manifest, rows
 from tipx.deepplanning.shopping.load import load
 from tipx.errors import DataError
-from tipx.files import digest
+from tipx.files.atomic import digest
 
 
 @pytest.fixture(autouse=True)

@@ -20,15 +20,15 @@ from tipx import jobs
 from tipx.agents.calls import Call, HermesCalls
 from tipx.agents.script import Script
 from tipx.config import build, load
+from tipx.display.tables import result_table
 from tipx.errors import ConfigError, ModelError
 from tipx.evals import Evaluation
 from tipx.evals.exam import Exam
 from tipx.evals.runner import Subject, evaluate
-from tipx.models import ModelSource, Template
-from tipx.places import located
-from tipx.statistics import best_at_k, pass_at_k
-from tipx.tables import result_table
-from tipx.world import Hardware, World
+from tipx.models.locate import located
+from tipx.models.pair import ModelSource, Template
+from tipx.processes import Hardware, World
+from tipx.stats.estimates import best_at_k, pass_at_k
 
 FOUR = CountBenchmark(name="count", size=4, asks=1)
 CHAT = Template(chat=True, instruction="", thinking=None)

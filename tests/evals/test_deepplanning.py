@@ -18,7 +18,7 @@ from tipx.errors import ConfigError
 from tipx.evals.deepplanning import APART
 from tipx.evals.exam import Exam, fingerprint
 from tipx.jobs import asked_by_name
-from tipx.run import Run
+from tipx.runs.directory import Run
 
 Tipx = Callable[..., Done]
 PLAIN = ("hardware.device=cpu",)

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 
+from tipx.embedded.arithmetic.task import held_out
 from tipx.errors import DataError
 from tipx.evals import Evaluation
 from tipx.evals.arithmetic import Arithmetic
@@ -26,14 +27,13 @@ from tipx.evals.exam import Exam
 from tipx.evals.journal import Journal
 from tipx.evals.runner import Subject, evaluate, marks, readable, run_all
 from tipx.evals.summary import Sample
-from tipx.grading import OUTCOMES, Grader, readings
-from tipx.models import ModelSource, Template
+from tipx.grading.grade import OUTCOMES, Grader, readings
+from tipx.models.pair import ModelSource, Template
+from tipx.processes import Hardware, World
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import HFRollouts
-from tipx.statistics import mean_and_error, pass_at_k
-from tipx.tiny.task import held_out
+from tipx.stats.estimates import mean_and_error, pass_at_k
 from tipx.types import Prompt, Rollout
-from tipx.world import Hardware, World
 
 PLAIN = Template(chat=False, instruction="", thinking=None)
 SAMPLING = HFRollouts(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=6, batch_size=64)

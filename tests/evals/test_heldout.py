@@ -13,13 +13,13 @@ from transformers import AutoModelForCausalLM
 
 from tipx import jobs
 from tipx.config import build, load
+from tipx.display.tables import held_out
+from tipx.embedded.arithmetic.tokenizer import build_tokenizer
 from tipx.errors import DataError
 from tipx.evals.heldout import HeldOut, encode, evaluate
-from tipx.models import Template
-from tipx.results import of_texts, read_result
-from tipx.run import Run
-from tipx.tables import held_out
-from tipx.tiny.tokenizer import build_tokenizer
+from tipx.models.pair import Template
+from tipx.runs.directory import Run
+from tipx.runs.results import of_texts, read_result
 from tipx.types import Rollout, TokenStats
 
 Overrides = Callable[..., list[str]]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from tipx.snapshot import Snapshot
+from tipx.runs.snapshot import Snapshot
 
 Open = Callable[..., Page]
 SETTLE = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"

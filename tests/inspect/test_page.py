@@ -15,8 +15,8 @@ from tipx.inspect.quadrants import Thresholds
 from tipx.inspect.read import Step, open_step
 from tipx.inspect.rules import own_rule
 from tipx.inspect.shown import visible
-from tipx.run import Run
-from tipx.snapshot import ROLES, Snapshot
+from tipx.runs.directory import Run
+from tipx.runs.snapshot import ROLES, Snapshot
 
 
 def slide(page: Page, name: str, value: float) -> None:

@@ -13,8 +13,8 @@ from tipx.inspect.quadrants import Thresholds
 from tipx.inspect.save import as_csv, save_picture
 from tipx.inspect.shown import visible
 from tipx.inspect.tokens import code, counts, markdown, top
-from tipx.run import Run
-from tipx.snapshot import Snapshot
+from tipx.runs.directory import Run
+from tipx.runs.snapshot import Snapshot
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import numpy as np
 
 from tipx.config import load, rebuild, resolved
 from tipx.inspect.rules import replay
-from tipx.run import Run
-from tipx.snapshot import LEADERS, ROLES, Snapshot
+from tipx.runs.directory import Run
+from tipx.runs.snapshot import LEADERS, ROLES, Snapshot
 from tipx.types import STATISTICS
 
 U32, F32 = np.uint32, np.float32

@@ -13,15 +13,15 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from tipx.anatomy import body, checkpointed, lm_head
-from tipx.batching import MicroBatch, micro_batches
-from tipx.experiment import Experiment
+from tipx.embedded.arithmetic.tokenizer import build_tokenizer
 from tipx.memory import materialise
-from tipx.models import LoadedPair
+from tipx.models.head import body, checkpointed, lm_head
+from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
 from tipx.rollout.collect import from_lists
-from tipx.tiny.tokenizer import build_tokenizer
-from tipx.trainer import Trainer
+from tipx.train.batching import MicroBatch, micro_batches
+from tipx.train.experiment import Experiment
+from tipx.train.trainer import Trainer
 from tipx.types import Rollout
 from tipx.vocab import Hidden
 

@@ -16,7 +16,7 @@ from tipx.memory.architectures import TABLE, architecture
 from tipx.memory.layout import Layout, sizes
 from tipx.memory.predict import PARTS, PHASES, predict
 from tipx.memory.steps import AimedVocab
-from tipx.models import ModelSource
+from tipx.models.pair import ModelSource
 from tipx.vocab import Vocab
 
 # Millions of parameters, from the models' own pages (tied heads counted once).

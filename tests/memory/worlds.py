@@ -6,9 +6,9 @@ from typing import Any
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from tipx.config import build, load
-from tipx.experiment import Experiment
 from tipx.memory.layout import Implementation, Layout, sizes
 from tipx.memory.predict import Case
+from tipx.train.experiment import Experiment
 
 KINDS: dict[str, Any] = {"qwen3": Qwen3Config, "llama": LlamaConfig, "qwen2": Qwen2Config}
 

@@ -7,12 +7,12 @@ import pytest
 from markdown_it import MarkdownIt
 
 from tests.hostile import EVERY
+from tipx.display.console import COMMANDS
 from tipx.report.formats import latex, markdown
 from tipx.report.metrics import FIXED
 from tipx.report.page import page
 from tipx.report.spec import Report
 from tipx.report.table import Column, Table
-from tipx.terminal import COMMANDS
 
 ACTIVE = {"link_open", "image", "html_inline", "html_block", "code_inline"}
 

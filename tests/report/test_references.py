@@ -12,7 +12,7 @@ from tests.report.by_hand import copy_first, set_result, set_scores, to_held_out
 from tipx.report import Table, figures
 from tipx.report.formats import csv, markdown
 from tipx.report.trace import cell_named, records
-from tipx.results import model_name
+from tipx.runs.results import model_name
 
 Sweep = Callable[..., list[Path]]
 Make = Callable[..., Table]

@@ -19,7 +19,7 @@ import pytest
 
 from tipx import jobs
 from tipx.cli import main
-from tipx.run import Run, lasting
+from tipx.runs.directory import Run, lasting
 
 STEPS = 36
 WITHIN_S = 400

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.resume.conftest import Ask, Runner, as_of, same
-from tipx.files import damage
-from tipx.run import Run
+from tipx.files.atomic import damage
+from tipx.runs.directory import Run
 
 
 def cut(file: Path) -> None:

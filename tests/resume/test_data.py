@@ -9,7 +9,7 @@ import pytest
 
 from tipx import jobs
 from tipx.errors import Damaged, RunError
-from tipx.run import Run, lasting
+from tipx.runs.directory import Run, lasting
 
 Overrides = Callable[..., list[str]]
 QUESTIONS = [f"tom has {n} pens . how many ?" for n in range(2, 10)]

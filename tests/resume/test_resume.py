@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.resume.conftest import STEPS, WITHIN_S, Ask, Runner, as_of, environment, same, the_run
-from tipx.run import Run
+from tipx.runs.directory import Run
 
 # --- killed ----------------------------------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
+from tipx.embedded.arithmetic.tokenizer import build_tokenizer
 from tipx.rollout.hf import HFRollouts
-from tipx.tiny.tokenizer import build_tokenizer
 
 VOCAB = 60
 

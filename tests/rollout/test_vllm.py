@@ -18,7 +18,7 @@ from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_
 from tipx import jobs
 from tipx.config import build, load
 from tipx.errors import ConfigError, RunFailed
-from tipx.models import ModelSource
+from tipx.models.pair import ModelSource
 from tipx.noise import Noise
 from tipx.rollout import vllm as vllm_rollouts
 from tipx.rollout.vllm import VLLMRollouts, engine

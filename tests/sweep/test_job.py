@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tipx.board import Board, Point
 from tipx.errors import Interrupted, RunFailed
+from tipx.runs.sweep_folder import Board, Point
 from tipx.sweep import job, manage
 from tipx.sweep.plan import Plan, plan
 

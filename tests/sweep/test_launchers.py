@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.sweep.conftest import Start
-from tipx.run import Run, all_runs, lasting
+from tipx.runs.directory import Run, all_runs, lasting
 
 WITHIN_S = 400
 POINTS = ["selector=full,prefix", "group=g"]

@@ -16,9 +16,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from tipx.agents.task import Message
-from tipx.encoding import bare, opened
 from tipx.errors import ModelError
-from tipx.rendering import render
+from tipx.text.chat_template import render
+from tipx.text.encoding import bare, opened
 
 MARK = "turnmark"
 """Stands where the model's own words would."""

@@ -26,10 +26,10 @@ from tipx.cli import (
     tokens,
     train,
 )
+from tipx.display.console import console, guarded
 from tipx.errors import Interrupted, TipxError
-from tipx.names import not_unicode
-from tipx.stopping import at_once, is_main, set_over
-from tipx.terminal import console, guarded
+from tipx.files.names import not_unicode
+from tipx.signals import at_once, is_main, set_over
 
 app = typer.Typer(
     name="tipx",

@@ -20,9 +20,9 @@ def compare(
     """Is B better than A? The paired difference over the same problems, with an interval and a p-value."""
     import json
 
-    from tipx.comparison import compare as job
-    from tipx.tables import comparison_table
-    from tipx.terminal import console, write
+    from tipx.display.console import console, write
+    from tipx.display.tables import comparison_table
+    from tipx.report.comparison import compare as job
 
     found = [one.record() for one in job(a, b, words or [], runs_dir)]
     if as_json:

@@ -21,9 +21,9 @@ def group() -> None:
 @app.command()
 def check(names: Names = None, config_dir: ConfigDir = None) -> None:
     """Say of each benchmark and training set where it is, whether it is whole, and its checksum."""
-    from tipx.datasets import check as job
-    from tipx.tables import show_frame
-    from tipx.terminal import console
+    from tipx.cli.datasets import check as job
+    from tipx.display.console import console
+    from tipx.display.tables import show_frame
 
     frame, wrong = job(names or [], config_dir)
     screen = console()
@@ -36,8 +36,8 @@ def check(names: Names = None, config_dir: ConfigDir = None) -> None:
 @app.command()
 def hashes(names: Names = None, config_dir: ConfigDir = None) -> None:
     """Print what tipx/benchmarks.json is to be with the hashes of these benchmarks' problems (for maintainers)."""
-    from tipx.datasets import hashes as job
-    from tipx.terminal import write
+    from tipx.cli.datasets import hashes as job
+    from tipx.display.console import write
 
     write(job(names or [], config_dir))
 
@@ -45,8 +45,8 @@ def hashes(names: Names = None, config_dir: ConfigDir = None) -> None:
 @app.command()
 def pull(names: Names = None, config_dir: ConfigDir = None) -> None:
     """Fetch benchmarks or training sets from the hub into its cache."""
-    from tipx.datasets import pull as job
-    from tipx.terminal import console
+    from tipx.cli.datasets import pull as job
+    from tipx.display.console import console
 
     for name, files in job(names or [], config_dir):
         for file in files:

@@ -1,10 +1,10 @@
 """What is printed when a job is over."""
 
-from tipx.plots import learning_curve
-from tipx.run import Run
-from tipx.stopping import is_main
-from tipx.tables import before_after, held_out
-from tipx.terminal import console
+from tipx.display.console import console
+from tipx.display.plots import learning_curve
+from tipx.display.tables import before_after, held_out
+from tipx.runs.directory import Run
+from tipx.signals import is_main
 
 
 def print_run(run: Run, *, worked: bool) -> None:

@@ -15,10 +15,10 @@ def evaluate(
     config_dir: ConfigDir = None,
 ) -> None:
     """Measure accuracy on a benchmark: `tipx eval RUN benchmark=arithmetic n=16 checkpoint=100`."""
+    from tipx.display.console import console
+    from tipx.display.tables import asked, result_table, warnings
     from tipx.jobs import evaluation
-    from tipx.stopping import orderly
-    from tipx.tables import asked, result_table, warnings
-    from tipx.terminal import console
+    from tipx.signals import orderly
 
     screen = console()
     with orderly("eval"):

@@ -20,8 +20,8 @@ def inspect(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """See a step's tokens: a page of its rollouts, coloured by entropy and divergence, with what the rule kept."""
+    from tipx.display.console import console
     from tipx.inspect.read import Asked, open_step, the_run
-    from tipx.terminal import console
 
     asked = Asked.of(words or [], rules=compare)
     step = open_step(the_run(run, runs_dir), asked.step)

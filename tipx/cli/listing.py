@@ -36,7 +36,7 @@ def listing(
     from rich.text import Text
 
     from tipx.config import search_path
-    from tipx.terminal import console
+    from tipx.display.console import console
 
     search_path(config_dir)  # which must be one
     for one in [kind] if kind else Kind:
@@ -50,9 +50,9 @@ def listing(
 def described(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:
     """Each name with a line on it."""
     from tipx.config import describe, options
+    from tipx.files.yamls import first_comment
     from tipx.report.spec import available
     from tipx.sweep.question import names, read
-    from tipx.yamls import first_comment
 
     if kind is Kind.REPORTS:
         return [(name, first_comment(file)) for name, file in available(None).items()]

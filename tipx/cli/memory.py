@@ -46,8 +46,8 @@ def memory(  # noqa: PLR0913 - each is an option of its own
 
     `tipx memory model=qwen3 selector=q3_only ratio=1,0.5,0.2,0.1`: several values give a row each.
     """
+    from tipx.display.console import console
     from tipx.memory import Layout, make_folder, memory_frame, save, tables
-    from tipx.terminal import console
 
     layout = Layout(
         tokens=tokens,

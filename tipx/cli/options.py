@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tipx.names import wrong_name, wrong_path, wrong_words
+from tipx.files.names import wrong_name, wrong_path, wrong_words
 
 
 def path(text: Any) -> Path:

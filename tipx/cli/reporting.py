@@ -10,15 +10,15 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from tipx.loggers import check_wandb, log_report
+from tipx.display.console import console
+from tipx.files.yamls import first_comment
 from tipx.report import Ask, figures, make
 from tipx.report.formats import notes_of, number, terminal
 from tipx.report.keys import label
 from tipx.report.output import save
 from tipx.report.spec import available
 from tipx.report.trace import cell_named, records
-from tipx.terminal import console
-from tipx.yamls import first_comment
+from tipx.train.loggers import check_wandb, log_report
 
 
 def list_reports(own: Path | None) -> None:

@@ -21,9 +21,9 @@ def runs(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """List runs: what each is, how far it got, and its accuracy before and after. `tipx runs rm RUN` removes one."""
+    from tipx.display.console import console, write
+    from tipx.display.tables import show_frame
     from tipx.report.listing import chosen, listed, to_remove
-    from tipx.tables import show_frame
-    from tipx.terminal import console, write
 
     if words and words[0] == "rm":
         doomed = to_remove(runs_dir, words[1:])

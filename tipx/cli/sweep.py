@@ -24,7 +24,7 @@ def sweep(
     The same command again does what is left, after a kill too. Where points run is for Hydra's launchers to say.
     """
     from tipx.cli.sweeping import finish, show
-    from tipx.stopping import orderly
+    from tipx.signals import orderly
     from tipx.sweep.manage import sweep as work
     from tipx.sweep.plan import plan
     from tipx.sweep.screen import Watch

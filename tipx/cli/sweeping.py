@@ -4,11 +4,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from tipx.board import State
+from tipx.display.console import console
 from tipx.errors import RunFailed
+from tipx.runs.sweep_folder import State
 from tipx.sweep.plan import Plan
 from tipx.sweep.screen import points_table
-from tipx.terminal import console
 
 
 def title(plan: Plan) -> str:

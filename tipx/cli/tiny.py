@@ -23,7 +23,7 @@ def build(
     seed: Annotated[int, typer.Option(min=0, max=10**6, help="Another seed makes another pair")] = 0,
 ) -> None:
     """Train the embedded teacher and student again from the seed (a quarter of an hour on one core)."""
-    from tipx.tiny.build import build as make
+    from tipx.embedded.arithmetic.build import build as make
 
     make(out, seed=seed)
 
@@ -34,6 +34,6 @@ def agents(
     seed: Annotated[int, typer.Option(min=0, max=10**6, help="Another seed makes another pair")] = 0,
 ) -> None:
     """Train the embedded agents again from the seed (some minutes on one core)."""
-    from tipx.tinyagent.build import build as make
+    from tipx.embedded.agent.build import build as make
 
     make(out, seed=seed)

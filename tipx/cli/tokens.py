@@ -30,8 +30,8 @@ def tokens(
 
     An n-gram counts where its last token is. first, last: its share of the quadrant at the first and last sampled step.
     """
+    from tipx.display.console import console
     from tipx.inspect.read import the_run
     from tipx.inspect.report import print_tokens
-    from tipx.terminal import console
 
     print_tokens(console(), the_run(run, runs_dir), ngrams, top, form.value, plot)

@@ -19,12 +19,12 @@ def train(
     """
     from tipx import config
     from tipx.cli.done import print_run
-    from tipx.launching import relaunch
+    from tipx.train.launch import relaunch
 
     relaunch(config.load(overrides or [], "train", config_dir).loop.processes, sys.argv[1:])
     from tipx.jobs import train as job
-    from tipx.session import keeping
-    from tipx.stopping import orderly
+    from tipx.signals import orderly
+    from tipx.train.session import keeping
 
     with orderly("train"):
         run, worked = job(overrides or [], fresh=fresh, config_dir=config_dir)

@@ -22,7 +22,7 @@ from tipx.config.launch import check_launcher, launch
 from tipx.config.origins import origins
 from tipx.config.rules import rules
 from tipx.config.trees import Tree
-from tipx.identity import first_identity, identity
+from tipx.runs.identity import first_identity, identity
 
 __all__ = [
     "Tree",

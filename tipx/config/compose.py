@@ -20,9 +20,9 @@ from tipx.config.folder import check_folder
 from tipx.config.trees import Tree, at, leaves
 from tipx.config.typed import check_typed
 from tipx.errors import ConfigError
-from tipx.identity import PLACE
-from tipx.shipped import shipped
-from tipx.yamls import first_comment
+from tipx.files.package_data import shipped
+from tipx.files.yamls import first_comment
+from tipx.runs.identity import PLACE
 
 ASKED = "asked"
 """Where a benchmark names choices of other groups: how `tipx eval` asks a model folder. No part of what is built."""

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from tipx.errors import ConfigError
-from tipx.yamls import read_yaml
+from tipx.files.yamls import read_yaml
 
 ENTRIES = 10_000
 """Files and folders in it; more is not laid out like conf/."""

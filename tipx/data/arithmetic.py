@@ -1,7 +1,7 @@
 """The embedded task as a training set."""
 
+from tipx.embedded.arithmetic.task import training
 from tipx.spec import Seed, Size, spec
-from tipx.tiny.task import training
 from tipx.types import Prompt
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from tipx.answers import has_box, last_boxed
 from tipx.data.rows import Asked, UnreadableError, asked, said, with_input, with_system
 from tipx.errors import DataError
+from tipx.grading.answers import has_box, last_boxed
 from tipx.types import Prompt, Turn
 
 INSTRUCTION = "instruction"

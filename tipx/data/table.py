@@ -12,8 +12,8 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from tipx.data.formats import READERS, UNPACKERS, Columns, WrongError, read, suffix
 from tipx.errors import DataError
-from tipx.files import digest
-from tipx.hub import HUB, HubFiles
+from tipx.files.atomic import digest
+from tipx.files.hub import HUB, HubFiles
 
 DATASET, SPLITS = "state.json", "dataset_dict.json"
 """What lies in a folder of `Dataset.save_to_disk`, and of `DatasetDict.save_to_disk`."""

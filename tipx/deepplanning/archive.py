@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from tipx.errors import DataError
-from tipx.files import remove, writing
+from tipx.files.atomic import remove, writing
 
 GIB = 2**30
 BLOCK = 2**20

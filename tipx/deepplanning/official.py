@@ -13,7 +13,7 @@ from typing import Any
 from tipx.deepplanning.shopping.files import FILES
 from tipx.deepplanning.travel import database
 from tipx.errors import DataError
-from tipx.files import cache_dir
+from tipx.files.atomic import cache_dir
 
 NAME = "deepplanning"
 REPO = "Qwen/DeepPlanning"

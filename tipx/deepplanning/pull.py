@@ -11,8 +11,8 @@ from typing import Any
 from tipx.deepplanning.archive import extract
 from tipx.deepplanning.official import COMMIT, INSIDE, MANIFEST, PARTS, REPO, Part, checkouts, data_folder, manifest
 from tipx.errors import DataError
-from tipx.files import digest, set_aside, write_json, write_text, writing
-from tipx.hub import HubFiles
+from tipx.files.atomic import digest, set_aside, write_json, write_text, writing
+from tipx.files.hub import HubFiles
 
 QUERIES = f"https://raw.githubusercontent.com/QwenLM/Qwen-Agent/{COMMIT}/{INSIDE}"
 LARGEST = 4 * 2**20

@@ -15,10 +15,10 @@ from tipx.agents.script import Script
 from tipx.agents.server import ServedAgents
 from tipx.evals import Aggregated, Benchmark, Evaluation
 from tipx.evals.summary import Sample, grouped
-from tipx.models import Template
+from tipx.models.pair import Template
 from tipx.noise import Noise
 from tipx.rollout.hf import eos_ids
-from tipx.statistics import best_at_k, mean_and_error, powers_of_two
+from tipx.stats.estimates import best_at_k, mean_and_error, powers_of_two
 from tipx.types import Prompt, StopReason
 
 Agents = AgentRollouts | ServedAgents

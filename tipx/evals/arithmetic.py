@@ -1,8 +1,8 @@
 """The embedded benchmark: held-out word problems of the tiny pair's task."""
 
+from tipx.embedded.arithmetic.task import held_out
 from tipx.errors import DataError
 from tipx.spec import Size, spec
-from tipx.tiny.task import held_out
 from tipx.types import Prompt
 
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from tipx.evals import Benchmark, Evaluation, Remarked, agents
-from tipx.identity import without_younger_keys
-from tipx.models import Template
+from tipx.models.pair import Template
 from tipx.rollout.hf import HFRollouts
+from tipx.runs.identity import without_younger_keys
 from tipx.types import Prompt
 
 SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")

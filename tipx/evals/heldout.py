@@ -16,15 +16,15 @@ from transformers import PreTrainedTokenizerBase
 from tipx.data.layout import questions, read
 from tipx.data.rows import Asked, UnreadableError, said
 from tipx.data.table import Place
-from tipx.encoding import bare, opening
 from tipx.errors import DataError
-from tipx.files import make_folder, write_json, write_text
-from tipx.models import Template
-from tipx.results import CHECKSUM, FILE, TEXTS, checksum, of_texts, sealed
+from tipx.files.atomic import make_folder, write_json, write_text
+from tipx.models.pair import Template
+from tipx.processes import World
 from tipx.rollout.collect import from_lists
+from tipx.runs.results import CHECKSUM, FILE, TEXTS, checksum, of_texts, sealed
 from tipx.spec import Count, PathText, Whole, spec
+from tipx.text.encoding import bare, opening
 from tipx.types import Prompt, Rollout, TokenStats
-from tipx.world import World
 
 NEEDS = frozenset({"student_logprob", "teacher_logprob", "reverse_kl", "forward_kl"})
 Score = Callable[[Rollout, frozenset[str]], TokenStats]

@@ -7,9 +7,9 @@ from pydantic import model_validator
 
 from tipx.evals import Benchmark, Evaluation
 from tipx.evals.suite import Suite, check_answers
-from tipx.models import Dtype, Template
+from tipx.models.pair import Dtype, Template
+from tipx.processes import Hardware
 from tipx.spec import Auto, Count, Samples, Seed, spec
-from tipx.world import Hardware
 
 
 @spec

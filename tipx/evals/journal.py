@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tipx.evals.summary import Sample
-from tipx.files import append_text, make_folder, parse_object
-from tipx.world import World
+from tipx.files.atomic import append_text, make_folder, parse_object
+from tipx.processes import World
 
 ANSWER = {"mode", "id", "prompt", "value", "outcome", "extracted", "length", "stop"}
 """What every answer has."""

@@ -3,10 +3,10 @@
 import re
 from dataclasses import replace
 
-from tipx.answers import plain
 from tipx.data.layout import CONTROL, Columns, prompts
 from tipx.data.table import Place, Table
 from tipx.errors import DataError
+from tipx.grading.answers import plain
 from tipx.spec import PathText, Size, Words, spec
 from tipx.types import Prompt
 

@@ -12,22 +12,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tipx.agents.loop import AgentRollouts, check_chat, check_tasks
 from tipx.agents.server import ServedAgents
-from tipx.answers import MARKS
 from tipx.errors import DataError, ModelError
 from tipx.evals import Evaluation, Remarked, agents
 from tipx.evals.exam import SAMPLING, Exam, fingerprint, hidden
 from tipx.evals.journal import Journal
 from tipx.evals.summary import Sample, summarise
-from tipx.files import make_folder, write_json, write_text
-from tipx.grading import Answer, Grader, grader, readings
-from tipx.models import Template, check_subject
+from tipx.files.atomic import make_folder, write_json, write_text
+from tipx.grading.answers import MARKS
+from tipx.grading.grade import Answer, Grader, grader, readings
+from tipx.models.pair import Template, check_subject
 from tipx.noise import Noise
-from tipx.results import CHECKSUM, FILE, SAMPLES, checksum, read_result, sealed
+from tipx.processes import World
 from tipx.rollout import Rollouts
 from tipx.rollout.hf import HFRollouts, eos_ids
 from tipx.rollout.vllm import VLLMRollouts
+from tipx.runs.results import CHECKSUM, FILE, SAMPLES, checksum, read_result, sealed
 from tipx.types import Prompt
-from tipx.world import World
 
 Tick = Callable[[int], None]
 FIRST = 512

@@ -16,9 +16,9 @@ from tipx.evals import Benchmark, Evaluation
 from tipx.evals.exam import Exam
 from tipx.evals.job import EvalJob
 from tipx.evals.runner import Subject
-from tipx.folder import first_dtype
-from tipx.models import Dtype, ModelSource, Template
-from tipx.places import here
+from tipx.models.folder import first_dtype
+from tipx.models.locate import here
+from tipx.models.pair import Dtype, ModelSource, Template
 from tipx.rollout.hf import HFRollouts
 from tipx.rollout.vllm import VLLMRollouts
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from tipx.answers import vote
 from tipx.evals import Evaluation
-from tipx.grading import OUTCOMES
-from tipx.statistics import majority_at_k, mean_and_error, pass_at_k, powers_of_two
+from tipx.grading.answers import vote
+from tipx.grading.grade import OUTCOMES
+from tipx.stats.estimates import majority_at_k, mean_and_error, pass_at_k, powers_of_two
 
 Sample = dict[str, Any]
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tipx.grading import Answer, Grade, grader
+from tipx.grading.grade import Answer, Grade, grader
 from tipx.inspect.quadrants import AXES, table
 from tipx.inspect.read import ENDS, Step
 from tipx.inspect.rules import Rule, only, overlap
-from tipx.run import Row
-from tipx.snapshot import LEADERS, ROLES
+from tipx.runs.directory import Row
+from tipx.runs.snapshot import LEADERS, ROLES
 
 TYPES = {"uint8": "Uint8Array", "uint32": "Uint32Array", "float32": "Float32Array"}
 Columns = dict[str, NDArray[Any]]

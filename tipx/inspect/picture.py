@@ -4,8 +4,8 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from tipx.display.plots import GREY, STYLE
 from tipx.inspect.quadrants import NAMES
-from tipx.plots import GREY, STYLE
 
 LINES = 6
 

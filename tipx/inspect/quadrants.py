@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tipx.snapshot import Floats, Snapshot
+from tipx.runs.snapshot import Floats, Snapshot
 
 AXES = {"entropy": "student_entropy", "divergence": "reverse_kl"}
 NAMES = {1: "unsure, wrong", 2: "unsure, agreeing", 3: "sure, wrong", 4: "solved"}

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tipx.errors import ConfigError, RunError
-from tipx.files import damaged
+from tipx.files.atomic import damaged
 from tipx.inspect.quadrants import Thresholds
-from tipx.run import FRESH, Row, Run, find_run
-from tipx.snapshot import Snapshot
+from tipx.runs.directory import FRESH, Row, Run, find_run
+from tipx.runs.snapshot import Snapshot
 
 ENDS = {
     "eos": "",

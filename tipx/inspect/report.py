@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from tipx.display.console import Console, write
+from tipx.display.tables import show_frame
 from tipx.inspect.picture import over_training
 from tipx.inspect.save import as_csv, save_picture
 from tipx.inspect.tokens import counts, markdown, top
-from tipx.run import Run
-from tipx.tables import show_frame
-from tipx.terminal import Console, write
+from tipx.runs.directory import Run
 
 
 def print_tokens(console: Console, run: Run, ngrams: int, most: int, form: str, plot: Path | None) -> None:

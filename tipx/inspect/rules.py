@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tipx.inspect.read import Step
-from tipx.snapshot import Floats, Snapshot
+from tipx.runs.snapshot import Floats, Snapshot
 
 
 @dataclass(frozen=True)

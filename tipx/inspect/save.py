@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tipx.errors import ConfigError
-from tipx.files import MADE, refuse_others, write_text, writing
-from tipx.run import Run
+from tipx.files.atomic import MADE, refuse_others, write_text, writing
+from tipx.runs.directory import Run
 
 
 def save_page(run: Run, step: int, content: str, out: Path | None) -> Path:

@@ -8,12 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tipx.errors import ConfigError
-from tipx.grading import Grade
+from tipx.grading.grade import Grade
 from tipx.inspect.payload import graded
 from tipx.inspect.quadrants import NAMES
 from tipx.inspect.read import ENDS, Step
 from tipx.inspect.shown import visible
-from tipx.run import Row
+from tipx.runs.directory import Row
 
 STYLES = {1: "white on #0072b2", 2: "white on #00795a", 3: "white on #b84f00", 4: "default", 0: "dim italic"}
 

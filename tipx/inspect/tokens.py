@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tipx.inspect.quadrants import AXES
 from tipx.inspect.read import Step, open_step
 from tipx.inspect.shown import visible
-from tipx.run import Run
+from tipx.runs.directory import Run
 
 LONGEST = 3
 """Tokens of an n-gram: three ids of a vocabulary of up to a million fit one 64-bit number."""

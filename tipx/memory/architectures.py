@@ -7,10 +7,10 @@ import yaml
 from transformers import AutoConfig, PretrainedConfig
 
 from tipx.errors import ModelError
-from tipx.models import ModelSource
-from tipx.places import EMBEDDED, here, loading, located
-from tipx.pruning import chosen
-from tipx.sizes import check_sizes
+from tipx.models.locate import EMBEDDED, here, loading, located
+from tipx.models.pair import ModelSource
+from tipx.models.pruning import chosen
+from tipx.models.sizes import check_sizes
 
 TABLE = Path(__file__).parent / "architectures.yaml"
 PER_LAYER = ("layer_types", "mlp_layer_types")

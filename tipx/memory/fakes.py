@@ -9,8 +9,8 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedCon
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tipx.errors import ModelError
+from tipx.files.untrusted import RAISED, brings_code, said
 from tipx.memory.tracker import Tracker
-from tipx.untrusted import RAISED, brings_code, said
 
 UNMASKED = "tipx_unmasked"
 """sdpa for batches without padding. transformers makes no mask for those, but has to look at the data to know."""

@@ -5,10 +5,10 @@ import os
 import torch
 
 from tipx.errors import ModelError
-from tipx.experiment import Experiment
 from tipx.memory.layout import Layout
 from tipx.memory.predict import predict
-from tipx.preflight import Finding
+from tipx.train.experiment import Experiment
+from tipx.train.preflight import Finding
 
 GIB = 2**30
 

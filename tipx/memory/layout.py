@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tipx.errors import ConfigError
-from tipx.experiment import Experiment
-from tipx.metrics import MONITORED
+from tipx.train.experiment import Experiment
+from tipx.train.step_metrics import MONITORED
 
 Implementation = Literal["tiled", "materialise"]
 

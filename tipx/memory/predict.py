@@ -7,12 +7,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PretrainedConfig
 
-from tipx.anatomy import checkpointed
-from tipx.experiment import Experiment
 from tipx.memory.architectures import architecture, shallow
 from tipx.memory.layout import Implementation, Layout, Sizes, sizes
 from tipx.memory.steps import Step
 from tipx.memory.tracker import Parts, Tracker
+from tipx.models.head import checkpointed
+from tipx.train.experiment import Experiment
 
 FEW, MORE = 2, 4
 PHASES = {

@@ -10,13 +10,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from tipx.display.plots import BLUE, GREEN, GREY, ORANGE, STYLE
+from tipx.display.tables import show_frame
 from tipx.errors import ConfigError
-from tipx.files import claim, write_text, writing
+from tipx.files.atomic import claim, write_text, writing
 from tipx.memory.layout import Layout
 from tipx.memory.predict import PARTS, PHASES
 from tipx.memory.table import PAPER_COLUMN
-from tipx.plots import BLUE, GREEN, GREY, ORANGE, STYLE
-from tipx.tables import show_frame
 
 # Hatches tell the parts apart where colours cannot.
 LOOKS = {

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from tipx.anatomy import body, lm_head
-from tipx.experiment import Experiment
 from tipx.memory import materialise
 from tipx.memory.fakes import grow, ids, model, padded, storages
 from tipx.memory.layout import Sizes
 from tipx.memory.tracker import Tracker
+from tipx.models.head import body, lm_head
 from tipx.rollout.hf import HFRollouts
 from tipx.spec import spec
+from tipx.train.experiment import Experiment
 from tipx.vocab import TEACHER_ONLY, Hidden, Known, Vocab
 
 Held = tuple[object, ...]

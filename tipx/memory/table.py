@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from tipx import config, paper
+from tipx import config
 from tipx.errors import ConfigError
-from tipx.experiment import Experiment
 from tipx.memory.architectures import architecture
 from tipx.memory.layout import Implementation, Layout, kept_share
 from tipx.memory.predict import PARTS, PHASES, Prediction, predict
-from tipx.models import ModelSource, Pair
+from tipx.models.pair import ModelSource, Pair
+from tipx.report import paper_numbers as paper
+from tipx.train.experiment import Experiment
 
 GIB = 2**30
 SHAPE = (

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from tipx.board import Board
 from tipx.errors import ReportError
 from tipx.report import guards, spec
 from tipx.report.beside import add_paper
@@ -18,6 +17,7 @@ from tipx.report.significance import add_tests, mark_best
 from tipx.report.spec import Report
 from tipx.report.store import Store, groups_of, read_store
 from tipx.report.table import Table, build
+from tipx.runs.sweep_folder import Board
 
 
 @dataclass(frozen=True)

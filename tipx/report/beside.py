@@ -1,8 +1,8 @@
 """The paper's own number beside ours, where a cell is the same thing."""
 
-from tipx.paper import Fact, fact
 from tipx.report.keys import value
 from tipx.report.long import Measured
+from tipx.report.paper_numbers import Fact, fact
 from tipx.report.table import Cell, Column, Table
 
 OURS = frozenset(

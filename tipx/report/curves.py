@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from tipx.display.plots import DASHES, GREY, ORANGE, PALETTE, QUADRANTS
 from tipx.errors import ReportError
-from tipx.plots import DASHES, GREY, ORANGE, PALETTE, QUADRANTS
 from tipx.report.keys import label
 from tipx.report.metrics import metric
 from tipx.report.spec import FigureSpec

@@ -6,8 +6,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from tipx.display.plots import GREY, HATCHES, MARKERS, PALETTE, STYLE
 from tipx.errors import ReportError
-from tipx.plots import GREY, HATCHES, MARKERS, PALETTE, STYLE
 from tipx.report.curves import curves, legend, quadrants, scatter, titled
 from tipx.report.keys import label, value
 from tipx.report.spec import FigureSpec

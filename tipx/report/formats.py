@@ -11,12 +11,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
-from tipx.markdown import inert
-from tipx.plots import QUADRANTS
+from tipx.display.console import clean
+from tipx.display.markdown import inert
+from tipx.display.plots import QUADRANTS
 from tipx.report.keys import shown
 from tipx.report.metrics import KEPT_FROM, Metric
 from tipx.report.table import Cell, Column, Table
-from tipx.terminal import clean
 
 BOLD = "bold: the best of a column, and what cannot be told from it (p >= 0.05 by the same paired tests, Holm-adjusted)"
 QUADRANT_NAMES = f"quadrants of the step's tokens: {'; '.join(text for text, _ in QUADRANTS.values())}"

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tipx.errors import ReportError
-from tipx.identity import OUTSIDE
 from tipx.report.keys import RATIO, label, shown, under, value
 from tipx.report.long import differing, setting
 from tipx.report.metrics import first_like, same_grader, truncated
 from tipx.report.store import Store, Stored
 from tipx.report.table import Table, Values
-from tipx.results import TRUNCATED
+from tipx.runs.identity import OUTSIDE
+from tipx.runs.results import TRUNCATED
 
 HARMLESS = ("seed", "experiment", *(key for key in OUTSIDE["Experiment"] if key != "ratio"))
 """Groups and keys that may differ: the seed, a name for several choices at once, and groups outside the identity."""

@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from tipx.display.tables import damaged_row, printable, run_row
 from tipx.errors import ReportError
-from tipx.names import wrong_path
+from tipx.files.names import wrong_path
 from tipx.report.keys import filters, insist, known, matches, value
 from tipx.report.metrics import FIXED, metric
 from tipx.report.store import Stored
-from tipx.run import all_runs, find_run
-from tipx.tables import damaged_row, printable, run_row
+from tipx.runs.directory import all_runs, find_run
 
 PLACES = ("group", "state", "run")
 SHOWN = ("run", "state", "rule", "ratio", "seed", "kept", "before", "after")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from tipx.comparison import SETTINGS
-from tipx.comparison import setting as setting_of
+from tipx.report.comparison import SETTINGS
+from tipx.report.comparison import setting as setting_of
 from tipx.report.keys import value
 from tipx.report.metrics import Metric
 from tipx.report.store import Stored
-from tipx.run import Row
+from tipx.runs.directory import Row
 
 Setting = tuple[str, ...]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from tipx.comparison import SETTINGS, setting
 from tipx.errors import ReportError
+from tipx.report.comparison import SETTINGS, setting
 from tipx.report.store import Stored
-from tipx.run import Row
-from tipx.statistics import pass_at_k
+from tipx.runs.directory import Row
+from tipx.stats.estimates import pass_at_k
 
 PHASES = ("rollout", "score", "select", "train")
 """Of a training step; an evaluation's memory is not counted."""

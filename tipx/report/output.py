@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from tipx.errors import ReportError
-from tipx.files import claim, write_text, writing
+from tipx.files.atomic import claim, write_text, writing
 from tipx.report import formats
 from tipx.report.page import page
 from tipx.report.table import Table

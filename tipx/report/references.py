@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from tipx.errors import Damaged
-from tipx.names import wrong_path
+from tipx.files.names import wrong_path
 from tipx.report.long import Measured, differing, read, setting
 from tipx.report.metrics import first_like, same_grader
 from tipx.report.store import Elsewhere
 from tipx.report.table import Cell, Table
-from tipx.results import found_results, model_name
-from tipx.run import Row, Run
+from tipx.runs.directory import Row, Run
+from tipx.runs.results import found_results, model_name
 
 TEACHER, START = "teacher", "start"
 ROLES = {TEACHER: "teacher", START: "student"}

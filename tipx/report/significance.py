@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from tipx.clustered import Difference, by_t, holm, over_seeds, two_way
 from tipx.report.keys import label
 from tipx.report.long import Measured, setting
 from tipx.report.table import Cell, Column, Method, Table, Test, Values, is_baseline
-from tipx.statistics import mean_and_error
+from tipx.stats.clustered import Difference, by_t, holm, over_seeds, two_way
+from tipx.stats.estimates import mean_and_error
 
 METHODS: dict[Method, str] = {
     "two-way": "paired over seeds and problems: the larger p of a two-way and a seeds-only t test",
@@ -135,7 +135,7 @@ def by_problem(pairs: Sequence[tuple[Measured, Measured]], column: Column) -> np
 
 def over_problems(differences_P: np.ndarray) -> Difference:
     """Permutation test, with a t interval over problems."""
-    from tipx.paired import sign_flips
+    from tipx.stats.paired import sign_flips
 
     if len(differences_P) < 2:
         raise CannotPair("one seed and one problem")

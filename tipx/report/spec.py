@@ -8,10 +8,10 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError, field_validator
 
 from tipx.errors import ReportError
+from tipx.files.package_data import shipped
+from tipx.files.yamls import read_yaml
 from tipx.report.metrics import KEPT_FROM, metric
-from tipx.shipped import shipped
 from tipx.spec import Count, spec
-from tipx.yamls import read_yaml
 
 Kind = Literal["bars", "against_ratio", "curves", "quadrants", "scatter"]
 

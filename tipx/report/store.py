@@ -6,11 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tipx.board import Board, Point
 from tipx.errors import Damaged, RunError
-from tipx.identity import identity, meaning
-from tipx.results import found_results
-from tipx.run import Row, Run, all_runs
+from tipx.runs.directory import Row, Run, all_runs
+from tipx.runs.identity import identity, meaning
+from tipx.runs.results import found_results
+from tipx.runs.sweep_folder import Board, Point
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from statistics import fmean
 from typing import Any, Literal
 
 from tipx.errors import ReportError
-from tipx.paper import Fact
 from tipx.report.keys import label, planned_value, value
 from tipx.report.long import Measured, measure
 from tipx.report.metrics import Metric, metric
+from tipx.report.paper_numbers import Fact
 from tipx.report.spec import Report
 from tipx.report.store import Store, Stored
-from tipx.statistics import standard_error
+from tipx.stats.estimates import standard_error
 
 Values = tuple[Any, ...]
 

@@ -22,7 +22,7 @@ from tipx.noise import Noise
 from tipx.rollout.collect import collect, left_pad
 from tipx.rollout.recorder import Recorder
 from tipx.spec import Count, Temperature, TopP, Whole, spec
-from tipx.tokens import pad_id, rows_of
+from tipx.text.token_ids import pad_id, rows_of
 from tipx.types import Rollout
 
 

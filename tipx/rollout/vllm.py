@@ -21,13 +21,13 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tipx.errors import ConfigError, RunFailed
+from tipx.files.untrusted import brings_code
 from tipx.noise import Noise
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import eos_ids
 from tipx.spec import Count, Open01, PathText, Seconds, Temperature, TopP, Whole, Words, spec
-from tipx.tokens import rows_of
+from tipx.text.token_ids import rows_of
 from tipx.types import Rollout
-from tipx.untrusted import brings_code
 
 INSTALL = "pip install 'tipx[vllm]', or sample with transformers: rollout=hf"
 DEV = "start it with VLLM_SERVER_DEV_MODE=1, which opens the calls that change weights"

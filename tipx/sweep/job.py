@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tipx.board import Board
+from tipx.runs.sweep_folder import Board
 
 GRACE_S = 120.0
 """Seconds a run has to save when it is told to stop."""

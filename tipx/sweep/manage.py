@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from tipx import config
-from tipx.board import State
 from tipx.errors import Interrupted
-from tipx.stopping import Stopped, line, restore, set_handlers
+from tipx.runs.sweep_folder import State
+from tipx.signals import Stopped, line, restore, set_handlers
 from tipx.sweep.job import GRACE_S, RUN, run_point
 from tipx.sweep.plan import Plan
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tipx import config
-from tipx.board import Board, Point
 from tipx.errors import ConfigError
 from tipx.jobs import run_path
+from tipx.runs.sweep_folder import Board, Point
 from tipx.sweep.question import Question, read
 
 HYDRA = ("hydra/", "hydra.", "+hydra.", "++hydra.")

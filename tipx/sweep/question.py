@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from tipx.config import check_points, expand, key_of
 from tipx.errors import ConfigError
-from tipx.shipped import shipped
+from tipx.files.package_data import shipped
+from tipx.files.yamls import first_comment, read_yaml
 from tipx.spec import spec
-from tipx.yamls import first_comment, read_yaml
 
 ALIKE = frozenset({"model", "experiment"})
 """Two ways to say which pair: whoever gives one replaces both."""

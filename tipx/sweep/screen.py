@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tipx.board import Board, Point, State, Status
-from tipx.terminal import console
+from tipx.display.console import console
+from tipx.runs.sweep_folder import Board, Point, State, Status
 
 LOOK_EVERY_S = 1.0
 MARKS: dict[Status, str] = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "waiting": "dim"}

@@ -1,0 +1,121 @@
+"""Pictures of runs; reads files, needs neither torch nor hydra."""
+
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tipx.runs.directory import Run
+
+# Okabe and Ito's colours, told apart by colour-blind readers and in print.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8a8a8a"
+PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#7a5195", "#333333")
+MARKERS, HATCHES, DASHES = "osD^vPX*", ("", "//", "..", "\\\\", "xx", "--", "++", "oo"), ("-", "--", "-.", ":")
+"""What tells lines and bars apart where colours do not."""
+QUADRANTS = {
+    "tokens/q1": ("Q1 unsure, wrong", BLUE),
+    "tokens/q2": ("Q2 unsure, agreeing", GREEN),
+    "tokens/q3": ("Q3 sure, wrong", ORANGE),
+    "tokens/q4": ("Q4 solved", GREY),
+}
+STYLE: Any = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "figure.dpi": 150,
+    "text.parse_math": False,  # names are names, also with a dollar
+    "pdf.fonttype": 42,  # text that can be searched
+    "hatch.linewidth": 0.6,
+}
+
+
+def learning_curve(run: Run) -> Figure:
+    """Accuracy, divergence of kept and dropped tokens, and quadrant shares, against the step."""
+    frame = pd.DataFrame(run.rows()).set_index("step")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 3.2), layout="constrained")
+        accuracy, divergence, quadrants = figure.subplots(1, 3)
+        measured = any(column.startswith("eval/") for column in frame.columns)
+        if "heldout/perplexity" in frame and not measured:
+            draw_perplexity(accuracy, frame)
+        else:
+            draw_accuracy(accuracy, frame)
+        draw_divergence(divergence, frame)
+        draw_quadrants(quadrants, frame)
+        for axes in (accuracy, divergence, quadrants):
+            axes.set_xlabel("step")
+        figure.suptitle(run.path.name, x=0.005, ha="left", fontsize=9, color=GREY)
+    return figure
+
+
+def draw_accuracy(axes: Any, frame: pd.DataFrame) -> None:
+    """Sampled accuracy with one standard error over problems, and greedy."""
+    axes.set_title("accuracy")
+    axes.set_ylim(0, 1)
+    for column in [c for c in frame.columns if c.startswith("eval/") and c.endswith("/mean")]:
+        name = column.split("/")[1]
+        seen = frame[column].dropna()
+        # One problem has no standard error: None in the file, NaN to matplotlib.
+        errors = frame.get(f"eval/{name}/mean_se", pd.Series(dtype=float)).reindex(seen.index).astype(float)
+        axes.errorbar(seen.index, seen, yerr=errors, color=BLUE, marker="o", ms=4, capsize=2, label=f"{name}, sampled")
+        greedy = frame.get(f"eval/{name}/greedy", pd.Series(dtype=float)).dropna()
+        if len(greedy):
+            axes.plot(greedy.index, greedy, color=GREY, marker="s", ms=3, ls="--", label=f"{name}, greedy")
+    if axes.has_data():
+        axes.legend(loc="lower right")
+
+
+def draw_perplexity(axes: Any, frame: pd.DataFrame) -> None:
+    """Of held-out texts, with one standard error over texts, and the teacher's: for a run without accuracy."""
+    axes.set_title("perplexity of held-out texts")
+    draw_with_errors(axes, frame, "heldout/perplexity", BLUE, "student")
+    axes.axhline(frame["heldout/teacher_perplexity"].dropna().iloc[0], color=GREY, ls="--", label="teacher")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="best")
+
+
+def draw_with_errors(axes: Any, frame: pd.DataFrame, column: str, colour: str, label: str) -> None:
+    """A measured value at the steps where it was, with its standard error."""
+    seen = frame[column].dropna()
+    errors = frame.get(f"{column}_se", pd.Series(dtype=float)).reindex(seen.index).astype(float)
+    axes.errorbar(seen.index, seen, yerr=errors, color=colour, marker="o", ms=4, capsize=2, label=label)
+
+
+def draw_divergence(axes: Any, frame: pd.DataFrame) -> None:
+    """Mean reverse KL; a faint line for each step, a rolling mean over it."""
+    axes.set_title("reverse KL, nats a token")
+    lines = {
+        "select/div_kept": ("kept", ORANGE),
+        "select/div_all": ("all", BLUE),
+        "select/div_dropped": ("dropped", GREY),
+    }
+    there = [column for column in lines if column in frame]
+    for column in there:
+        label, colour = lines[column]
+        values = frame[column].dropna()
+        axes.plot(values.index, values, color=colour, alpha=0.25, lw=0.8)
+        axes.plot(values.index, values.rolling(10, min_periods=1).mean(), color=colour, label=label)
+    if "heldout/reverse_kl" in frame:
+        draw_with_errors(axes, frame, "heldout/reverse_kl", GREEN, "held-out texts")
+    if axes.has_data():
+        axes.legend(loc="best", frameon=True, framealpha=0.8)
+    if (frame[there] > 0).any(axis=None):
+        axes.set_yscale("log")
+
+
+def draw_quadrants(axes: Any, frame: pd.DataFrame) -> None:
+    """Share of response tokens in each quadrant."""
+    axes.set_title("share of tokens by quadrant")
+    axes.set_ylim(0, 1)
+    columns = [c for c in QUADRANTS if c in frame]
+    if columns:
+        shares = frame[columns].dropna().rolling(10, min_periods=1).mean()
+        labels, colours = zip(*(QUADRANTS[c] for c in columns), strict=True)
+        axes.stackplot(shares.index, *(shares[c] for c in columns), labels=labels, colors=colours, alpha=0.8)
+        axes.legend(loc="lower left", fontsize=7, frameon=True, framealpha=0.8)

@@ -1,0 +1,276 @@
+"""GGUF files as plain transformers folders: converted once, kept in the user's cache.
+
+transformers reads GGUF, but takes most of a minute for what a safetensors folder gives in a second, and may keep the
+weights packed; a model so loaded cannot be saved again. So it is loaded once, and saved in its own type or, where
+that is packed, in the dtype asked for. Configuration and tokenizer have a folder of their own, which takes seconds.
+"""
+
+import errno
+import hashlib
+import json
+import shutil
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import transformers
+from filelock import FileLock
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    modeling_gguf_pytorch_utils,
+)
+from transformers.utils.logging import set_tqdm_hook
+
+from tipx.display.console import console
+from tipx.display.progress import bar
+from tipx.errors import ModelError, TipxError
+from tipx.files.atomic import MANIFEST, cache_dir, write_folder
+from tipx.files.untrusted import bounded, foreign, printable, said
+from tipx.models.folder import DESCRIBED, FLOATS, Broken, read
+
+SUFFIX = ".gguf"
+MAGIC = b"GGUF"
+SIZES = (".block_count", ".embedding_length", ".feed_forward_length", ".vocab_size", ".head_count", ".expert_count")
+"""Ends of the names of what a file says of its tensors."""
+SECONDS, MEMORY = 120.0, 2**32
+LAYOUT = 2
+"""Counted up when what is written changes, so that older folders are not taken for it."""
+
+
+def described(file: Path, key: str) -> Path:
+    """The folder with the configuration and tokenizer of `file`, and what its weights are; made in seconds.
+
+    Raises ModelError, naming `key`, if the file cannot be read or holds no tokenizer; RunFailed if the disk is full.
+    """
+    return made(file, "head", key, lambda folder: describe(file, folder), "converted model")
+
+
+def converted(file: Path, dtype: str, key: str) -> Path:
+    """The folder with the whole model of `file`; made if it is not there yet, and then said.
+
+    Its weights are in the file's own type if that is one of floating-point numbers, else, dequantised, in `dtype`.
+    Raises what `described` raises, and ModelError where the disk has no room for it.
+    """
+    head = described(file, key)
+    facts = read(head / DESCRIBED)
+    wanted = str(facts["dtype"] or dtype)
+
+    def fill(folder: Path) -> None:
+        announce(file, place(file, wanted), wanted, facts, key)
+        convert(file, wanted, int(facts["tensors"]), folder)
+
+    return made(file, wanted, key, fill, "converted model")
+
+
+def made(file: Path, kind: str, key: str, fill: Callable[[Path], None], what: str) -> Path:
+    """A folder of the cache, filled if it is not there yet."""
+    folder = place(file, kind)
+    if (folder / MANIFEST).exists():
+        return folder
+    if find_spec("gguf") is None:
+        raise ModelError(f"{key}: {file} needs the package gguf; type: pip install gguf")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(
+            f"{key}: cannot write {folder.parent} ({error.strerror}), where {file.name} is to be converted; give "
+            "another folder: TIPX_CACHE=/path tipx ..."
+        ) from error
+
+    def explained(aside: Path) -> None:
+        with explaining(file, key):
+            fill(aside)
+
+    # Of several processes that need it, one converts.
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not (folder / MANIFEST).exists():
+            write_folder(folder, explained, what=what)
+    return folder
+
+
+def place(file: Path, kind: str) -> Path:
+    """Where what is made of a file goes: other bytes at the same path, or another transformers, are another folder."""
+    seen = file.stat()
+    facts = [str(file.resolve()), seen.st_size, seen.st_mtime_ns, kind, transformers.__version__, LAYOUT]
+    return cache_dir() / "gguf" / f"{file.stem}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:12]}"
+
+
+@contextmanager
+def explaining(file: Path, key: str) -> Iterator[None]:
+    """Around what libraries do with the file: what they say of one that cannot be read is one line."""
+    try:
+        yield
+    except TipxError:
+        raise
+    except Exception as error:
+        if not foreign(error) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            raise
+        reason, remedy = said(error), f"give the original model's folder: {key}=/models/{printable(file.stem)}"
+        shown = printable(str(file))
+        if "build a tokenizer" in str(error):
+            text = f"{key}: {shown} holds no tokenizer that transformers can read ({reason}); {remedy}"
+        else:
+            text = f"{key}: {shown} cannot be read as a GGUF model ({reason}); fetch it again, or {remedy}"
+        raise ModelError(text) from error
+
+
+def options(file: Path) -> dict[str, Any]:
+    return {"gguf_file": file.name, "trust_remote_code": False, "local_files_only": True}
+
+
+def describe(file: Path, folder: Path) -> None:
+    """Write the configuration and the tokenizer of `file`, and a line on its weights."""
+    own, tensors, elements = check_facts(file)
+    with steps(lambda _: None):
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **options(file))
+        config: PreTrainedConfig = AutoConfig.from_pretrained(file.parent, **options(file))
+    config.dtype = getattr(torch, own or "float32")
+    tokenizer.save_pretrained(folder)
+    config.save_pretrained(folder)
+    GenerationConfig.from_model_config(config).save_pretrained(folder)
+    (folder / DESCRIBED).write_text(json.dumps({"dtype": own, "tensors": tensors, "elements": elements}))
+
+
+def announce(file: Path, folder: Path, dtype: str, facts: Mapping[str, Any], key: str) -> None:
+    """Say what is going to be written, and how much; raises ModelError where there is no room for it."""
+    size, free = int(facts["elements"]) * getattr(torch, dtype).itemsize, shutil.disk_usage(folder.parent).free
+    said = f"{gigabytes(size)} in {dtype}{'' if facts['dtype'] else ', dequantised,'}"
+    console(stderr=True).print(
+        f"converting {file} ({gigabytes(file.stat().st_size)}), once: writes {said} to {folder}; TIPX_CACHE=PATH "
+        "chooses another place",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if size > free:
+        raise ModelError(
+            f"{key}: {file.name} converted takes {gigabytes(size)}, and {folder.parent} has {gigabytes(free)} left; "
+            "free space, or give another folder: TIPX_CACHE=/path tipx ..."
+        )
+
+
+def gigabytes(size: int) -> str:
+    return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
+
+
+def convert(file: Path, dtype: str, tensors: int, folder: Path) -> None:
+    """Write the model and tokenizer of `file` to `folder`, with one bar."""
+    with bar(f"converting {file.name}", 2 * tensors) as tick, steps(tick):
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **options(file))
+        packed = AutoModelForCausalLM.from_pretrained(
+            file.parent, dtype=getattr(torch, dtype), **options(file), **dense()
+        )
+        plain(packed).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def steps(tick: Callable[[int], None]) -> Iterator[None]:
+    """Inside, the bars that transformers would draw are ours to draw: `tick` is told of each step of any of them."""
+
+    def ours(_: object, args: Any, kwargs: Any) -> Steps:
+        return Steps(tick, *args, **kwargs)
+
+    reader: Any = modeling_gguf_pytorch_utils
+    before, drawn = set_tqdm_hook(ours), reader.tqdm
+    reader.tqdm = partial(Steps, tick)  # it takes tqdm past the hook
+    try:
+        yield
+    finally:
+        set_tqdm_hook(before)
+        reader.tqdm = drawn
+
+
+class Steps:
+    """What a library calls a bar, as far as transformers uses one."""
+
+    def __init__(self, tick: Callable[[int], None], iterable: Iterable[Any] = (), **_: object) -> None:
+        self.tick, self.iterable = tick, iterable
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self.iterable:
+            yield item
+            self.tick(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def update(self, n: int = 1) -> None:
+        self.tick(n)
+
+    def close(self) -> None: ...
+
+    def set_postfix(self, *_: object, **__: object) -> None: ...
+
+
+def check_facts(file: Path) -> tuple[str | None, int, int]:
+    """(the type of its weights, how many tensors, how many numbers); raises Broken where these are not what it says.
+
+    What it is built for comes next. The type is None where they are packed, or where no one type holds all of them.
+    """
+    from gguf import GGUFReader
+
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise Broken("it is no file")
+    with file.open("rb") as opened:
+        if opened.read(len(MAGIC)) != MAGIC:
+            raise Broken("it is not a GGUF file")
+    with bounded(SECONDS, MEMORY):
+        reader = GGUFReader(file)
+        tensors, size = len(reader.tensors), file.stat().st_size
+        for name, field in reader.fields.items():
+            if not name.endswith(SIZES) or len(field.data) != 1:
+                continue
+            value = field.contents()
+            most = tensors if name.endswith(".block_count") else 8 * size
+            if isinstance(value, int | float) and value > most:
+                raise Broken(f"{name} is {value}, and it holds {tensors} tensors in {size} bytes")
+        return own_type(reader.tensors), tensors, sum(int(tensor.n_elements) for tensor in reader.tensors)
+
+
+def own_type(tensors: Sequence[Any]) -> str | None:
+    """The type of most of the weights, if it holds the others as they are: norms are often kept in float32."""
+    from gguf import dequantize
+
+    sizes: Counter[str] = Counter()
+    for tensor in tensors:
+        sizes[tensor.tensor_type.name] += int(tensor.n_elements)
+    most = sizes.most_common(1)[0][0] if sizes else ""
+    if most not in FLOATS or not sizes.keys() <= FLOATS.keys():
+        return None
+    own = getattr(torch, FLOATS[most])
+    for tensor in tensors:
+        if tensor.tensor_type.name != most:
+            values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
+            if not torch.equal(values.to(own).to(values.dtype), values):
+                return None
+    return FLOATS[most]
+
+
+def dense() -> dict[str, Any]:
+    """What makes transformers unpack the weights; before 5.2x it knew nothing else."""
+    config = getattr(transformers, "GgufConfig", None)
+    return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
+def plain(packed: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in a model that does not think it is quantised, and so can be saved."""
+    facts = {name: value for name, value in packed.config.to_dict().items() if name != "quantization_config"}
+    with torch.device("meta"):
+        model: PreTrainedModel = type(packed)(type(packed.config).from_dict(facts))
+    model.load_state_dict(packed.state_dict(), assign=True)
+    model.tie_weights()
+    model.generation_config = packed.generation_config
+    return model

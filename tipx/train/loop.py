@@ -1,0 +1,170 @@
+"""The loop.
+
+On-policy distillation with token selection, arXiv 2604.14084, section 3:
+
+    for each step:
+        sample responses from the current student
+        score every token with student and teacher
+        weights = selector(statistics of the whole step)
+        minimise the weighted mean of the divergence over kept tokens
+
+Departures from the paper's code: statistics are taken over the whole step and all processes, not a micro-batch; the
+loss has one token count a step; no tensor of (tokens x vocabulary) is made; prompts that are too long are left out and
+counted, never cut.
+"""
+
+import torch
+
+from tipx.data import used_indices
+from tipx.errors import Interrupted, RunFailed
+from tipx.evals import heldout
+from tipx.evals.contamination import overlap
+from tipx.evals.exam import Exam
+from tipx.evals.runner import Subject, check_room, evaluate
+from tipx.evals.suite import parts
+from tipx.noise import Noise
+from tipx.runs.directory import Row
+from tipx.signals import asked_to_stop
+from tipx.train import samples
+from tipx.train import step_metrics as metrics
+from tipx.train.session import Session, kept
+from tipx.types import TokenStats, scatter
+from tipx.vocab import TEACHER_ONLY
+
+
+def distill(session: Session) -> Row:
+    """Train from wherever the run stands to its end; returns the summary. Killed at any moment, it resumes exactly.
+
+    Raises RunFailed after too many non-finite steps or on a full disk, Interrupted when asked to stop.
+    """
+    done, loop, run = session.open(), session.exp.loop, session.run
+    if loop.eval_every or loop.eval_last:
+        for exam in exams(session):
+            check_room(subject(session), exam)
+    if done == 0:
+        session.record(0, measured(session, 0))
+
+    def answer() -> None:
+        saved = run.checkpoints()
+        newest = f"step {saved[-1][0]}" if saved else "nothing, for there is no checkpoint yet"
+        session.watch.say(f"stopping after this step and its checkpoint; again: stop now, keeping {newest}")
+
+    with asked_to_stop(answer, lambda: kept(run)) as asked:
+        for step in range(done + 1, loop.steps + 1):
+            session.record(step, one_step(session, step) | measured(session, step))
+            # Before saving: the same command again must fail again, not finish from a checkpoint of a broken run.
+            if session.trainer.bad_steps > loop.max_bad_steps:
+                raise RunFailed(
+                    f"stopped at step {step}: loss or gradient was not finite in {session.trainer.bad_steps} steps "
+                    f"(loop.max_bad_steps={loop.max_bad_steps}); try a smaller optim.lr, or loop.precision=no"
+                )
+            stop = session.world.most(asked())
+            if stop or loop.due(loop.save_every, step) or step == loop.steps:
+                session.save(step)
+            if stop:
+                raise Interrupted(f"stopped after step {step}, saved in {run.path}; the same command continues", stop)
+        summary = session.close()
+        if stop := session.world.most(asked()):
+            raise Interrupted(kept(run), stop)
+    return summary
+
+
+def one_step(session: Session, step: int) -> Row:
+    """Sample, score, select, update; returns the step's metrics."""
+    exp, world, meter, trainer = session.exp, session.world, session.meter, session.trainer
+    torch.manual_seed(exp.seed * 1_000_003 + step)  # dropout, if a model has any; all else is keyed by (seed, step)
+    noise, rows = Noise(exp.seed, step), world.share(exp.loop.sequences)
+
+    with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
+        numbers = session.chosen(step, rows)
+        states = exp.loop.score_from == "rollout" and bool(needs(session, step) - TEACHER_ONLY)
+        rollout = session.sample(numbers, rows, noise.of("rollout"), states=states)
+    with meter.phase("score"):
+        scored, own_stats = trainer.score(rollout, needs(session, step))
+        stats = TokenStats(**{name: world.gather_BT(values_BT) for name, values_BT in own_stats.present().items()})
+        valid_BT = world.gather_BT(rollout.valid_BT.long()).bool()
+    with meter.phase("select"):
+        weights_BT = exp.selector(stats, valid_BT, noise.of("select"))
+        own_weights_BT = weights_BT[rows.start : rows.stop, : rollout.valid_BT.shape[1]]
+        count = weights_BT.sum() if exp.loop.denominator == "kept" else valid_BT.sum()
+    if exp.loop.due(exp.loop.sample_every, step):
+        with meter.phase("sample"):  # before the update: of the weights that sampled
+            samples.keep(session, step, rollout, scored, own_stats, weights_BT)
+    with meter.phase("train"):
+        update = trainer.update(rollout, scored, own_weights_BT, float(count))
+
+    row: Row = {}
+    if rollout.logprobs_N is not None and stats.student_logprob is not None:
+        row = metrics.mismatch(world.gather_BT(scatter(rollout.logprobs_N, rollout.valid_BT)), stats, valid_BT)
+    ends = world.gather_list(list(zip(rollout.lengths, rollout.stop_reasons, strict=True)))
+    if rollout.numbers:
+        row |= metrics.agents(world.gather_list(rollout.numbers), ends)
+    return (
+        row
+        | metrics.update(update)
+        | metrics.selection(stats, valid_BT, weights_BT, exp.quadrants)
+        | metrics.lengths(ends)
+    )
+
+
+def needs(session: Session, step: int) -> frozenset[str]:
+    """Statistics to compute at a step: the selector's, and at monitored steps those of the log."""
+    loop = session.exp.loop
+    if not loop.due(loop.monitor_every, step):
+        return session.exp.selector.needs
+    compared = frozenset({"student_logprob"}) if session.exp.rollout.gives_logprobs else frozenset()
+    return session.exp.selector.needs | metrics.MONITORED | compared
+
+
+def measured(session: Session, step: int) -> Row:
+    """What is due of the two measurements of the current weights: the benchmark's, and that on held-out texts."""
+    loop, held = session.exp.loop, session.exp.heldout
+    last = loop.eval_last and step == loop.steps
+    row = accuracy(session, step) if last or loop.due(loop.eval_every, step) else {}
+    return row | (held_out(session, step) if session.texts and loop.due(held.every, step) else {})
+
+
+def held_out(session: Session, step: int) -> Row:
+    """Perplexity and divergence on texts that are not trained on."""
+    exp = session.exp
+    out = session.run.eval_dir(step) / exp.heldout.folder_name(exp.model.template)
+    with session.meter.phase("heldout"):
+        result = heldout.evaluate(
+            session.texts, lambda r, n: session.trainer.score(r, n)[1], exp.hardware.micro_batch, session.world, out
+        )
+    return {f"heldout/{name}": value for name, value in result.items()}
+
+
+def subject(session: Session) -> Subject:
+    """The student, to be evaluated."""
+    return Subject(session.pair.student, session.pair.tokenizer)
+
+
+def exams(session: Session) -> list[Exam]:
+    """Each benchmark, taken as the run says."""
+    exp, dtype = session.exp, str(session.pair.student.dtype).removeprefix("torch.")
+    template = exp.model.template.of(session.pair.tokenizer)
+    return [
+        Exam(benchmark, exp.eval, exp.seed, template, dtype=dtype, usual=dtype) for benchmark in parts(exp.benchmark)
+    ]
+
+
+def trained_on(session: Session, exam: Exam, step: int) -> list[str]:
+    """Ids of the problems that the steps so far used as prompts: none, unless the guard is off."""
+    loop = session.exp.loop
+    used = used_indices(len(session.questions), step, loop.prompts, session.exp.seed)
+    return overlap(exam.problems, [session.questions[i] for i in used])
+
+
+def accuracy(session: Session, step: int) -> Row:
+    """Accuracy on each benchmark with the current weights."""
+    row = Row()
+    for exam in exams(session):
+        name = exam.benchmark.name
+        tick = session.watch.phase(f"{name} at step {step}", exam.answers)
+        out = session.run.eval_dir(step) / exam.folder_name
+        with session.meter.phase("eval"):
+            result = evaluate(subject(session), exam, out, session.world, tick, trained_on(session, exam, step))
+        names = {"mean", "mean_se", "greedy"} & result.keys()
+        row |= {f"eval/{name}/{key}": result[key] for key in sorted(names)}
+    return row

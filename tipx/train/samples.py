@@ -1,0 +1,91 @@
+"""What is kept of a sampled step: a few rollouts to be read, and every token's statistics to replay any rule on."""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tipx.runs.snapshot import LEADERS, Snapshot
+from tipx.train import step_metrics as metrics
+from tipx.train.session import Session
+from tipx.train.trainer import Leading, Scored
+from tipx.types import STATISTICS, Rollout, TokenStats, ends
+
+
+def keep(
+    session: Session, step: int, rollout: Rollout, scored: Scored, stats: TokenStats, weights_BT: Float[Tensor, "B T"]
+) -> None:
+    """Write the files of a sampled step, rollouts/NNNNNN.npz and .jsonl; every process calls it, before the update.
+
+    `rollout` and `stats` are this process's rows, `weights_BT` those of the whole step. What the selector did without
+    is computed here, apart from what trains: nothing else in the run depends on being sampled.
+    """
+    world, few = session.world, session.exp.loop.sample_count
+    more = session.trainer.rescore(rollout, scored.teacher, STATISTICS.difference(stats.present()))
+    own = dict(stats.present()) | dict(more.present())
+    whole = {name: world.gather_BT(own[name]) for name in sorted(own)}
+    tokens_BT, valid_BT = world.gather_BT(rollout.response_BT), world.gather_BT(rollout.valid_BT.long()).bool()
+    prompts = world.gather_list(rollout.prompt_ids)
+    if not world.is_main:
+        return
+    decode = session.pair.tokenizer.decode
+    shown_BT = rollout.valid_BT & (torch.arange(len(rollout), device=rollout.valid_BT.device) < few)[:, None]
+    leading = session.trainer.leading(rollout, scored.teacher, shown_BT, LEADERS)
+    # The main process has the first rows of the step.
+    rows = metrics.samples(rollout, stats, weights_BT[: len(rollout), : shown_BT.shape[1]], decode, few)
+    asked = [session.questions[i] for i in session.chosen(step, range(len(rows)))]
+    rows = [row | {"id": question.id, "answer": question.answer} for row, question in zip(rows, asked, strict=True)]
+    if rollout.numbers:  # an agent's task has no answer, it has a score
+        rows = [row | {"score": numbers["score"]} for row, numbers in zip(rows, rollout.numbers[:few], strict=True)]
+    lengths_B, places = np.array(ends(valid_BT)), inside(valid_BT)
+    made = Snapshot(
+        seed=session.exp.seed,
+        step=step,
+        lengths_B=lengths_B,
+        prompt_lengths_B=np.array([len(prompt) for prompt in prompts]),
+        tokens_N=array(tokens_BT[places], np.uint32),
+        prompts_P=np.fromiter(chain(*prompts), np.uint32),
+        valid_N=array(valid_BT[places], np.bool_),
+        weights_N=array(weights_BT[places], np.float32),
+        stats={name: array(values_BT[places], np.float32) for name, values_BT in whole.items()},
+        **tops(leading, shown_BT[: len(rows)].cpu()),
+        pieces={},
+    )
+    made.pieces.update(pieces(decode, [made.tokens_N, *made.top_ids.values()]))
+    session.run.save_samples(step, rows, made.to_bytes())
+
+
+def inside(valid_BT: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """The places of every response up to its end, valid or not."""
+    return torch.arange(valid_BT.shape[1])[None] < torch.tensor(ends(valid_BT))[:, None]
+
+
+def array(values_N: Tensor, dtype: Any) -> NDArray[Any]:
+    return values_N.cpu().numpy().astype(dtype)
+
+
+def tops(leading: Leading, valid_BT: Bool[Tensor, "B T"]) -> dict[str, dict[str, NDArray[Any]]]:
+    """`top_ids` and `top_probs` of a snapshot, from the valid places of the rows that are shown."""
+
+    def spread(values_Mk: Tensor) -> Tensor:
+        out_BTk = torch.zeros(*valid_BT.shape, values_Mk.shape[1], dtype=values_Mk.dtype)
+        out_BTk[valid_BT] = values_Mk
+        return out_BTk[inside(valid_BT)]
+
+    ids = {"student": leading.student_ids_Mk, "teacher": leading.teacher_ids_Mk}
+    probs = {"student": leading.student_probs_Mk, "teacher": leading.teacher_probs_Mk}
+    return {
+        "top_ids": {role: array(spread(ids_Mk), np.uint32) for role, ids_Mk in ids.items()},
+        "top_probs": {role: array(spread(probs_Mk), np.float32) for role, probs_Mk in probs.items()},
+    }
+
+
+def pieces(decode: Callable[[list[int]], Any], used: Sequence[NDArray[np.uint32]]) -> dict[int, str]:
+    """The text of every id used, by itself."""
+    every = np.unique(np.concatenate([ids.ravel() for ids in used]))
+    return {int(token): str(decode([int(token)])) for token in every}

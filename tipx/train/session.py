@@ -1,0 +1,201 @@
+"""Around the loop: everything live that it uses, made ready, and brought to an end."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from tipx.agents.loop import AgentRollouts
+from tipx.data import FromFiles, batch_indices
+from tipx.errors import ConfigError, Interrupted, RunError
+from tipx.evals.contamination import Found
+from tipx.evals.heldout import Encoded, encode
+from tipx.models.pair import LoadedPair
+from tipx.noise import Noise
+from tipx.processes import World
+from tipx.rollout.hf import eos_ids
+from tipx.runs.directory import Row, Run
+from tipx.signals import Stopped
+from tipx.train import preflight, weights
+from tipx.train.experiment import Experiment
+from tipx.train.loggers import Silence, Sink
+from tipx.train.meter import Meter
+from tipx.train.preflight import Facts, Finding
+from tipx.train.trainer import Trainer
+from tipx.types import Prompt, Rollout
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Who is told how the run goes: a progress display, or nobody."""
+
+    def say(self, message: str) -> None: ...
+
+    def step(self, row: Row) -> None: ...
+
+    def phase(self, name: str, total: int) -> Callable[[int], None]: ...
+
+
+@dataclass
+class Session:
+    """One process's part in a run."""
+
+    exp: Experiment
+    run: Run
+    world: World
+    watch: Watcher
+    sink: Sink = field(default_factory=Silence)
+    meter: Meter = field(init=False)
+    pair: LoadedPair = field(init=False)
+    trainer: Trainer = field(init=False)
+    facts: Facts = field(init=False)
+    findings: list[Finding] = field(init=False)
+    prompts: list[list[int]] = field(init=False)
+    questions: list[Prompt] = field(init=False)
+    texts: list[Encoded] = field(default_factory=list)
+
+    def prepare(self, *, fresh: bool = False) -> None:
+        """Tokenizers, prompts and texts, and whether all fits together: before weights are loaded or a file is touched.
+
+        With `fresh` nothing of an earlier start counts. Raises ConfigError, ModelError or DataError, and RunError where
+        the run was trained on other prompts.
+        """
+        if self.exp.loop.score_from == "rollout" and not self.exp.rollout.records_states:
+            raise ConfigError(
+                f"loop.score_from=rollout: {type(self.exp.rollout).__name__} leaves no hidden states to score from; "
+                "set loop.score_from=forward, or rollout=hf"
+            )
+        # A benchmark that is fetched later must not change a run's prompts: what was left out first stays so.
+        earlier = self.run.provenance() if self.world.is_main and not fresh else {}
+        noted, before = self.world.from_main((earlier.get("guard"), earlier.get("data")))
+        self.facts = preflight.gather(self.exp, None if noted is None else Found(**noted))
+        if before is not None:
+            self.insist_on_prompts(before)
+        self.findings = preflight.examine(self.facts)
+        preflight.insist(self.findings)
+        self.prompts, self.questions = self.facts.prompts, [asked.question for asked in self.facts.fit]
+        for finding in self.findings:
+            self.tell(finding)
+        if self.exp.heldout.every:
+            self.texts = encode(self.exp.heldout, self.facts.student.tokenizer, self.exp.model.template)
+
+    def tell(self, finding: Finding) -> Finding:
+        """Shows a warning; returns the finding."""
+        if finding.level == "warning":
+            self.watch.say(f"warning: {finding.check}: {finding.text}")
+        return finding
+
+    def insist_on_prompts(self, before: Row) -> None:
+        """Raises RunError unless the prompts are those that the run has been trained on so far."""
+        then, now = before["sha256"], self.facts.fingerprint
+        if then != now:
+            raise RunError(
+                f"{self.run.path} was trained on {before['prompts']} prompts of fingerprint {then[:12]}, and there are "
+                f"{len(self.facts.fit)} of {now[:12]}: the data, or how they are encoded, changed; put back what it "
+                "was, or train anew with --fresh"
+            )
+
+    def data(self) -> Row:
+        """What the run is trained on: the fingerprint of its prompts, and the files that they are from."""
+        files = self.exp.data.record() if isinstance(self.exp.data, FromFiles) else {}
+        facts = self.facts
+        return files | {
+            "rows": len(facts.questions) + len(facts.guard.ids),
+            "prompts": len(facts.fit),
+            "sha256": facts.fingerprint,
+        }
+
+    def open(self) -> int:
+        """Load models and the newest good checkpoint; returns the step that is done, 0 for a new run."""
+        self.meter = Meter(self.world.device)
+        if self.world.is_main:
+            self.run.note("guard", self.facts.guard.record())
+            self.run.note("data", self.data())
+        tokenizer = self.facts.student.tokenizer
+        saved = self.world.from_main(self.run.newest(self.watch.say) if self.world.is_main else None)
+        done, folder = saved if saved is not None else (0, None)
+        self.pair = self.exp.model.load(self.world.device, tokenizer, folder)
+        self.trainer = Trainer(self.exp, self.pair, self.world)
+        share = weights.movable(weights.sample(self.pair.student.parameters()), self.exp.optim.lr)
+        self.findings.append(self.tell(preflight.movement(share, self.exp)))
+        if self.world.is_main:
+            self.run.save_preflight([finding.row() for finding in self.findings])
+        if folder is not None:
+            self.trainer.load(folder)
+            self.watch.say(f"resuming after step {done} of {self.exp.loop.steps}")
+        if self.world.is_main:
+            self.run.rewind(done if folder else -1)
+            self.sink.resume(self.run.rows())
+        self.world.barrier()
+        return done
+
+    def sample(self, chosen: Sequence[int], rows: Sequence[int], noise: Noise, *, states: bool) -> Rollout:
+        """The current student's responses to the prompts of these numbers, or an agent's trajectories.
+
+        `rows` are the responses' indices in the whole step, `states` asks for the student's hidden states.
+        """
+        how, student, tokenizer = self.exp.rollout, self.pair.student, self.pair.tokenizer
+        prompts = [self.prompts[i] for i in chosen]
+        if not isinstance(how, AgentRollouts):
+            return how(student, tokenizer, prompts, rows, noise, states=states)
+        chat = self.exp.model.template.chat_of(tokenizer, eos_ids(student, tokenizer))
+        asked = [(self.questions[i].task, prompt) for i, prompt in zip(chosen, prompts, strict=True)]
+        return how.rollout(student, chat, asked, rows, noise, states=states)
+
+    def chosen(self, step: int, rows: Iterable[int]) -> list[int]:
+        """Which prompt each of these rows of a step answers, as an index of `prompts` and `questions`."""
+        loop = self.exp.loop
+        order = batch_indices(len(self.prompts), step, loop.prompts, self.exp.seed)
+        return [order[row // loop.rollouts] for row in rows]
+
+    def record(self, step: int, row: Row) -> None:
+        """One line of metrics with times and memory, to the run, the logger and the display."""
+        times = self.meter.read()
+        spent = sum(times.get(f"time/{phase}", 0.0) for phase in ("rollout", "score", "select", "train"))
+        speed = {"perf/tokens_per_s": row["tokens/n"] / spent} if "tokens/n" in row else {}
+        if row and self.world.is_main:
+            line = {"step": step} | row | times | speed
+            self.run.log(line)
+            self.sink.log(line, step)
+            self.watch.step(line)
+
+    def save(self, step: int) -> None:
+        """A checkpoint, by the main process; the others wait."""
+        if self.world.is_main:
+            self.run.save(step, self.trainer.save, self.exp.loop.keep_checkpoints)
+        self.world.barrier()
+
+    def close(self) -> Row:
+        """Write the summary, which marks the run as finished: first and last evaluation, last metrics."""
+        summary: Row = {}
+        if self.world.is_main:
+            rows = self.run.rows()
+            summary = {"steps": self.exp.loop.steps, "bad_steps": self.trainer.bad_steps, "last": rows[-1]}
+            for kind in ("eval/", "heldout/"):
+                found = [part for row in rows if (part := {k: v for k, v in row.items() if k.startswith(kind)})]
+                for when, parts in (("before", found[:1]), ("after", found[-1:])):
+                    summary[when] = summary.get(when, {}) | (parts[0] if parts else {})
+            summary = {key: value for key, value in summary.items() if value != {}}
+            self.run.finish(summary)
+        self.world.barrier()
+        return summary
+
+
+@contextmanager
+def keeping(run: Run) -> Iterator[None]:
+    """A signal that stops the work inside comes out as `Interrupted`, whose line says what the run keeps."""
+    try:
+        yield
+    except Stopped as stop:
+        raise Interrupted(kept(run), stop.number) from None
+
+
+def kept(run: Run) -> str:
+    """What is left of a run that stops now."""
+    if run.finished:
+        return f"stopped after the last step; {run.path} is finished"
+    if saved := run.checkpoints():
+        return f"stopped; step {saved[-1][0]} is kept in {run.path}, and the same command continues"
+    if any(row["step"] for row in run.rows()):
+        return "stopped before the first checkpoint; no step is kept, and the same command starts again"
+    return "stopped before step 1; nothing had been trained yet, and the same command starts again"
