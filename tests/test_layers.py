@@ -23,7 +23,6 @@ LAYERS = (
     {"evals"},
     {"train", "report", "inspect"},
     {"memory"},
-    {"jobs"},
     {"export", "sweep"},
     {"cli"},
     {"__main__"},

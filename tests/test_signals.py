@@ -228,7 +228,7 @@ def test_what_a_run_keeps(tmp_path: Path) -> None:
     assert kept(one).startswith("stopped before step 1")
     one.log({"step": 1})
     assert kept(one).startswith("stopped before the first checkpoint; no step is kept")
-    one.save(4, lambda folder: (folder / "x").touch(), 2)
+    one.save_checkpoint(4, lambda folder: (folder / "x").touch(), 2)
     assert kept(one) == f"stopped; step 4 is kept in {one.path}, and the same command continues"
     with pytest.raises(Interrupted, match="step 4 is kept") as stopped, keeping(one):
         raise Stopped(TERM)

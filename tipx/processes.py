@@ -50,6 +50,11 @@ class World:
         self.size: int = accelerator.num_processes
         self.is_main: bool = accelerator.is_main_process
 
+    @property
+    def device_name(self) -> str:
+        """As a person knows it: cpu, or the name of a GPU."""
+        return torch.cuda.get_device_name() if self.device.type == "cuda" else str(self.device)
+
     @contextmanager
     def together(self) -> Iterator[Self]:
         """Parts from the other processes at the ends that all of them reach: without, leaving may abort the process.

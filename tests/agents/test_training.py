@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.agents.toy import CountTo
-from tipx import jobs
 from tipx.agents.chat import Chat
 from tipx.agents.loop import AgentRollouts, collected
 from tipx.config import build, load, options
@@ -22,6 +21,7 @@ from tipx.rollout.collect import from_lists
 from tipx.rollout.hf import eos_ids
 from tipx.runs.directory import Run, lasting
 from tipx.train.experiment import Experiment
+from tipx.train.start import train_run
 from tipx.train.step_metrics import Update
 from tipx.train.trainer import Trainer
 from tipx.types import STATISTICS, Rollout, TokenStats, ends
@@ -60,7 +60,7 @@ def args(pair_dir: Path, tmp_path: Path) -> Args:
 
 
 def train(args: list[str], own: Path) -> Run:
-    return jobs.train(args, fresh=False, config_dir=own)[0]
+    return train_run(args, fresh=False, config_dir=own)[0]
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ HERE = str(Path(__file__).parents[2])
 # done. The arguments come as JSON: [folder, environment, arguments]; answers are its id, and its exit code at the end.
 WARM = """
 import json, os, runpy, signal, sys
-import tipx.cli.done, tipx.jobs, tipx.sweep.plan, tipx.cli.reporting, tipx.report.listing
+import tipx.cli.done, tipx.evals.start, tipx.train.start, tipx.sweep.plan, tipx.cli.reporting, tipx.report.listing
 
 for line in sys.stdin:
     folder, more, args = json.loads(line)

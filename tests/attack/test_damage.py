@@ -194,7 +194,7 @@ def faults_of(world: World, file: Path, harm: Harm, before: str, report: str) ->
 
 def outcome(run: Run) -> tuple[list[dict[str, Any]], bytes]:
     """What a run comes to: its lines but for times, and its last weights."""
-    return [lasting(row) for row in run.rows()], (run.checkpoint("last")[1] / "model.safetensors").read_bytes()
+    return [lasting(row) for row in run.rows()], (run.checkpoints.open("last")[1] / "model.safetensors").read_bytes()
 
 
 def resumed(world: World, file: Path, harm: Harm, expected: tuple[list[dict[str, Any]], bytes]) -> list[str]:

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from pebble import ProcessExpired, ProcessPool
 
-import tipx.jobs  # noqa: F401 - loaded once, before the workers are forked
 from tests.attack.hostile_folders import COMMANDS, GIB, KINDS, attempt, fault
 
 TIMEOUT_S = 90.0

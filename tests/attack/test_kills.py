@@ -196,7 +196,7 @@ def test_a_sweep(launcher: str, args: list[str], tmp_path: Path) -> None:
         faults = faults_of(end_of(process, folder), [code(number)], "every point is saved", lines=12)
         runs = [Run(path.parent) for path in folder.glob("g/*/config.yaml")]
         begun = [run for run in runs if len(run.rows()) >= 4]
-        faults += [f"{run.path.name} did not save" for run in begun if not run.checkpoints()]
+        faults += [f"{run.path.name} did not save" for run in begun if not run.checkpoints.saved()]
         tried.append((f"tipx sweep, {launcher}", faults))
     report(tried)
 
@@ -243,7 +243,7 @@ def test_two_processes(what: str, args: list[str], tmp_path: Path) -> None:
     run = the_run(tmp_path)
     if number != KILL:
         last = run.rows()[-1]["step"]
-        faults += [] if [s for s, _ in run.checkpoints()] == [last] else [f"step {last} is not saved"]
+        faults += [] if [s for s, _ in run.checkpoints.saved()] == [last] else [f"step {last} is not saved"]
     again = end_of(cold(tmp_path, "train", *own, tree=TREE), tmp_path)
     faults += [] if again.code == 0 and run.finished else [f"again: {again}"]
     report([(what, faults)])

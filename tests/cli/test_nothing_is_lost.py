@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Done, Tipx, call
-from tipx import jobs
 from tipx.errors import ModelError
-from tipx.runs.directory import MARK, Run, is_run
+from tipx.runs.directory import MARK, Run
+from tipx.runs.mark import is_run
+from tipx.train.session import Session
 
 Trained = tuple[Path, list[str], Done]
 
@@ -307,7 +308,7 @@ def test_a_run_behind_a_link_trains_evaluates_and_starts_over(
     before = content(tmp_path / "000002")
     assert here("train", "--fresh", *trained[1]).code == 0
     assert content(tmp_path / "000002") == before  # a link goes, what it led to stays
-    assert [step for step, _ in run.checkpoints()] == [2, 4]
+    assert [step for step, _ in run.checkpoints.saved()] == [2, 4]
     assert run.finished
 
 
@@ -332,7 +333,7 @@ def test_a_link_to_an_empty_folder_stays_when_a_run_cannot_start(
     def fails(*_: object, **__: object) -> None:
         raise ModelError("no")
 
-    monkeypatch.setattr(jobs.Session, "prepare", fails)
+    monkeypatch.setattr(Session, "prepare", fails)
     assert here("train", *trained[1]).code == 2
     assert run.path.is_symlink()
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from tests.agents.toy import CountBenchmark, CountTo, save
-from tipx import jobs
 from tipx.agents.calls import Call, HermesCalls
 from tipx.agents.script import Script
 from tipx.config import build, load
@@ -25,10 +24,12 @@ from tipx.errors import ConfigError, ModelError
 from tipx.evals import Evaluation
 from tipx.evals.exam import Exam
 from tipx.evals.runner import Subject, evaluate
+from tipx.evals.start import evaluate_target
 from tipx.models.locate import located
 from tipx.models.pair import ModelSource, Template
 from tipx.processes import Hardware, World
 from tipx.stats.estimates import best_at_k, pass_at_k
+from tipx.train.start import train_run
 
 FOUR = CountBenchmark(name="count", size=4, asks=1)
 CHAT = Template(chat=True, instruction="", thinking=None)
@@ -186,7 +187,7 @@ def own(tmp_path: Path) -> Path:
 
 def test_gold_trajectories_score_one(folder: Path, own: Path, tmp_path: Path) -> None:
     overrides = ["benchmark=count", "eval=agent_gold", "n=1", f"runs_dir={tmp_path / 'runs'}", "hardware.device=cpu"]
-    ((result, out, worked),) = jobs.evaluation(str(folder), overrides, own)
+    ((result, out, worked),) = evaluate_target(str(folder), overrides, own)
     assert (result["mean"], result["outcomes"]["eos"], worked) == (1.0, 4, True)
     assert (out / "samples.jsonl").is_file()
     table = result_table(result)
@@ -200,7 +201,7 @@ def test_gold_trajectories_score_one(folder: Path, own: Path, tmp_path: Path) ->
 def test_a_run_that_is_evaluated_while_it_trains_and_afterwards(folder: Path, own: Path, tmp_path: Path) -> None:
     teacher = save(tmp_path / "teacher", seed=1, hidden=24)
     limits = ("max_new_tokens=40", "backend.max_new_tokens=20", "max_turns=3")
-    run, _ = jobs.train(
+    run, _ = train_run(
         [
             *(f"model.teacher.path={teacher}", f"model.student.path={folder}", f"runs_dir={tmp_path / 'runs'}"),
             *("data=count", "benchmark=count", "guard.enabled=false", "hardware.device=cpu", "rollout=agent"),
@@ -214,7 +215,7 @@ def test_a_run_that_is_evaluated_while_it_trains_and_afterwards(folder: Path, ow
     assert [row["step"] for row in run.rows() if "eval/count/mean" in row] == [0, 1]
     # A run lends its sampling, which is another kind than the command's own.
     overrides = ["benchmark=count", "n=2", f"runs_dir={tmp_path / 'runs'}", "hardware.device=cpu"]
-    ((result, _, _),) = jobs.evaluation(run.path.name, [*overrides, "+eval.sampling.max_turns=2"], own)
+    ((result, _, _),) = evaluate_target(run.path.name, [*overrides, "+eval.sampling.max_turns=2"], own)
     assert result["agent"]["max_turns"] == 2
     assert result["agent"]["max_new_tokens"] == 40
     assert result["agent"]["turn"]["max_new_tokens"] == 20

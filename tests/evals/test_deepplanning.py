@@ -17,7 +17,7 @@ from tipx.deepplanning.pull import pull
 from tipx.errors import ConfigError
 from tipx.evals.deepplanning import APART
 from tipx.evals.exam import Exam, fingerprint
-from tipx.jobs import asked_by_name
+from tipx.evals.start import asked_by_name
 from tipx.runs.directory import Run
 
 Tipx = Callable[..., Done]

@@ -11,7 +11,6 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM
 
-from tipx import jobs
 from tipx.config import build, load
 from tipx.display.tables import held_out
 from tipx.embedded.arithmetic.tokenizer import build_tokenizer
@@ -20,6 +19,7 @@ from tipx.evals.heldout import HeldOut, encode, evaluate
 from tipx.models.pair import Template
 from tipx.runs.directory import Run
 from tipx.runs.results import of_texts, read_result
+from tipx.train.start import train_run
 from tipx.types import Rollout, TokenStats
 
 Overrides = Callable[..., list[str]]
@@ -82,7 +82,7 @@ def test_sums_become_means_over_tokens_and_errors_over_texts() -> None:
 @pytest.fixture
 def run(file: Path, overrides: Overrides) -> Run:
     more = ["heldout=file", f"heldout.texts.path={file}", "heldout.texts.prompt_field=q", "heldout.every=2"]
-    return jobs.train(
+    return train_run(
         overrides(*more, "heldout.texts.answer_field=s", "hardware.micro_batch=2"), fresh=False, config_dir=None
     )[0]
 

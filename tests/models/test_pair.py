@@ -32,9 +32,9 @@ from transformers import (
 from tests.conftest import save_model
 from tipx.embedded.arithmetic.tokenizer import build_tokenizer, vocabulary
 from tipx.errors import ModelError
-from tipx.jobs import train
 from tipx.models.head import body, check_generation, check_head, lm_head
 from tipx.models.pair import ModelSource, Pair, Teacher, Template
+from tipx.train.start import train_run
 
 CPU = torch.device("cpu")
 PLAIN = Template(chat=False, instruction="", thinking=None)
@@ -369,5 +369,5 @@ def test_a_wide_student_trains_with_a_narrow_teacher(overrides: Callable[..., li
             save_model(tmp_path / f"narrow-{other}", 4),
         )
         places = (f"model.{role}.path={wide}", f"model.{other}.path={narrow}", "optim.lr=0.01")
-        run, _ = train(overrides(*places), fresh=False, config_dir=None)
+        run, _ = train_run(overrides(*places), fresh=False, config_dir=None)
         assert [row["train/applied"] for row in run.rows()] == [True] * 4

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tipx.config import choices, identity, load, resolved
+from tipx.config import choices, load, resolved
+from tipx.runs.identity import identity
 
 COMMIT = "0123456789abcdef"
 RULES = {

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from tipx import jobs
 from tipx.cli import main
 from tipx.runs.directory import Run, lasting
+from tipx.train.start import train_run
 
 STEPS = 36
 WITHIN_S = 400
@@ -30,7 +30,7 @@ Ask = Callable[..., tuple[int, str, str]]
 # it writes may be longer than `limit`. Answers are its id and, in the end, its exit code.
 WARM = """
 import json, os, resource, runpy, signal, sys
-import tipx.cli.done, tipx.jobs
+import tipx.cli.done, tipx.evals.start, tipx.train.start
 
 OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.listdir", "os.scandir", "shutil.rmtree"}
 
@@ -137,7 +137,7 @@ def args(pair_dir: Path) -> list[str]:
 def whole(args: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run that nothing happened to, with all its checkpoints; to be read only."""
     place = tmp_path_factory.mktemp("whole")
-    return jobs.train([*args, f"runs_dir={place}", "loop.keep_checkpoints=100"], fresh=False, config_dir=None)[0]
+    return train_run([*args, f"runs_dir={place}", "loop.keep_checkpoints=100"], fresh=False, config_dir=None)[0]
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def as_of(whole: Run, step: int, folder: Path) -> Run:
     """A copy of the whole run as a kill would have left it, its newest checkpoint that of `step`."""
     run = Run(Path(shutil.copytree(whole.path, folder / "solo" / whole.path.name)))
     (run.path / "summary.json").unlink()
-    for other, path in run.checkpoints():
+    for other, path in run.checkpoints.saved():
         if other > step:
             shutil.rmtree(path)
     return run
@@ -184,9 +184,9 @@ def outcome(run: Run) -> dict[str, Any]:
     left: dict[str, Any] = {
         "summary": summary | {"last": lasting(summary["last"])},
         "rows": [lasting(row) for row in run.rows()],
-        "newest": [step for step, _ in run.checkpoints()[-2:]],
+        "newest": [step for step, _ in run.checkpoints.saved()[-2:]],
     }
-    places = [*run.path.glob("evals/**/*"), *run.path.glob("rollouts/*"), *run.checkpoint("last")[1].iterdir()]
+    places = [*run.path.glob("evals/**/*"), *run.path.glob("rollouts/*"), *run.checkpoints.open("last")[1].iterdir()]
     for path in sorted(path for path in places if path.is_file()):
         left[str(path.relative_to(run.path))] = path.read_bytes()
         if path.name == "result.json":

@@ -55,7 +55,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used(
 
 def test_without_a_good_checkpoint_it_starts_again_and_ends_the_same(whole: Run, ask: Ask, tmp_path: Path) -> None:
     run = as_of(whole, 9, tmp_path)
-    for _, folder in run.checkpoints():
+    for _, folder in run.checkpoints.saved():
         flip(folder / "trainer.pt")
     code, _, err = ask()
     assert code == 0
@@ -98,6 +98,6 @@ def test_a_full_disk_ends_the_run_in_one_line_and_room_lets_it_go_on(
     line = f"error: cannot write {what}: File too large; {intact}{LIMIT}\n"
     assert log.endswith(line)
     assert "Traceback" not in log
-    assert [(step, damage(folder)) for step, folder in run.checkpoints()] == [(3, None)]
+    assert [(step, damage(folder)) for step, folder in run.checkpoints.saved()] == [(3, None)]
     assert ask()[0] == 0
     same(run, whole)

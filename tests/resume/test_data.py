@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tipx import jobs
 from tipx.errors import Damaged, RunError
 from tipx.runs.directory import Run, lasting
+from tipx.train.start import train_run
 
 Overrides = Callable[..., list[str]]
 QUESTIONS = [f"tom has {n} pens . how many ?" for n in range(2, 10)]
@@ -29,7 +29,7 @@ def write(folder: Path, questions: list[str], answer: str = "5") -> bytes:
 
 
 def train(args: list[str], *, fresh: bool = False) -> Run:
-    return jobs.train(args, fresh=fresh, config_dir=None)[0]
+    return train_run(args, fresh=fresh, config_dir=None)[0]
 
 
 def stop_after_step_2(run: Run) -> None:

@@ -21,7 +21,7 @@ def moments(folder: Path, draw: random.Random) -> Iterator[tuple[str, Callable[[
 
     def more_lines(count: int) -> Callable[[], object]:
         """The resumed process first rewinds to its checkpoint, line 0 to `last`, and then adds lines."""
-        last = max((step for step, _ in the_run(folder).checkpoints()), default=-1)
+        last = max((step for step, _ in the_run(folder).checkpoints.saved()), default=-1)
         rewound: list[int] = []
 
         def reached() -> bool:
@@ -98,7 +98,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(
     assert runner.code() == 128 + number
     run = the_run(tmp_path)
     last = run.rows()[-1]["step"]
-    assert run.checkpoints()[-1][0] == last
+    assert run.checkpoints.saved()[-1][0] == last
     assert (
         f"error: stopped after step {last}, saved in {run.path}; the same command continues" in runner.log.read_text()
     )

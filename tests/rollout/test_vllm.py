@@ -15,13 +15,14 @@ from transformers import PreTrainedModel
 
 from tests.conftest import save_model
 from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_place
-from tipx import jobs
 from tipx.config import build, load
 from tipx.errors import ConfigError, RunFailed
+from tipx.evals.start import evaluate_target
 from tipx.models.pair import ModelSource
 from tipx.noise import Noise
 from tipx.rollout import vllm as vllm_rollouts
 from tipx.rollout.vllm import VLLMRollouts, engine
+from tipx.train.start import train_run
 
 Overrides = Callable[..., list[str]]
 
@@ -161,7 +162,7 @@ def test_a_server_samples_from_the_current_student(
 @pytest.mark.usefixtures("vllm")
 def test_a_run_logs_what_lies_between_engine_and_trainer(overrides: Overrides) -> None:
     more = ["rollout=vllm", "rollout.max_new_tokens=9", "loop.steps=2"]
-    run, _ = jobs.train(overrides(*more), fresh=False, config_dir=None)
+    run, _ = train_run(overrides(*more), fresh=False, config_dir=None)
     for row in run.rows():
         assert 0 <= row["rollout/mismatch_mean"] <= row["rollout/mismatch_max"] < 1e-4
         assert abs(row["rollout/mismatch_kl"]) <= row["rollout/mismatch_mean"]
@@ -215,9 +216,9 @@ def test_the_installed_vllm_accepts_what_is_called() -> None:
 
 
 def test_an_evaluation_can_sample_by_it(vllm: type[LLM], overrides: Overrides) -> None:
-    run, _ = jobs.train(overrides("loop.steps=1"), fresh=False, config_dir=None)
+    run, _ = train_run(overrides("loop.steps=1"), fresh=False, config_dir=None)
     args = ["eval=vllm", "n=2", "limit=3", "eval.sampling.max_new_tokens=9", f"runs_dir={run.path.parent.parent}"]
-    ((result, _, _),) = jobs.evaluation(run.path.name, args, None)
+    ((result, _, _),) = evaluate_target(run.path.name, args, None)
     (llm,) = vllm.made
     assert llm.weights.reloads > 0
     assert (result["problems"], result["n"], result["max_new_tokens"]) == (3, 2, 9)

@@ -12,7 +12,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from tipx.errors import RunError, RunFailed
-from tipx.runs.directory import Run, all_runs, find_run, lasting
+from tipx.runs.directory import Run, lasting
+from tipx.runs.find import all_runs, find_run
 
 SAMPLE = {"prompt": "a", "tokens": [1, 2], "weights": [0.0, 1.0], "stats": {"reverse_kl": [0.1, 0.2]}}
 
@@ -44,7 +45,7 @@ def lines(run: Run, last: int) -> None:
 
 
 def steps(run: Run) -> list[int]:
-    return [step for step, _ in run.checkpoints()]
+    return [step for step, _ in run.checkpoints.saved()]
 
 
 def test_reopening_keeps_what_is_there_and_notes_the_start(run: Run) -> None:
@@ -57,10 +58,10 @@ def test_reopening_keeps_what_is_there_and_notes_the_start(run: Run) -> None:
 
 def test_fresh_forgets_everything(run: Run) -> None:
     run.log({"step": 1})
-    run.save(1, weigh("one"), keep=2)
+    run.save_checkpoint(1, weigh("one"), keep=2)
     run.finish({"steps": 1})
     again = Run.create(run.path, config(4), {"argv": ["tipx", "again"]}, fresh=True)
-    assert (again.rows(), again.checkpoints(), again.finished, again.config()) == ([], [], False, config(4))
+    assert (again.rows(), again.checkpoints.saved(), again.finished, again.config()) == ([], [], False, config(4))
     assert len(again.provenance()["starts"]) == 1
 
 
@@ -148,27 +149,27 @@ def test_a_picture_is_whole_or_not_there(run: Run, monkeypatch: pytest.MonkeyPat
 def test_the_newest_checkpoints_are_kept(run: Run) -> None:
     lines(run, 10)
     for step in (2, 4, 10):
-        run.save(step, weigh(str(step)), keep=2)
+        run.save_checkpoint(step, weigh(str(step)), keep=2)
     assert steps(run) == [4, 10]
-    assert run.newest(pytest.fail) == (10, run.path / "checkpoints" / "000010")
+    assert run.newest_checkpoint(pytest.fail) == (10, run.path / "checkpoints" / "000010")
 
 
 def test_one_that_was_being_written_is_none(run: Run) -> None:
-    run.save(2, weigh("two"), keep=2)
+    run.save_checkpoint(2, weigh("two"), keep=2)
     shutil.copytree(run.path / "checkpoints" / "000002", run.path / "checkpoints" / ".000004.tmp")
     assert steps(run) == [2]
-    run.save(4, weigh("four"), keep=2)
+    run.save_checkpoint(4, weigh("four"), keep=2)
     assert sorted(p.name for p in (run.path / "checkpoints").iterdir()) == ["000002", "000004"]
 
 
 def test_damaged_ones_are_named_and_left_behind(run: Run) -> None:
     lines(run, 6)
     for step in (2, 4, 6):
-        run.save(step, weigh(str(step)), keep=3)
+        run.save_checkpoint(step, weigh(str(step)), keep=3)
     (run.path / "checkpoints" / "000006" / "manifest.json").unlink()
     (run.path / "checkpoints" / "000004" / "model.safetensors").write_text("5")
     said: list[str] = []
-    assert run.newest(said.append) == (2, run.path / "checkpoints" / "000002")
+    assert run.newest_checkpoint(said.append) == (2, run.path / "checkpoints" / "000002")
     first, second = said
     place, back = f"{run.path}/checkpoints", "; going back to the one before it"
     assert first == f"warning: checkpoint {place}/000006 is damaged (it has no manifest), kept as .000006.damaged{back}"
@@ -180,22 +181,22 @@ def test_damaged_ones_are_named_and_left_behind(run: Run) -> None:
 
 def test_a_checkpoint_is_found_by_step_or_as_the_last(run: Run) -> None:
     for step in (2, 4):
-        run.save(step, weigh(str(step)), keep=2)
-    assert run.checkpoint("last")[0] == run.checkpoint("4")[0] == 4
-    assert run.checkpoint("2") == (2, run.path / "checkpoints" / "000002")
+        run.save_checkpoint(step, weigh(str(step)), keep=2)
+    assert run.checkpoints.open("last")[0] == run.checkpoints.open("4")[0] == 4
+    assert run.checkpoints.open("2") == (2, run.path / "checkpoints" / "000002")
 
 
 def test_a_checkpoint_that_is_not_to_be_had_says_what_is(run: Run) -> None:
     with pytest.raises(RunError, match="has no checkpoint yet; run its `tipx train` command to the first save"):
-        run.checkpoint("last")
+        run.checkpoints.open("last")
     for step in (2, 4):
-        run.save(step, weigh(str(step)), keep=2)
+        run.save_checkpoint(step, weigh(str(step)), keep=2)
     for which in ("3", "best", "-2"):
         with pytest.raises(RunError, match=f"checkpoint={which}: .* at steps 2, 4; give one of them, or last"):
-            run.checkpoint(which)
+            run.checkpoints.open(which)
     (run.path / "checkpoints" / "000004" / "model.safetensors").write_text("x")
     with pytest.raises(RunError, match=r"the checksum of model.safetensors .* others of this run: 2 \(checkpoint=STEP"):
-        run.checkpoint("last")
+        run.checkpoints.open("last")
 
 
 # --- who writes, and which run is meant ------------------------------------------------------------------------------

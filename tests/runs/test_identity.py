@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tipx.config import identity, load, resolved
+from tipx.config import load, resolved
 from tipx.config.construct import found
 from tipx.evals.job import EvalJob
 from tipx.moved import MOVED
-from tipx.runs.identity import AS_BEFORE, OUTSIDE, SWITCHED_OFF, class_name, first_identity, meaning
+from tipx.runs.identity import AS_BEFORE, OUTSIDE, SWITCHED_OFF, class_name, first_identity, identity, meaning
 from tipx.spec import SPECS
 from tipx.train.experiment import Experiment
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from tipx import config
-from tipx.jobs import run_path, stored_identity
 from tipx.runs.directory import Run
+from tipx.runs.identity import first_identity, identity
+from tipx.runs.place import run_path, stored_identity
 from tipx.runs.sweep_folder import Board, Point
 
 
@@ -36,7 +37,7 @@ def test_its_own_label_comes_first_then_a_finished_run(tmp_path: Path) -> None:
     done = make(tmp_path / "solo" / "tiny-full-00000002", "selector=full", finished=True)
     make(tmp_path / "solo" / "tiny-full-00000003", "selector=full")
     assert where(tmp_path, "selector=full") == done
-    label = config.identity(config.resolved(config.load(["selector=full"])))
+    label = identity(config.resolved(config.load(["selector=full"])))
     own = make(tmp_path / "solo" / f"tiny-full-{label}", "selector=full")
     assert where(tmp_path, "selector=full") == own
 
@@ -50,7 +51,7 @@ def test_a_damaged_configuration_is_no_older_run(tmp_path: Path) -> None:
 def test_text_from_the_environment_must_fit_the_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["model.student.path=${oc.env:MODELS}/student"]
     monkeypatch.setenv("MODELS", "/a")
-    label = config.first_identity(config.resolved(config.load(words)))
+    label = first_identity(config.resolved(config.load(words)))
     old = make(tmp_path / "solo" / f"tiny-soft_or-{label}", *words)
     assert "${oc.env:MODELS}" in (old / "config.yaml").read_text()
     assert where(tmp_path, *words) == old

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from tests.sweep.conftest import Start
-from tipx.runs.directory import Run, all_runs, lasting
+from tipx.runs.directory import Run, lasting
+from tipx.runs.find import all_runs
 
 WITHIN_S = 400
 POINTS = ["selector=full,prefix", "group=g"]
@@ -142,8 +143,8 @@ def test_ctrl_c_saves_and_the_same_command_continues(
     assert process.returncode == 130, out + err
     assert "stopped; every point is saved, and the same command continues" in err
     (run,) = all_runs(tmp_path / "runs")
-    assert run.checkpoints(), "stopped without saving"
-    done = run.checkpoints()[-1][0]
+    assert run.checkpoints.saved(), "stopped without saving"
+    done = run.checkpoints.saved()[-1][0]
     assert 2 <= done < 60
     assert json.loads((tmp_path / "runs" / "g" / "sweep.json").read_text())["points"][0]["run"] == run.path.name
     again = start(*command)

@@ -25,10 +25,10 @@ def test_by_itself_a_sweep_has_the_papers_pairs() -> None:
 
 
 def test_a_point_has_the_directory_that_train_would_give_it(few: list[str]) -> None:
-    from tipx import jobs
+    from tipx.train.start import train_run
 
     (point,) = plan(["selector=prefix", *few]).points
-    run, _ = jobs.train(point.overrides, fresh=False, config_dir=None)
+    run, _ = train_run(point.overrides, fresh=False, config_dir=None)
     assert run.path.name == point.run
     assert run.provenance()["choices"] == point.choices
     assert run.provenance()["overrides"] == list(point.overrides)

@@ -13,9 +13,9 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from tipx.config import build, load
 from tipx.errors import ConfigError
-from tipx.jobs import train
 from tipx.runs.directory import Run
 from tipx.train.loggers import Logger, NoLogger, Silence, WandbLogger, check_wandb
+from tipx.train.start import train_run
 
 Overrides = Callable[..., list[str]]
 
@@ -64,7 +64,7 @@ def logged(run: Run) -> list[list[dict[str, Any]]]:
 
 
 def test_an_offline_run_holds_every_value_of_metrics_jsonl(overrides: Overrides, home: Path) -> None:
-    run, _ = train(overrides("logger=wandb", "logger.project=small"), fresh=False, config_dir=None)
+    run, _ = train_run(overrides("logger=wandb", "logger.project=small"), fresh=False, config_dir=None)
     (rows,) = logged(run)
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert rows == run.rows()
@@ -82,8 +82,8 @@ def test_a_resumed_run_goes_on_under_its_own_name(overrides: Overrides) -> None:
         save = Run.save
         patch.setattr(Run, "save", lambda run, step, fill, keep: save(run, step, cut if step == 4 else fill, keep))
         with pytest.raises(KeyboardInterrupt):
-            train(args, fresh=False, config_dir=None)
-    run, _ = train(args, fresh=False, config_dir=None)
+            train_run(args, fresh=False, config_dir=None)
+    run, _ = train_run(args, fresh=False, config_dir=None)
     # Cut short while saving step 4, resumed from step 2: one folder holds all of it, once.
     (rows,) = logged(run)
     assert [row["step"] for row in rows] == [1, 2, 3, 4]

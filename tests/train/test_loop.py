@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tipx import jobs
 from tipx.errors import ConfigError, DataError, RunFailed
-from tipx.runs.directory import Row, Run, lasting
+from tipx.runs.directory import Run, lasting
+from tipx.runs.metrics_file import Row
 from tipx.train import preflight
 from tipx.train.batching import MicroBatch
 from tipx.train.session import Session
+from tipx.train.start import train_run
 from tipx.train.trainer import STATE, Trainer
 from tipx.types import Rollout, TokenStats
 
@@ -32,7 +33,7 @@ EVERY_STEP = {
 
 
 def train(args: list[str]) -> Run:
-    return jobs.train(args, fresh=False, config_dir=None)[0]
+    return train_run(args, fresh=False, config_dir=None)[0]
 
 
 def column(run: Run, key: str) -> list[Any]:
@@ -111,7 +112,7 @@ def test_a_backend_without_states_is_refused(overrides: Overrides, tmp_path: Pat
     lines = "_target_: tipx.rollout.scripted.ScriptedRollouts\nresponses: ['4 .']\nmax_new_tokens: 5\n"
     (tmp_path / "own" / "rollout" / "script.yaml").write_text(lines)
     with pytest.raises(ConfigError, match=r"ScriptedRollouts leaves no hidden states.* set loop.score_from=forward"):
-        jobs.train(overrides("rollout=script", "loop.score_from=rollout"), fresh=False, config_dir=tmp_path / "own")
+        train_run(overrides("rollout=script", "loop.score_from=rollout"), fresh=False, config_dir=tmp_path / "own")
 
 
 def test_what_no_one_needs_is_not_computed(overrides: Overrides) -> None:

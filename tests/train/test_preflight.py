@@ -9,11 +9,11 @@ import pytest
 from transformers import AutoTokenizer, GenerationConfig
 
 from tests.conftest import save_model
-from tipx import jobs
 from tipx.config import build, load
 from tipx.errors import ModelError
 from tipx.train import preflight
 from tipx.train.preflight import CHECKS, Finding, examine, gather, insist
+from tipx.train.start import train_run
 
 Overrides = Callable[..., list[str]]
 
@@ -147,7 +147,7 @@ def test_a_run_shows_and_keeps_its_warnings(
     overrides: Overrides, student: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ends_at(student, 1, 5)
-    run, _ = jobs.train(overrides(f"model.student.path={student}", "loop.steps=1"), fresh=False, config_dir=None)
+    run, _ = train_run(overrides(f"model.student.path={student}", "loop.steps=1"), fresh=False, config_dir=None)
     kept = json.loads((run.path / "preflight.json").read_text())
     assert [row["check"] for row in kept if row["level"] == "warning"] == ["endings"]
     assert "warning: endings: model: the student ends a response at" in " ".join(capsys.readouterr().err.split())
@@ -158,7 +158,7 @@ def test_a_run_stops_before_weights_are_loaded(
 ) -> None:
     monkeypatch.setattr("tipx.models.pair.ModelSource.load", lambda *_: pytest.fail("loaded"))
     with pytest.raises(ModelError, match=r"rollout\.max_new_tokens=999"):
-        jobs.train(overrides("rollout.max_new_tokens=999"), fresh=False, config_dir=None)
+        train_run(overrides("rollout.max_new_tokens=999"), fresh=False, config_dir=None)
     assert not list((tmp_path / "runs").glob("*/*"))
 
 
@@ -185,7 +185,7 @@ def test_a_student_in_float16_is_refused(overrides: Overrides) -> None:
     assert finding.text.startswith("model.student.dtype=float16: ")
     assert "type model.student.dtype=float32 loop.precision=bf16" in finding.text
     with pytest.raises(ModelError, match=r"model\.student\.dtype=float16"):
-        jobs.train(overrides("model.student.dtype=float16"), fresh=False, config_dir=None)
+        train_run(overrides("model.student.dtype=float16"), fresh=False, config_dir=None)
 
 
 @pytest.mark.parametrize(("dtype", "lr", "level"), [("bfloat16", 1e-6, "warning"), ("float32", 1e-6, "ok")])
@@ -193,7 +193,7 @@ def test_whether_the_weights_can_move_is_said_and_logged(
     dtype: str, lr: float, level: str, overrides: Overrides, capsys: pytest.CaptureFixture[str]
 ) -> None:
     args = overrides(f"model.student.dtype={dtype}", f"optim.lr={lr}", "loop.steps=2", "optim.schedule=constant")
-    run, _ = jobs.train(args, fresh=False, config_dir=None)
+    run, _ = train_run(args, fresh=False, config_dir=None)
     kept = json.loads((run.path / "preflight.json").read_text())
     (finding,) = [one for one in kept if one["check"] == "movement"]
     assert finding["level"] == level

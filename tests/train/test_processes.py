@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import save_model
-from tipx import jobs
 from tipx.runs.directory import Run, lasting
+from tipx.train.start import train_run
 
 Overrides = Callable[..., list[str]]
 WITHIN_S = 240
@@ -81,7 +81,7 @@ def same(run: Run, other: Run) -> None:
     assert len(rows) == len(others)
     for row, expected in zip(rows, others, strict=True):
         assert by_value(row) == pytest.approx(by_value(expected), rel=1e-4, abs=1e-6)
-    found, expected = (load_file(r.checkpoint("last")[1] / "model.safetensors") for r in (run, other))
+    found, expected = (load_file(r.checkpoints.open("last")[1] / "model.safetensors") for r in (run, other))
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
@@ -123,7 +123,7 @@ def test_a_launched_run_of_two_is_the_run_of_one(what: str, overrides: Overrides
     assert done.stdout.count("picture") == 1  # said once, not by each
     two = the_run(tmp_path / "runs")
     assert two.provenance()["starts"][0]["processes"] == 2
-    one, _ = jobs.train([*args, f"runs_dir={tmp_path / 'one'}", "hardware.micro_batch=3"], fresh=False, config_dir=None)
+    one, _ = train_run([*args, f"runs_dir={tmp_path / 'one'}", "hardware.micro_batch=3"], fresh=False, config_dir=None)
     same(two, one)
     assert results(two) == results(one)
     assert len(results(one)) == 2 * 3
@@ -141,7 +141,7 @@ def test_asking_one_to_stop_stops_both_and_one_alone_can_go_on(
         *("selector=prefix", "ratio=0.05", "selector.pick.scope=step", "loop.steps=30"),
         *("hardware.micro_batch=1", "loop.save_every=100", f"model.student.path={tmp_path / 'student'}"),
     )
-    whole, _ = jobs.train(
+    whole, _ = train_run(
         [*args, f"runs_dir={tmp_path / 'one'}", "hardware.micro_batch=8"], fresh=False, config_dir=None
     )
     with ranks(args, tmp_path / "home") as started:
@@ -157,7 +157,7 @@ def test_asking_one_to_stop_stops_both_and_one_alone_can_go_on(
     assert 3 <= last < 30
     assert f"stopped after step {last}, saved in {stopped.path}; the same command continues" in said[0][1]
     assert said[1] == ("", "")
-    jobs.train(args, fresh=False, config_dir=None)
+    train_run(args, fresh=False, config_dir=None)
     assert [start["processes"] for start in stopped.provenance()["starts"]] == [2, 1]
     assert min(row["select/kept_tokens"] for row in stopped.rows()) < 8
     same(stopped, whole)

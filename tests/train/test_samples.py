@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from tipx import jobs
 from tipx.config import rebuild
 from tipx.noise import Noise
 from tipx.runs.directory import Run, lasting
 from tipx.runs.snapshot import LEADERS, Snapshot
+from tipx.train.start import train_run
 from tipx.types import STATISTICS, TokenStats
 
 Overrides = Callable[..., list[str]]
 
 
 def train(args: list[str]) -> Run:
-    return jobs.train(args, fresh=False, config_dir=None)[0]
+    return train_run(args, fresh=False, config_dir=None)[0]
 
 
 def tensors(one: Snapshot) -> tuple[TokenStats, torch.Tensor]:
@@ -49,7 +49,7 @@ def test_sampling_changes_no_bit_of_training(rule: str, overrides: Overrides, tm
     some = [f"selector={rule}", "loop.monitor_every=3", "loop.save_every=4"]
     on, off = (train(overrides(*some, f"loop.sample_every={n}", f"runs_dir={tmp_path / str(n)}")) for n in (1, 0))
     assert [lasting(row) for row in on.rows()] == [lasting(row) for row in off.rows()]
-    ours, theirs = (run.checkpoint("last")[1] for run in (on, off))
+    ours, theirs = (run.checkpoints.open("last")[1] for run in (on, off))
     assert (ours / "model.safetensors").read_bytes() == (theirs / "model.safetensors").read_bytes()
     assert on.sampled() == [1, 2, 3, 4]
     assert not (off.path / "rollouts").exists()

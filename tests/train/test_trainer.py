@@ -22,7 +22,8 @@ from tipx.display.progress import Quiet
 from tipx.embedded.arithmetic.tokenizer import vocabulary
 from tipx.noise import Noise
 from tipx.rollout.scripted import ScriptedRollouts
-from tipx.runs.directory import Row, Run
+from tipx.runs.directory import Run
+from tipx.runs.metrics_file import Row
 from tipx.train.experiment import Experiment
 from tipx.train.loggers import Silence
 from tipx.train.loop import one_step

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tipx import jobs
 from tipx.errors import RunFailed
 from tipx.runs.directory import Run
 from tipx.train import weights
+from tipx.train.start import train_run
 from tipx.train.trainer import Trainer
 
 Overrides = Callable[..., list[str]]
@@ -66,9 +66,9 @@ def test_no_run_finishes_with_weights_that_are_not_finite(
 
     monkeypatch.setattr(Trainer, "_step", breaking)
     with pytest.raises(RunFailed, match=r"weights are not finite after a step with optim\.lr=0\.\d+; the last"):
-        jobs.train(overrides(), fresh=False, config_dir=None)
+        train_run(overrides(), fresh=False, config_dir=None)
     (path,) = (tmp_path / "runs" / "solo").iterdir()
     run = Run(path)
     assert not run.finished
-    assert [number for number, _ in run.checkpoints()] == [2]
+    assert [number for number, _ in run.checkpoints.saved()] == [2]
     assert run.rows()[-1]["step"] == 2

@@ -17,12 +17,12 @@ def evaluate(
     """Measure accuracy on a benchmark: `tipx eval RUN benchmark=arithmetic n=16 checkpoint=100`."""
     from tipx.display.console import console
     from tipx.display.tables import asked, result_table, warnings
-    from tipx.jobs import evaluation
+    from tipx.evals.start import evaluate_target
     from tipx.signals import orderly
 
     screen = console()
     with orderly("eval"):
-        done = evaluation(target, overrides or [], config_dir)
+        done = evaluate_target(target, overrides or [], config_dir)
     for result, out, worked in done:
         if not worked:
             screen.print(f"already evaluated: {out}", soft_wrap=True, highlight=False)

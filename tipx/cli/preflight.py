@@ -5,12 +5,17 @@ from tipx.cli.options import ConfigDir, Overrides
 
 def preflight(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     """Check in seconds, without weights, whether model, data and lengths of a `tipx train` command fit together."""
+    from tipx import config
     from tipx.display.console import console
     from tipx.display.tables import findings_table
     from tipx.errors import ModelError
-    from tipx.jobs import check
+    from tipx.memory.finding import memory_finding
+    from tipx.models.quiet import quiet_libraries
+    from tipx.train.preflight import examine, gather
 
-    findings = check(overrides or [], config_dir)
+    exp = config.build(config.load(overrides or [], "train", config_dir), config_dir)
+    quiet_libraries()
+    findings = [finding.row() for finding in (*examine(gather(exp)), memory_finding(exp))]
     console().print(findings_table(findings))
     for finding in findings:
         if finding["level"] == "error":

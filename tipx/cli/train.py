@@ -22,11 +22,11 @@ def train(
     from tipx.train.launch import relaunch
 
     relaunch(config.load(overrides or [], "train", config_dir).loop.processes, sys.argv[1:])
-    from tipx.jobs import train as job
     from tipx.signals import orderly
     from tipx.train.session import keeping
+    from tipx.train.start import train_run
 
     with orderly("train"):
-        run, worked = job(overrides or [], fresh=fresh, config_dir=config_dir)
+        run, worked = train_run(overrides or [], fresh=fresh, config_dir=config_dir)
         with keeping(run):
             print_run(run, worked=worked)

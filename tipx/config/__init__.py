@@ -7,7 +7,6 @@ from tipx.config.compose import (
     composed,
     conf_dir,
     describe,
-    filled,
     from_environment,
     inherit,
     load,
@@ -22,7 +21,6 @@ from tipx.config.launch import check_launcher, launch
 from tipx.config.origins import origins
 from tipx.config.rules import rules
 from tipx.config.trees import Tree
-from tipx.runs.identity import first_identity, identity
 
 __all__ = [
     "Tree",
@@ -35,10 +33,7 @@ __all__ = [
     "conf_dir",
     "describe",
     "expand",
-    "filled",
-    "first_identity",
     "from_environment",
-    "identity",
     "inherit",
     "key_of",
     "launch",

@@ -170,11 +170,6 @@ def from_environment(cfg: DictConfig) -> dict[str, str]:
     return {one: other for one, other in pairs if isinstance(one, str) and isinstance(other, str) and one != other}
 
 
-def filled(tree: Tree) -> Tree:
-    """A stored configuration with the text of today's environment; raises ConfigError where there is none."""
-    return resolved(OmegaConf.create(tree))
-
-
 def unread(*words: str) -> str:
     """The interpolation that asks for a variable of the environment."""
     return f"${{oc.env:{','.join(words)}}}"

@@ -8,8 +8,9 @@ from rich.table import Table
 
 from tipx import config
 from tipx.config.trees import at, leaves
-from tipx.errors import ConfigError, RunError
-from tipx.runs.directory import Run, find_run
+from tipx.errors import ConfigError
+from tipx.runs.directory import Run
+from tipx.runs.find import need_run
 
 
 def overrides_table(overrides: Sequence[str], config_dir: Path | None) -> Table:
@@ -22,10 +23,7 @@ def the_run(words: Sequence[str], runs_dir: Path) -> Run | None:
     """The run that one word names; None for overrides, RunError for a word that is neither."""
     if len(words) != 1 or "=" in words[0] or words[0].startswith("~"):
         return None
-    run = find_run(words[0], runs_dir)
-    if run is None:
-        raise RunError(f"{words[0]!r} is no run under {runs_dir} and no KEY=VALUE; `tipx runs` lists the runs")
-    return run
+    return need_run(words[0], runs_dir, also=" and no KEY=VALUE")
 
 
 def run_table(run: Run, config_dir: Path | None) -> Table:

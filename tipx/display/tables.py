@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tipx.display.console import clean
-from tipx.runs.directory import Run, all_runs
+from tipx.runs.directory import Run
+from tipx.runs.find import all_runs
 from tipx.runs.results import TRUNCATED
 
 

@@ -16,7 +16,8 @@ from tipx.evals.contamination import hashes, overlap
 from tipx.evals.exam import Exam
 from tipx.files.atomic import damaged
 from tipx.models.pair import Template
-from tipx.runs.directory import UNNEEDED, Row, Run
+from tipx.runs.directory import UNNEEDED, Run
+from tipx.runs.metrics_file import Row
 from tipx.types import Prompt
 
 

@@ -6,7 +6,8 @@ import yaml
 
 from tipx.display.markdown import inert
 from tipx.export.licences import UNKNOWN, licence, shown
-from tipx.runs.directory import Row, Run
+from tipx.runs.directory import Run
+from tipx.runs.metrics_file import Row
 from tipx.runs.results import found_results
 
 Tree = dict[str, Any]

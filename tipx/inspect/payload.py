@@ -16,7 +16,7 @@ from tipx.grading.grade import Answer, Grade, grader
 from tipx.inspect.quadrants import AXES, table
 from tipx.inspect.read import ENDS, Step
 from tipx.inspect.rules import Rule, only, overlap
-from tipx.runs.directory import Row
+from tipx.runs.metrics_file import Row
 from tipx.runs.snapshot import LEADERS, ROLES
 
 TYPES = {"uint8": "Uint8Array", "uint32": "Uint32Array", "float32": "Float32Array"}

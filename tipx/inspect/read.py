@@ -9,7 +9,9 @@ from typing import Any
 from tipx.errors import ConfigError, RunError
 from tipx.files.atomic import damaged
 from tipx.inspect.quadrants import Thresholds
-from tipx.runs.directory import FRESH, Row, Run, find_run
+from tipx.runs.directory import FRESH, Run
+from tipx.runs.find import need_run
+from tipx.runs.metrics_file import Row
 from tipx.runs.snapshot import Snapshot
 
 ENDS = {
@@ -41,9 +43,7 @@ class Step:
 
 def the_run(target: str, runs_dir: Path) -> Run:
     """Raises RunError when there is none."""
-    run = find_run(target, runs_dir)
-    if run is None:
-        raise RunError(f"{target!r} is no run under {runs_dir}; `tipx runs` lists the runs")
+    run = need_run(target, runs_dir)
     if not run.sampled():
         raise RunError(f"{run.path} has no sampled step; train with loop.sample_every=50 (0 is never)")
     return run

@@ -13,7 +13,7 @@ from tipx.inspect.payload import graded
 from tipx.inspect.quadrants import NAMES
 from tipx.inspect.read import ENDS, Step
 from tipx.inspect.shown import visible
-from tipx.runs.directory import Row
+from tipx.runs.metrics_file import Row
 
 STYLES = {1: "white on #0072b2", 2: "white on #00795a", 3: "white on #b84f00", 4: "default", 0: "dim italic"}
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tipx.errors import DataError, RunError
-from tipx.runs.directory import Run, find_run
+from tipx.runs.directory import Run
+from tipx.runs.find import find_run, no_run
 from tipx.runs.results import CHECKSUM, FILE, SAMPLES, read_answers, read_result
 from tipx.stats.paired import CONFIDENCE, McNemar, Paired, compare_means, mcnemar
 
@@ -94,9 +95,8 @@ class Comparison:
         return {"benchmark": self.benchmark} | settings | one | test | {"noise": self.noise}
 
 
-def compare(a: str, b: str, words: Sequence[str], runs_dir: Path) -> list[Comparison]:
-    """Every benchmark that both have a comparable result of; raises RunError or DataError when there is none."""
-    only = benchmark_of(words)
+def compare(a: str, b: str, only: str | None, runs_dir: Path) -> list[Comparison]:
+    """Every benchmark, or the one named, that both have a comparable result of; raises RunError or DataError if none."""
     sides = [[r for r in answered(name, runs_dir) if only in (None, r.benchmark)] for name in (a, b)]
     for name, found in zip((a, b), sides, strict=True):
         if not found:
@@ -137,9 +137,7 @@ def results(name: str, runs_dir: Path) -> list[Result]:
         return [Result.read(folder) for folder in last_evaluation(run)]
     if place.is_dir():
         return [Result.read(file.parent) for file in sorted([*place.glob("result.json"), *place.glob("*/result.json")])]
-    raise RunError(
-        f"{name!r} is no run under {runs_dir}, no folder of results and no result.json; `tipx runs` lists the runs"
-    )
+    raise no_run(name, runs_dir, also=", no folder of results and no result.json")
 
 
 def last_evaluation(run: Run) -> list[Path]:
@@ -187,4 +185,4 @@ def compared(a: Result, b: Result) -> Comparison:
     one, other = a.values("greedy"), b.values("greedy")
     both = bool(one) and one.keys() == other.keys()
     greedy = mcnemar([v > 0 for v in one.values()], [other[p] > 0 for p in one]) if both else None
-    return Comparison(a.benchmark, a, b, sampled, greedy)
+    return Comparison(str(a.benchmark), a, b, sampled, greedy)

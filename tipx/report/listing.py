@@ -12,7 +12,7 @@ from tipx.files.names import wrong_path
 from tipx.report.keys import filters, insist, known, matches, value
 from tipx.report.metrics import FIXED, metric
 from tipx.report.store import Stored
-from tipx.runs.directory import all_runs, find_run
+from tipx.runs.find import all_runs, need_run
 
 PLACES = ("group", "state", "run")
 SHOWN = ("run", "state", "rule", "ratio", "seed", "kept", "before", "after")
@@ -79,17 +79,14 @@ def listed(runs: Sequence[Stored], sort: str | None, columns: Sequence[str]) -> 
 
 
 def to_remove(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
-    """Runs by name, or by filters; raises ReportError where a name fits none."""
+    """Runs by name, or by filters; raises RunError where a name fits none."""
     names = [word for word in words if "=" not in word]
     filters = [word for word in words if "=" in word]
     found = chosen(runs_dir, filters) if filters else []
     for name in names:
         if wrong := wrong_path(name):
             raise ReportError(f"{wrong}; `tipx runs` lists the runs")
-        run = find_run(name, runs_dir)
-        if run is None:
-            raise ReportError(f"{name!r} is no run under {runs_dir}; `tipx runs` lists the runs")
-        found.append(Stored(run))
+        found.append(Stored(need_run(name, runs_dir)))
     found = list({one.run.path.resolve(): one for one in found}.values())
     for one in found:
         one.run.refuse_removal(runs_dir)

@@ -13,7 +13,7 @@ from tipx.report.comparison import setting as setting_of
 from tipx.report.keys import value
 from tipx.report.metrics import Metric
 from tipx.report.store import Stored
-from tipx.runs.directory import Row
+from tipx.runs.metrics_file import Row
 
 Setting = tuple[str, ...]
 

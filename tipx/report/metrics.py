@@ -10,7 +10,7 @@ from typing import Any, Literal
 from tipx.errors import ReportError
 from tipx.report.comparison import SETTINGS, setting
 from tipx.report.store import Stored
-from tipx.runs.directory import Row
+from tipx.runs.metrics_file import Row
 from tipx.stats.estimates import pass_at_k
 
 PHASES = ("rollout", "score", "select", "train")

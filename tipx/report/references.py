@@ -10,7 +10,8 @@ from tipx.report.long import Measured, differing, read, setting
 from tipx.report.metrics import first_like, same_grader
 from tipx.report.store import Elsewhere
 from tipx.report.table import Cell, Table
-from tipx.runs.directory import Row, Run
+from tipx.runs.directory import Run
+from tipx.runs.metrics_file import Row
 from tipx.runs.results import found_results, model_name
 
 TEACHER, START = "teacher", "start"

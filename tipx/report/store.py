@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tipx.errors import Damaged, RunError
-from tipx.runs.directory import Row, Run, all_runs
+from tipx.runs.directory import Run
+from tipx.runs.find import all_runs
 from tipx.runs.identity import identity, meaning
+from tipx.runs.metrics_file import Row
 from tipx.runs.results import found_results
 from tipx.runs.sweep_folder import Board, Point
 
@@ -169,7 +171,7 @@ class Store:
 def run_key(run: Stored) -> str:
     """What is equal for two copies of one run. Text from the environment is not stored: there the label tells."""
     unread = any("${" in str(value) for value in run.config.values())
-    return (run.run.hash if unread else None) or identity(run.tree)
+    return (run.run.label if unread else None) or identity(run.tree)
 
 
 def read_store(runs_dir: Path, groups: Sequence[str]) -> Store:

@@ -1,4 +1,7 @@
-"""The run directory: the only module that writes under `runs/`, and the one reader of what lies there.
+"""The run directory: what lies in it, and how each file is written and read.
+
+Others write there too, in a place of their own: `evals` puts results below `evals/`, `report` and `sweep_folder` put
+reports and plans beside the runs, loggers write `wandb/`.
 
 .tipx-run        the mark: tipx made this directory    config.yaml     resolved; rebuilds the Experiment
 provenance.json  commit, versions, hardware, argv      metrics.jsonl   one line a step
@@ -12,9 +15,8 @@ preflight.json   what was checked before step 1        evals/          000500/ar
 import fcntl
 import json
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,43 +27,34 @@ from matplotlib.figure import Figure
 
 from tipx.errors import Damaged, RunError
 from tipx.files.atomic import (
-    MANIFEST,
-    append_text,
     damage,
     damaged,
     make_folder,
-    parse_object,
     read_json,
     read_lines,
     remove,
     set_aside,
     sync,
     write_bytes,
-    write_folder,
     write_json,
     write_text,
     writing,
 )
 from tipx.files.yamls import read_yaml
 from tipx.moved import with_current_targets
+from tipx.runs.checkpoints import STEP, Checkpoints
+from tipx.runs.mark import LABEL, MARK, MARK_TEXT, is_run
+from tipx.runs.metrics_file import Row, append_row, read_rows, write_rows
 
-Row = dict[str, Any]
 Say = Callable[[str], None]
 LOOK_S = 1.0
 """Seconds that taking a run's lock may wait."""
 VOLATILE = ("time", "perf/", "memory/")
 """Prefixes of keys that differ between two runs of the same thing."""
-MARK = ".tipx-run"
-MARK_TEXT = "tipx made this directory. `tipx runs rm` removes only directories that hold this file.\n"
 STARTING = {".lock", MARK, "config.yaml", "provenance.json", "preflight.json", "wandb"}
 """What a run has before its first step."""
 STAYS = {".lock", MARK, ".previous", ".previous.moving"}
 """What `--fresh` does not move."""
-HASH = re.compile(r"-([0-9a-f]{8})$")
-STEP = re.compile(r"\d{6,12}")
-"""How a step is written in the name of a file or folder."""
-SAVED = re.compile(r"\.?(\d{6,12})(\.(damaged|unused).*)?")
-"""A checkpoint that was whole once, here or kept aside."""
 FRESH = "train it again with --fresh"
 UNNEEDED = "move it away: the run does without"
 NEEDED = {
@@ -73,25 +66,6 @@ NEEDED = {
     "selector.pick._target_": str,
 }
 """Keys of config.yaml that every reader relies on."""
-
-
-def is_run(path: Path) -> bool:
-    """Whether tipx made this directory: the one place that says so.
-
-    It holds the mark. Runs that were made before there was one are named by their hash, and hold a configuration beside
-    their lock or one that names tipx.
-    """
-    try:
-        if (path / MARK).is_file():
-            return True
-        config = path / "config.yaml"
-        if not (HASH.search(path.name) and config.is_file()):
-            return False
-        if (path / ".lock").is_file():
-            return True
-        return re.search(rb"^_target_: tipx\.", config.read_bytes(), re.MULTILINE) is not None
-    except OSError:  # what cannot be looked at is not known to be ours
-        return False
 
 
 @dataclass(frozen=True)
@@ -233,10 +207,10 @@ class Run:
         return self.path / "config.yaml"
 
     @property
-    def hash(self) -> str | None:
-        """The label in its directory's name; None for one that was renamed."""
-        found = HASH.search(self.path.name)
-        return found[1] if found else None
+    def label(self) -> str | None:
+        """The hash in its directory's name; None for one that was renamed."""
+        match = LABEL.search(self.path.name)
+        return match[1] if match else None
 
     @property
     def finished(self) -> bool:
@@ -345,19 +319,10 @@ class Run:
 
     def good_rows(self) -> tuple[list[Row], str | None]:
         """The lines before the first that is missing or is none, and what is wrong there; None if nothing is."""
-        rows: list[Row] = []
-        try:
-            data = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
-        except OSError as error:
-            return [], f"it cannot be read ({error.strerror})"
-        for number, line in enumerate(data[: data.rfind(b"\n") + 1].split(b"\n")[:-1], 1):
-            try:
-                rows.append(row_of(line, rows[-1]["step"] if rows else None))
-            except ValueError as error:
-                return rows, f"line {number} {error}"
-        if rows and rows[0]["step"] == 1 and self._measured_before():
+        rows, problem = read_rows(self.metrics_file)
+        if problem is None and rows and rows[0]["step"] == 1 and self._measured_before():
             return [], "its first line, of step 0, is missing"
-        return rows, None
+        return rows, problem
 
     def _measured_before(self) -> bool:
         """Whether the run measures something before its first step, as far as its configuration tells."""
@@ -377,7 +342,7 @@ class Run:
 
     def log(self, row: Row) -> None:
         """Append one line; raises RunFailed when the disk does not take it."""
-        append_text(self.metrics_file, json.dumps(row) + "\n")
+        append_row(self.metrics_file, row)
         if self._previous.exists():
             sync(self.metrics_file)
             remove(self._previous)
@@ -388,9 +353,9 @@ class Run:
         Checkpoints after it, whose lines were lost, are kept aside, with evaluations of them that somebody asked for.
         """
         kept = [row for row in self.good_rows()[0] if row["step"] <= step]
-        write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
-        saved = {int(found[1]) for path in self._folder("checkpoints") if (found := SAVED.fullmatch(path.name))}
-        for later, path in self.checkpoints():
+        write_rows(self.metrics_file, kept)
+        saved = self.checkpoints.steps_ever_saved()
+        for later, path in self.checkpoints.saved():
             if later > step:
                 set_aside(path, "unused")
         for path in [*self._folder("rollouts"), *self._folder("evals")]:
@@ -456,21 +421,17 @@ class Run:
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
-    def checkpoints(self) -> list[tuple[int, Path]]:
-        """(step, folder), oldest first; not verified."""
-        found = [path for path in self._folder("checkpoints") if path.is_dir() and STEP.fullmatch(path.name)]
-        return sorted((int(path.name), path) for path in found)
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.path / "checkpoints")
 
-    def save(self, step: int, fill: Callable[[Path], None], keep: int) -> None:
-        """Write checkpoint `step`, then remove all but the newest `keep`."""
+    def save_checkpoint(self, step: int, fill: Callable[[Path], None], keep: int) -> None:
+        """Write a checkpoint. It must not outlive the lines of metrics that it follows: those go to the disk first."""
         if self.metrics_file.exists():
-            sync(self.metrics_file)  # a checkpoint must not outlive the lines it follows
-        write_folder(self.path / "checkpoints" / f"{step:06d}", fill)
-        for _, path in self.checkpoints()[:-keep]:
-            if (path / MANIFEST).is_file():
-                remove(path)
+            sync(self.metrics_file)
+        self.checkpoints.write(step, fill, keep)
 
-    def newest(self, say: Say) -> tuple[int, Path] | None:
+    def newest_checkpoint(self, say: Say) -> tuple[int, Path] | None:
         """The newest checkpoint whose checksums hold and that the lines of metrics reach; hold the lock.
 
         What is damaged is named, and kept aside.
@@ -483,7 +444,7 @@ class Run:
             else:
                 set_aside(self.metrics_file, "damaged")
         reached = rows[-1]["step"] if rows else 0
-        for step, path in reversed(self.checkpoints()):
+        for step, path in reversed(self.checkpoints.saved()):
             if step > reached:
                 if problem is None:
                     say(f"warning: {self.metrics_file} ends at step {reached}, before checkpoint {path}; going back")
@@ -494,26 +455,6 @@ class Run:
             say(f"warning: checkpoint {path} is damaged ({bad}), kept as {kept.name}; going back to the one before it")
         return None
 
-    def checkpoint(self, which: str) -> tuple[int, Path]:
-        """The checkpoint `last` or of a step, verified; raises RunError if it is not there or damaged."""
-        there = dict(self.checkpoints())
-        if not there:
-            raise RunError(f"{self.path} has no checkpoint yet; run its `tipx train` command to the first save")
-        if which != "last" and which not in map(str, there):
-            steps = ", ".join(map(str, there))
-            raise RunError(
-                f"checkpoint={which}: {self.path} has checkpoints at steps {steps}; give one of them, or last"
-            )
-        step = max(there) if which == "last" else int(which)
-        problem = damage(there[step])
-        if problem is not None:
-            others = ", ".join(str(s) for s in there if s != step) or "none"
-            raise RunError(
-                f"checkpoint {there[step]} is damaged: {problem}; others of this run: {others} (checkpoint=STEP), or "
-                "train again with --fresh"
-            )
-        return step, there[step]
-
     def finish(self, summary: Row) -> None:
         """Mark the run as finished."""
         write_json(self.path / "summary.json", summary)
@@ -522,20 +463,6 @@ class Run:
 def lasting(row: Row) -> Row:
     """The part of a metrics line that two runs of the same thing share: no times, no memory."""
     return {key: value for key, value in row.items() if not key.startswith(VOLATILE)}
-
-
-def row_of(line: bytes, before: int | None) -> Row:
-    """A line of metrics that follows the one of step `before`; raises ValueError, in a few words, if it is none."""
-    try:
-        row = parse_object(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError("is no text") from error
-    step = row.get("step")
-    if type(step) is not int or not all(value is None or isinstance(value, (int, float)) for value in row.values()):
-        raise ValueError("does not hold a step's numbers")
-    if step not in ((0, 1) if before is None else (before + 1,)):
-        raise ValueError(f"is of step {step}, {'the first' if before is None else f'after step {before}'}")
-    return row
 
 
 def unlike_sample(row: Row) -> str | None:
@@ -551,46 +478,3 @@ def unlike_sample(row: Row) -> str | None:
             return f"{name} for each of its tokens"
     texts = ("prompt", "response", "stop", "answer")
     return next((name for name in texts if not isinstance(row.get(name, ""), str | None)), None)
-
-
-def all_runs(runs_dir: Path) -> list[Run]:
-    """Every run in the groups below `runs_dir`, oldest first."""
-    return by_age(runs_dir.glob("*/*"))
-
-
-def runs_of(group: Path) -> list[Run]:
-    """Every run in a group, oldest first."""
-    return by_age(group.glob("*"))
-
-
-def by_age(paths: Iterable[Path]) -> list[Run]:
-    """The runs among some directories, oldest first."""
-    found = [path for path in paths if not path.name.startswith(".") and is_run(path)]
-    return [Run(path) for path in sorted(found, key=lambda path: (age(path), path.name))]
-
-
-def age(path: Path) -> float:
-    """When a run was made, as far as its files tell."""
-    for file in (path / "config.yaml", path):
-        with suppress(OSError):
-            return file.stat().st_mtime
-    return 0.0
-
-
-def find_run(name: str, runs_dir: Path) -> Run | None:
-    """The run given as a path, a directory name, or the start or the hash of one; None if there is none.
-
-    Raises RunError when several match, and for an empty name, which would match all.
-    """
-    if not name.strip():
-        raise RunError(
-            f"expected a run (path, name or hash), got {name!r}: is a variable not set? `tipx runs` lists them"
-        )
-    if is_run(Path(name)):
-        return Run(Path(name))
-    fits = [r for r in all_runs(runs_dir) if r.path.name.startswith(name) or r.path.name.endswith(f"-{name}")]
-    if len(fits) > 1:
-        raise RunError(
-            f"{name!r} fits {len(fits)} runs: {', '.join(r.path.name for r in fits[:4])}; give more of the name"
-        )
-    return fits[0] if fits else None

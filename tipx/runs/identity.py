@@ -9,7 +9,7 @@ Two configurations are one run if they give the same numbers. So the hash leaves
 
 A new key or a moved class therefore leaves every finished run what it was. `tests/config/test_identity.py` holds this
 with configurations that were stored on several dates. A run's directory carries the hash in its name as a label only:
-`jobs.run_path` finds a run that has another label by the meaning of its stored configuration.
+`runs.place.run_path` finds a run that has another label by the meaning of its stored configuration.
 """
 
 import hashlib

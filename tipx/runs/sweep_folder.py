@@ -14,7 +14,8 @@ from filelock import FileLock
 
 from tipx.errors import Damaged, RunError
 from tipx.files.atomic import damaged, read_json, set_aside, write_json
-from tipx.runs.directory import Run, is_run
+from tipx.runs.directory import Run
+from tipx.runs.mark import is_run
 
 PLANNED = "the `tipx sweep` command plans anew"
 Status = Literal["done", "running", "failed", "stopped", "waiting"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tipx import config
 from tipx.errors import ConfigError
-from tipx.jobs import run_path
+from tipx.runs.place import run_path
 from tipx.runs.sweep_folder import Board, Point
 from tipx.sweep.question import Question, read
 

@@ -23,7 +23,7 @@ from tipx.evals.exam import Exam
 from tipx.evals.runner import Subject, check_room, evaluate
 from tipx.evals.suite import parts
 from tipx.noise import Noise
-from tipx.runs.directory import Row
+from tipx.runs.metrics_file import Row
 from tipx.signals import asked_to_stop
 from tipx.train import samples
 from tipx.train import step_metrics as metrics
@@ -45,7 +45,7 @@ def distill(session: Session) -> Row:
         session.record(0, measured(session, 0))
 
     def answer() -> None:
-        saved = run.checkpoints()
+        saved = run.checkpoints.saved()
         newest = f"step {saved[-1][0]}" if saved else "nothing, for there is no checkpoint yet"
         session.watch.say(f"stopping after this step and its checkpoint; again: stop now, keeping {newest}")
 

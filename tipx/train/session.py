@@ -14,7 +14,8 @@ from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
 from tipx.processes import World
 from tipx.rollout.hf import eos_ids
-from tipx.runs.directory import Row, Run
+from tipx.runs.directory import Run
+from tipx.runs.metrics_file import Row
 from tipx.signals import Stopped
 from tipx.train import preflight, weights
 from tipx.train.experiment import Experiment
@@ -112,7 +113,7 @@ class Session:
             self.run.note("guard", self.facts.guard.record())
             self.run.note("data", self.data())
         tokenizer = self.facts.student.tokenizer
-        saved = self.world.from_main(self.run.newest(self.watch.say) if self.world.is_main else None)
+        saved = self.world.from_main(self.run.newest_checkpoint(self.watch.say) if self.world.is_main else None)
         done, folder = saved if saved is not None else (0, None)
         self.pair = self.exp.model.load(self.world.device, tokenizer, folder)
         self.trainer = Trainer(self.exp, self.pair, self.world)
@@ -162,7 +163,7 @@ class Session:
     def save(self, step: int) -> None:
         """A checkpoint, by the main process; the others wait."""
         if self.world.is_main:
-            self.run.save(step, self.trainer.save, self.exp.loop.keep_checkpoints)
+            self.run.save_checkpoint(step, self.trainer.save, self.exp.loop.keep_checkpoints)
         self.world.barrier()
 
     def close(self) -> Row:
@@ -194,7 +195,7 @@ def kept(run: Run) -> str:
     """What is left of a run that stops now."""
     if run.finished:
         return f"stopped after the last step; {run.path} is finished"
-    if saved := run.checkpoints():
+    if saved := run.checkpoints.saved():
         return f"stopped; step {saved[-1][0]} is kept in {run.path}, and the same command continues"
     if any(row["step"] for row in run.rows()):
         return "stopped before the first checkpoint; no step is kept, and the same command starts again"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tipx import jobs
 from tipx.runs.directory import Run
+from tipx.train.start import train_run
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +13,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     rule = ["experiment=tiny_agent", "selector=q3_only", "ratio=0.2"]
     short = ["loop.steps=2", "loop.prompts=4", "data.size=16", "loop.sample_every=1", "eval.limit=4", "eval.n=1"]
     place = [f"runs_dir={tmp_path_factory.mktemp('runs')}", "hardware.device=cpu"]
-    return jobs.train([*rule, *short, *place], fresh=False, config_dir=None)[0]
+    return train_run([*rule, *short, *place], fresh=False, config_dir=None)[0]
 
 
 def test_trajectories_have_turns_and_a_score(run: Run) -> None:

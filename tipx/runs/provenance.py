@@ -1,0 +1,41 @@
+"""How a run was made: enough to find out why two numbers differ."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
+
+
+def start_record(processes: int, device: str) -> dict[str, Any]:
+    """What is noted of one start: commit, versions, hardware and command. `device` is its name, as cpu or H200."""
+    return {
+        "argv": sys.argv,
+        "commit": git_output("rev-parse", "HEAD"),
+        "dirty": bool(git_output("status", "--porcelain", "--untracked-files=no")),
+        "versions": {name: version(name) for name in STACK},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device,
+        "cores": os.cpu_count(),
+        "processes": processes,
+    }
+
+
+def git_output(*args: str) -> str | None:
+    """Output of a git command in the package's own folder; None outside a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", *args],  # noqa: S607 - whichever git the user has
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

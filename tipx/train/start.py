@@ -1,0 +1,56 @@
+"""What `tipx train` does: from overrides to a finished run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tipx import config
+from tipx.display.progress import Quiet, Screen
+from tipx.models.quiet import quiet_libraries
+from tipx.runs.directory import Run
+from tipx.runs.place import run_path
+from tipx.runs.provenance import start_record
+from tipx.train.experiment import Experiment
+from tipx.train.loop import distill
+from tipx.train.session import Session, keeping
+
+
+def train_run(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> tuple[Run, bool]:
+    """Train the run that `overrides` describe, from wherever it stands; (run, whether there was anything to do)."""
+    cfg, choices = config.composed(overrides, "train", config_dir)
+    exp: Experiment = config.build(cfg, config_dir)
+    run = Run(run_path(config.resolved(cfg), choices))
+    if run.finished and not fresh:
+        return run, False
+    quiet_libraries()
+    with keeping(run), exp.hardware.start(exp.loop.precision).together() as world:
+        world.share(exp.loop.sequences)
+        if not world.is_main:
+            if world.from_main(run.finished):  # what the main process says, under the lock
+                return run, False
+            session = Session(exp, run, world, Quiet())
+            session.prepare(fresh=fresh)
+            world.barrier()
+            distill(session)
+            return run, True
+        with run.lock(), Screen(exp.loop.steps) as screen:
+            run.recover(screen.say)
+            # Another process may have finished it between the first look and the lock.
+            if world.from_main(run.finished and not fresh):
+                return run, False
+            session = Session(exp, run, world, screen)
+            try:
+                exp.logger.check()
+                run.repair(screen.say)
+                session.prepare(fresh=fresh)
+                tree = config.stored(cfg)
+                Run.create(run.path, tree, start_record(world.size, world.device_name), fresh=fresh)
+                run.note("choices", choices)
+                run.note("overrides", list(overrides))
+                world.barrier()
+                session.sink = exp.logger.open(run.path, tree)
+                distill(session)
+            finally:
+                session.sink.finish()
+                run.recover(screen.say)
+                run.discard_if_empty()
+    return run, True
