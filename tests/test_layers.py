@@ -35,6 +35,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 WRITERS = {
     "files/atomic.py": "whole or not there",
     "runs/directory.py": "the run directory",
+    "runs/checkpoints.py": "a checkpoint, in the run directory",
+    "runs/metrics_file.py": "metrics.jsonl, in the run directory",
     "evals/runner.py": "results, in a folder it is given",
     "evals/journal.py": "answers so far, in the same folder",
     "evals/heldout.py": "results, in a folder it is given",

@@ -95,8 +95,9 @@ class Comparison:
         return {"benchmark": self.benchmark} | settings | one | test | {"noise": self.noise}
 
 
-def compare(a: str, b: str, only: str | None, runs_dir: Path) -> list[Comparison]:
-    """Every benchmark, or the one named, that both have a comparable result of; raises RunError or DataError if none."""
+def compare(a: str, b: str, words: Sequence[str], runs_dir: Path) -> list[Comparison]:
+    """Every benchmark that both have a comparable result of; raises RunError or DataError when there is none."""
+    only = benchmark_of(words)
     sides = [[r for r in answered(name, runs_dir) if only in (None, r.benchmark)] for name in (a, b)]
     for name, found in zip((a, b), sides, strict=True):
         if not found:
@@ -185,4 +186,4 @@ def compared(a: Result, b: Result) -> Comparison:
     one, other = a.values("greedy"), b.values("greedy")
     both = bool(one) and one.keys() == other.keys()
     greedy = mcnemar([v > 0 for v in one.values()], [other[p] > 0 for p in one]) if both else None
-    return Comparison(str(a.benchmark), a, b, sampled, greedy)
+    return Comparison(a.benchmark, a, b, sampled, greedy)

@@ -134,7 +134,7 @@ def note_results(table: Table) -> None:
             add(table, f"{name}: results were not evaluated alike, and cannot be compared ({how})")
         if column.metric.name == "before":
             firsts = [(row, one, first_like(one.run, one.facts)) for row, one in measured]
-            other = {row for row, one, first in firsts if first and not same_grader(first.facts, one.facts)}
+            other = {row for row, one, first in firsts if first and not same_grader(first[1], one.facts)}
             rows = ", ".join(label(row) for row in table.rows if row in other)
             if other:
                 add(
