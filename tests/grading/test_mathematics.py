@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from tipx.grading.mathematics.equality import same
-from tipx.grading.mathematics.expressions import UnreadableError, formula
+from tipx.grading.mathematics.expressions import UnreadableExpressionError, formula
 from tipx.grading.mathematics.kinds import Unread, Words
 from tipx.grading.mathematics.notation import canonical
 from tipx.grading.mathematics.readings import read
@@ -99,7 +99,7 @@ def test_every_character_is_part_of_a_token() -> None:
 def test_exact_values(text: str, value: Fraction | int | None) -> None:
     try:
         found = exact(formula(tokens(canonical(text))))
-    except UnreadableError:
+    except UnreadableExpressionError:
         found = None
     assert found == value
 
@@ -113,7 +113,7 @@ def test_exact_values(text: str, value: Fraction | int | None) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_formula(text: str) -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableExpressionError):
         formula(tokens(text))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from tipx.data.rows import Asked, UnreadableError, asked, said, with_input, with_system
+from tipx.data.rows import Asked, UnreadablePromptError, asked, said, with_input, with_system
 from tipx.errors import DataError
 from tipx.grading.answers import has_box, last_boxed
 from tipx.types import Prompt, Turn
@@ -120,7 +120,7 @@ def read(cells: Sequence[Any], how: Callable[[Any], Any], where: str, column: st
     for row, cell in enumerate(cells):
         try:
             out.append(how(cell))
-        except UnreadableError as why:
+        except UnreadablePromptError as why:
             raise DataError(
                 f"{where}, row {row}: expected {expected} in {column!r}, got {cell!r:.80} ({why}); mend or remove the "
                 "row"

@@ -33,7 +33,7 @@ DAPO_HEAD = re.compile(r"^Solve the following math problem step by step\. [^\n]*
 DAPO_TAIL = re.compile(r"\s*Remember to put your answer on its own line after \"Answer:\"\.?\s*$")
 
 
-class UnreadableError(ValueError):
+class UnreadablePromptError(ValueError):
     """Why a value is neither text nor a chat, in a few words."""
 
 
@@ -51,17 +51,17 @@ def asked(value: Any) -> Asked:
     if isinstance(value, str) or are_parts(value):
         return Asked(question(text_of(value)))
     if not isinstance(value, list) or not value:
-        raise UnreadableError("it is neither")
+        raise UnreadablePromptError("it is neither")
     *turns, last = [turn(one) for one in value]
     reply = None
     if last.role == "assistant" and turns:
         reply, (*turns, last) = last.text, turns
     if last.role != "user":
-        raise UnreadableError(f"the user's turn should be the last, or the last but one, and {last.role}'s is")
+        raise UnreadablePromptError(f"the user's turn should be the last, or the last but one, and {last.role}'s is")
     # An empty system turn says nothing; an empty user turn is a hole.
     before = [one for one in turns if one.text.strip() or one.role != "system"]
     if any(one.role == "user" and not one.text.strip() for one in before):
-        raise UnreadableError("an earlier turn of the user's is empty")
+        raise UnreadablePromptError("an earlier turn of the user's is empty")
     return Asked(question(last.text), tuple(before), reply)
 
 
@@ -69,9 +69,9 @@ def question(text: str) -> str:
     """Without the instructions of DAPO-Math; raises UnreadableError for an empty one, and for a chat in one text."""
     text = DAPO_TAIL.sub("", DAPO_HEAD.sub("", text))
     if not text.strip():
-        raise UnreadableError("it is empty")
+        raise UnreadablePromptError("it is empty")
     if WRITTEN.match(text):
-        raise UnreadableError("chat messages are written as one text: save the table as jsonl or parquet")
+        raise UnreadablePromptError("chat messages are written as one text: save the table as jsonl or parquet")
     return text
 
 
@@ -79,14 +79,14 @@ def turn(message: Any) -> Turn:
     """One message of a chat; raises UnreadableError."""
     found = [pair for pair in KEYS if isinstance(message, dict) and pair[0] in message]
     if not found:
-        raise UnreadableError("a message has neither role and content nor from and value")
+        raise UnreadablePromptError("a message has neither role and content nor from and value")
     role, content = (message.get(key) for key in found[0])
     if not isinstance(role, str) or role.casefold() not in ROLES:
-        raise UnreadableError(f"expected a turn of {', '.join(ROLES)}, got one of {role!r:.40}")
+        raise UnreadablePromptError(f"expected a turn of {', '.join(ROLES)}, got one of {role!r:.40}")
     if message.get("tool_calls"):
-        raise UnreadableError("a turn calls tools")
+        raise UnreadablePromptError("a turn calls tools")
     if content is None:
-        raise UnreadableError(f"a turn of {role!r} has no {found[0][1]}")
+        raise UnreadablePromptError(f"a turn of {role!r} has no {found[0][1]}")
     return Turn(ROLES[role.casefold()], text_of(content))
 
 
@@ -102,7 +102,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, str):
         return whole(value)
     if not isinstance(value, list) or not value:
-        raise UnreadableError(f"{value!r:.40} is no text")
+        raise UnreadablePromptError(f"{value!r:.40} is no text")
     return "".join(part_text(part) for part in value)
 
 
@@ -115,13 +115,13 @@ def part_text(part: Any) -> str:
         if isinstance(text, str):
             return whole(text)
     kind = part.get("type") if isinstance(part, dict) else part
-    raise UnreadableError(f"a part of type {kind!r:.40} is no text")
+    raise UnreadablePromptError(f"a part of type {kind!r:.40} is no text")
 
 
 def whole(text: str) -> str:
     """The text; raises UnreadableError for one with half a surrogate pair, which no tokenizer takes."""
     if any("\ud800" <= sign <= "\udfff" for sign in text):
-        raise UnreadableError("it holds half of a surrogate pair")
+        raise UnreadablePromptError("it holds half of a surrogate pair")
     return text
 
 
@@ -136,7 +136,7 @@ def said(value: Any) -> str | None:
     if isinstance(value, list) and len(value) == 1 and is_turn(value[0]):
         alone = turn(value[0])
         if alone.role != "assistant":
-            raise UnreadableError(f"expected the assistant's turn, got {alone.role}'s")
+            raise UnreadablePromptError(f"expected the assistant's turn, got {alone.role}'s")
         return alone.text
     return text_of(value)
 
@@ -144,7 +144,7 @@ def said(value: Any) -> str | None:
 def numeral(value: float | Decimal) -> str:
     """5 for 5.0, 0.0000001 for 1e-07; raises UnreadableError for an infinite one."""
     if math.isinf(value):
-        raise UnreadableError("it is not finite")
+        raise UnreadablePromptError("it is not finite")
     return str(int(value)) if value == int(value) else f"{Decimal(str(value)):f}"
 
 
@@ -159,7 +159,7 @@ def with_input(one: Asked, given: Any, history: Any) -> Asked:
     before: list[Turn] = []
     for pair in history or ():
         if not isinstance(pair, list) or len(pair) != 2:
-            raise UnreadableError(f"its history holds {pair!r:.40}, expected pairs of a question and an answer")
+            raise UnreadablePromptError(f"its history holds {pair!r:.40}, expected pairs of a question and an answer")
         before += [Turn("user", text_of(pair[0])), Turn("assistant", text_of(pair[1]))]
     text = f"{one.question}\n\n{more}" if more.strip() else one.question
     return Asked(text, (*before, *one.before), one.reply)
@@ -172,6 +172,6 @@ def with_system(one: Asked, system: Any) -> Asked:
         return one
     there = [turn.text for turn in one.before if turn.role == "system"]
     if there and there != [text]:
-        raise UnreadableError("the chat and the column of the system's turn say different things")
+        raise UnreadablePromptError("the chat and the column of the system's turn say different things")
     before = one.before if there else (Turn("system", text), *one.before)
     return Asked(one.question, before, one.reply)

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tipx.data.layout import questions, read
-from tipx.data.rows import Asked, UnreadableError, said
+from tipx.data.rows import Asked, UnreadablePromptError, said
 from tipx.data.table import Place
 from tipx.errors import DataError
 from tipx.files.atomic import make_folder, write_json, write_text
@@ -69,7 +69,7 @@ def answer(value: Any) -> str:
     """The text in a value; raises UnreadableError for a missing one."""
     text = said(value)
     if text is None:
-        raise UnreadableError("it is missing")
+        raise UnreadablePromptError("it is missing")
     return text
 
 
@@ -79,7 +79,7 @@ def alone(row: tuple[Prompt, Asked]) -> tuple[Prompt | None, str]:
     if one.reply is not None:
         return prompt, one.reply
     if one.before:
-        raise UnreadableError("the last turn is not the assistant's, so there is nothing to score")
+        raise UnreadablePromptError("the last turn is not the assistant's, so there is nothing to score")
     return None, one.question
 
 

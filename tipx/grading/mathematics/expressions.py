@@ -22,7 +22,7 @@ MOST_EXPONENT = 10_000
 """Of ten, in a number such as 4.5e33."""
 
 
-class UnreadableError(ValueError):
+class UnreadableExpressionError(ValueError):
     """The tokens are no formula."""
 
 
@@ -59,7 +59,7 @@ def literal(text: str) -> Node:
     """A number as it is written; raises UnreadableError for one too large to be held."""
     exponent = text.lower().partition("e")[2]
     if exponent and abs(int(exponent)) > MOST_EXPONENT:
-        raise UnreadableError("too large a number")
+        raise UnreadableExpressionError("too large a number")
     return number(Fraction(text))
 
 
@@ -68,7 +68,7 @@ def formula(pieces: Tokens) -> Node:
     try:
         return Parser(pieces).whole()
     except RecursionError as error:
-        raise UnreadableError("the formula is too deep") from error
+        raise UnreadableExpressionError("the formula is too deep") from error
 
 
 class Parser:
@@ -95,12 +95,12 @@ class Parser:
 
     def need(self, text: str) -> None:
         if not self.take(text):
-            raise UnreadableError(f"expected {text!r} at token {self.place} of {len(self.pieces)}")
+            raise UnreadableExpressionError(f"expected {text!r} at token {self.place} of {len(self.pieces)}")
 
     def whole(self) -> Node:
         found = self.older(self.sum())
         if self.next is not None:
-            raise UnreadableError(f"{self.next.text!r} has no place in a formula")
+            raise UnreadableExpressionError(f"{self.next.text!r} has no place in a formula")
         return found
 
     def sum(self) -> Node:
@@ -124,7 +124,7 @@ class Parser:
                     and self.next.kind == "number"
                     and self.pieces[self.place - 1].text not in ")i"
                 ):
-                    raise UnreadableError("a number stands right after a factor")  # `2 3`, `x2`
+                    raise UnreadableExpressionError("a number stands right after a factor")  # `2 3`, `x2`
                 found = self.mixed(found) or Node("product", (found, self.power()))
             else:
                 return found
@@ -180,7 +180,7 @@ class Parser:
             if self.circle():
                 found = degrees(found)
             elif raised:
-                raise UnreadableError("two powers of one number")  # `2^3^2`
+                raise UnreadableExpressionError("two powers of one number")  # `2^3^2`
             else:
                 found, raised = Node("power", (found, self.script())), True
             found = self.postfix(found)
@@ -247,7 +247,7 @@ class Parser:
     def atom(self) -> Node:  # noqa: C901, PLR0911, PLR0912 - one case for each kind of token
         token = self.next
         if token is None:
-            raise UnreadableError("the formula ends too early")
+            raise UnreadableExpressionError("the formula ends too early")
         if token.kind == "number":
             self.place += 1
             return literal(token.text)
@@ -280,7 +280,7 @@ class Parser:
             return self.several()
         if text in GREEK | ACCENTS:
             return self.variable()
-        raise UnreadableError(f"{token.text!r} is no part of a formula")
+        raise UnreadableExpressionError(f"{token.text!r} is no part of a formula")
 
     def absolute(self) -> Node:
         self.need("|")
@@ -322,7 +322,7 @@ class Parser:
             return Node("function", (inside,), name=f"arc{name}")
         if base is not None:
             if name != "log":
-                raise UnreadableError(f"{name} has no base")
+                raise UnreadableExpressionError(f"{name} has no base")
             found = Node("quotient", (Node("function", (inside,), name="ln"), Node("function", (base,), name="ln")))
         else:
             found = Node("function", (inside,), name={"lg": "log10"}.get(name, name))
@@ -340,7 +340,7 @@ class Parser:
         found = self.power()
         while self.starts_factor() and self.text not in FUNCTIONS:
             if self.next is not None and self.next.kind == "number":
-                raise UnreadableError("a number stands right after a factor")
+                raise UnreadableExpressionError("a number stands right after a factor")
             found = Node("product", (found, self.power()))
         return found
 
@@ -349,7 +349,7 @@ class Parser:
         self.place += 1
         closing = {"(": ")", "\\{": "\\}"}.get(self.text)
         if closing is None:
-            raise UnreadableError(f"{name} needs a bracket")
+            raise UnreadableExpressionError(f"{name} needs a bracket")
         self.place += 1
         args = [self.sum()]
         while self.take(","):
@@ -385,13 +385,13 @@ class Parser:
         """The text of a group or of one token, as a part of a name."""
         if not self.take("{"):
             if self.next is None:
-                raise UnreadableError("a name ends too early")
+                raise UnreadableExpressionError("a name ends too early")
             self.place += 1
             return self.pieces[self.place - 1].text
         depth, found = 1, ""
         while depth:
             if self.next is None:
-                raise UnreadableError("a name ends too early")
+                raise UnreadableExpressionError("a name ends too early")
             depth += (self.next.text == "{") - (self.next.text == "}")
             found += self.next.text if depth else ""
             self.place += 1

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
-from tipx.grading.mathematics.expressions import Node, UnreadableError, degrees, formula, number
+from tipx.grading.mathematics.expressions import Node, UnreadableExpressionError, degrees, formula, number
 from tipx.grading.mathematics.kinds import Either, Quantity, Reading
 from tipx.grading.mathematics.tokens import Token, Tokens, enclosed
 from tipx.grading.mathematics.units import MONEY, NO_UNITS, SCALES, Unit, unit
@@ -30,7 +30,7 @@ def quantity(pieces: Tokens) -> Reading | None:
             continue
         try:
             value = formula(pieces[:end])
-        except UnreadableError:
+        except UnreadableExpressionError:
             continue
         return measured(value, pieces[:end], tail)
     return None

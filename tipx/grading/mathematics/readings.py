@@ -6,7 +6,7 @@ Every token is read, or the answer is `Unread` and equals only what is written a
 import re
 from dataclasses import replace
 
-from tipx.grading.mathematics.expressions import GREEK, Node, UnreadableError, formula, number
+from tipx.grading.mathematics.expressions import GREEK, Node, UnreadableExpressionError, formula, number
 from tipx.grading.mathematics.kinds import (
     Based,
     Clock,
@@ -236,7 +236,7 @@ def equation(sides: list[list[Token]]) -> Reading:
         return Named(name, last)
     try:
         formulas = [formula(side) for side in sides[name is not None :]]
-    except UnreadableError:
+    except UnreadableExpressionError:
         return Unread()
     # x = 10/2 = 5 says 5, and so does 10/2 = 5; x = 3 = 5 and 3 = 5 say nothing.
     constant = not any(one.variables for one in formulas)
@@ -359,7 +359,7 @@ def matrix(pieces: Tokens) -> Reading | None:
         if factor:
             scale = Node("negative", (number(1),)) if written(factor) == "-" else formula(factor)
             found = tuple(tuple(Node("product", (scale, cell)) for cell in row) for row in found)
-    except UnreadableError:
+    except UnreadableExpressionError:
         return None
     return Matrix(found) if len({len(row) for row in found}) == 1 and kind[1] not in ("v", "V") else None
 
@@ -370,7 +370,7 @@ def ratio(pieces: Tokens) -> Reading | None:
         return None
     try:
         return Ratio(tuple(formula(part) for part in parts))
-    except UnreadableError:
+    except UnreadableExpressionError:
         return None
 
 
