@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tipx.grading.grade import Answer, grader
+from tipx.grading.grade import Answer, start_grader
 
 BATCH = 500
 GOLDS = (
@@ -100,7 +100,7 @@ def main() -> None:
     batch_of = list(answers(chosen.answers, chosen.hanging, random.Random(0)))  # noqa: S311
     outcomes: Counter[str] = Counter()
     surprises, spans = [], []
-    with grader() as judge:
+    with start_grader() as judge:
         for start in range(0, len(batch_of), BATCH):
             batch = batch_of[start : start + BATCH]
             began = time.perf_counter()

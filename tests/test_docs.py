@@ -12,7 +12,7 @@ import yaml
 from tipx.cli import app
 from tipx.config import build, load
 from tipx.noise import Noise
-from tipx.sweep.plan import plan
+from tipx.sweep.plan import plan_sweep
 from tipx.types import TokenStats
 
 PROJECT = Path(__file__).parent.parent
@@ -57,7 +57,7 @@ def check(words: list[str]) -> None:
     if words[0] == "train" or (words[0] == "show" and not names_a_run(overrides)):
         build(load(overrides, "train"))
     elif words[0] == "sweep":
-        plan([*params["words"], *([] if any("seed=" in word for word in words) else ["seed=0"])])
+        plan_sweep([*params["words"], *([] if any("seed=" in word for word in words) else ["seed=0"])])
     elif words[0] == "eval":
         build(load(overrides, "eval"))
 

@@ -16,8 +16,8 @@ from tipx import signals as stopping
 from tipx.errors import Interrupted
 from tipx.runs.directory import Run
 from tipx.signals import Stopped, asked_to_stop, at_once, orderly
-from tipx.train.launch import ending
-from tipx.train.session import keeping, kept
+from tipx.train.launch import launch_result
+from tipx.train.session import describe_kept, say_what_is_kept
 
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 TREE = str(Path(cli.__file__).parents[2])
@@ -223,18 +223,20 @@ def test_what_comes_back_is_the_exit_code(result: Any, code: int, monkeypatch: p
 def test_what_a_run_keeps(tmp_path: Path) -> None:
     one = Run(tmp_path / "r")
     one.make()
-    assert kept(one) == "stopped before step 1; nothing had been trained yet, and the same command starts again"
+    assert (
+        describe_kept(one) == "stopped before step 1; nothing had been trained yet, and the same command starts again"
+    )
     one.log({"step": 0})
-    assert kept(one).startswith("stopped before step 1")
+    assert describe_kept(one).startswith("stopped before step 1")
     one.log({"step": 1})
-    assert kept(one).startswith("stopped before the first checkpoint; no step is kept")
+    assert describe_kept(one).startswith("stopped before the first checkpoint; no step is kept")
     one.save_checkpoint(4, lambda folder: (folder / "x").touch(), 2)
-    assert kept(one) == f"stopped; step 4 is kept in {one.path}, and the same command continues"
-    with pytest.raises(Interrupted, match="step 4 is kept") as stopped, keeping(one):
+    assert describe_kept(one) == f"stopped; step 4 is kept in {one.path}, and the same command continues"
+    with pytest.raises(Interrupted, match="step 4 is kept") as stopped, say_what_is_kept(one):
         raise Stopped(TERM)
     assert stopped.value.exit_code == 143
     one.finish({})
-    assert kept(one) == f"stopped after the last step; {one.path} is finished"
+    assert describe_kept(one) == f"stopped after the last step; {one.path} is finished"
 
 
 @pytest.mark.parametrize(
@@ -249,6 +251,6 @@ def test_what_a_run_keeps(tmp_path: Path) -> None:
     ],
 )
 def test_how_several_processes_ended(codes: dict[int, int], code: int, line: str) -> None:
-    end = ending(codes, 2)
+    end = launch_result(codes, 2)
     assert getattr(end, "exit_code", getattr(end, "code", None)) == code
     assert line in str(end)

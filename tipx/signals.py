@@ -59,12 +59,12 @@ def set_handlers(act: Callable[[int], None]) -> Handlers:
     return {number: signal.signal(number, handler) for number in numbers}
 
 
-def restore(handlers: Handlers) -> None:
+def restore_handlers(handlers: Handlers) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
-def line(args: Sequence[str]) -> str:
+def stop_line(args: Sequence[str]) -> str:
     """What is said when `tipx ARGS` is stopped and nothing more is known."""
     return KEPT.get(args[0], ELSE) if args else ELSE
 
@@ -74,10 +74,10 @@ def set_at_once(args: Sequence[str]) -> Handlers:
 
     Without an exception: libraries that are being imported turn it into others, or drop it.
     """
-    return set_handlers(lambda number: leave(number, line(args)))
+    return set_handlers(lambda number: leave_process(number, stop_line(args)))
 
 
-def leave(number: int, words: str) -> NoReturn:
+def leave_process(number: int, words: str) -> NoReturn:
     """End the process here and now."""
     if is_main():
         with suppress(OSError):
@@ -92,7 +92,7 @@ def at_once(args: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        restore(before)
+        restore_handlers(before)
 
 
 def set_over() -> None:
@@ -104,7 +104,7 @@ def set_over() -> None:
         for number in set_handlers(lambda _number: None):
             signal.signal(number, signal.SIG_IGN)
     else:
-        set_handlers(lambda number: leave(number, "stopped when the command was over; nothing is lost"))
+        set_handlers(lambda number: leave_process(number, "stopped when the command was over; nothing is lost"))
 
 
 def is_main() -> bool:
@@ -141,18 +141,18 @@ class orderly:  # noqa: N801 - used as a function
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _at: TracebackType | None
     ) -> None:
-        restore(self.before)
+        restore_handlers(self.before)
         sys.unraisablehook = self.hook
         if isinstance(error, Interrupted):
             return
-        chain = list(causes(error))
+        chain = list(error_causes(error))
         if said := next((link for link in chain if isinstance(link, Interrupted)), None):
             raise said from None
         if stop := next((link for link in chain if isinstance(link, Stopped)), None):
-            raise Interrupted(line([self.command]), stop.number) from None
+            raise Interrupted(stop_line([self.command]), stop.number) from None
 
 
-def causes(error: BaseException | None) -> Iterator[BaseException]:
+def error_causes(error: BaseException | None) -> Iterator[BaseException]:
     """An exception, and those it came from."""
     while error is not None:
         yield error
@@ -185,7 +185,7 @@ def asked_to_stop(answer: Callable[[], None], last_words: Callable[[], str]) -> 
                 first = now
                 answer()
             elif now - first > ECHO_S and not left.wait(GRACE_S):
-                leave(byte[0], last_words())
+                leave_process(byte[0], last_words())
         os.close(reader)
 
     reader, writer = os.pipe()
@@ -199,7 +199,7 @@ def asked_to_stop(answer: Callable[[], None], last_words: Callable[[], str]) -> 
     finally:
         left.set()
         signal.set_wakeup_fd(woken)
-        restore(before)
+        restore_handlers(before)
         os.close(writer)
         # A thread that is there when Python ends may end the process in its own way.
         listener.join(GRACE_S)

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from tests.cli.conftest import Done, call
 from tipx import config
-from tipx.config.trees import at, leaves
+from tipx.config.trees import leaf_keys, value_at
 
 pytestmark = pytest.mark.slow
 
@@ -209,11 +209,12 @@ def tried(world: World, tally: Tally, kind: str, lines: list[tuple[str, ...]], *
 
 def numeric(*overrides: str) -> list[str]:
     """Keys of a number, or of none where a number may be."""
-    tree: Any = config.resolved(config.load(overrides, "train"))
+    tree: Any = config.resolve(config.load(overrides, "train"))
     return [
         key
-        for key in leaves(tree)
-        if (isinstance(at(tree, key), int | float) and not isinstance(at(tree, key), bool)) or key.endswith(NULLS)
+        for key in leaf_keys(tree)
+        if (isinstance(value_at(tree, key), int | float) and not isinstance(value_at(tree, key), bool))
+        or key.endswith(NULLS)
     ]
 
 

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from tests.conftest import save_model
-from tipx.config import asked, load, resolved
+from tipx.config import asked, load, resolve
 from tipx.errors import ConfigError
 
 Tipx = Callable[..., Any]
@@ -65,7 +65,7 @@ def test_the_benchmark_says_how_it_is_asked() -> None:
     # What is typed stays.
     typed = ["benchmark=math500", "template=chat", "eval.n=3"]
     assert asked(typed) == ["eval=sampled_long", *typed]
-    tree = resolved(load(asked(["benchmark=math500"]), "eval"))
+    tree = resolve(load(asked(["benchmark=math500"]), "eval"))
     assert (tree["eval"]["n"], tree["eval"]["sampling"]["max_new_tokens"], tree["template"]["chat"]) == (
         16,
         8192,
@@ -86,7 +86,7 @@ def test_a_benchmark_of_ones_own_says_it_too(tmp_path: Path) -> None:
 
 def test_it_is_no_part_of_a_run() -> None:
     for words in ([], ["benchmark=tiny_agent"], ["benchmark=deepplanning_travel"]):
-        tree = resolved(load(words))
+        tree = resolve(load(words))
         assert "'asked'" not in repr(tree)
 
 

@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tipx.export.licences import UNKNOWN, licence, shown
+from tipx.export.licences import UNKNOWN, find_licence, shown_name
 
 FILES = {"README.md", "config.json", "generation_config.json", "manifest.json", "model.safetensors"}
 FILES |= {"tokenizer.json", "tokenizer_config.json"}
@@ -147,20 +147,20 @@ def test_the_licence_of_a_folder(card: str | None, expected: str, tmp_path: Path
     if card is not None:
         (tmp_path / "README.md").write_text(card)
     (tmp_path / "m.gguf").touch()
-    assert licence(str(tmp_path)) == licence(str(tmp_path / "m.gguf")) == expected
+    assert find_licence(str(tmp_path)) == find_licence(str(tmp_path / "m.gguf")) == expected
 
 
 def test_the_licence_of_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert licence("embedded:teacher") == licence("embedded:agent/teacher") == "apache-2.0"
-    assert licence("package:pytest") == "mit"
-    assert licence("package:no_such") == licence("/no/such") == licence("org/none") == UNKNOWN
+    assert find_licence("embedded:teacher") == find_licence("embedded:agent/teacher") == "apache-2.0"
+    assert find_licence("package:pytest") == "mit"
+    assert find_licence("package:no_such") == find_licence("/no/such") == find_licence("org/none") == UNKNOWN
     (tmp_path / "README.md").write_text("---\nlicense: gemma\n---\n")
     monkeypatch.setattr("tipx.export.licences.try_to_load_from_cache", lambda *_: str(tmp_path / "README.md"))
-    assert licence("org/cached") == "gemma"
+    assert find_licence("org/cached") == "gemma"
 
 
 def test_a_path_is_shown_by_its_name(tmp_path: Path) -> None:
-    assert shown(str(tmp_path)) == tmp_path.name
-    assert shown("/data/me/Qwen3-8B") == "Qwen3-8B"
-    assert shown("Qwen/Qwen3-8B") == "Qwen/Qwen3-8B"
-    assert shown("embedded:teacher") == "embedded:teacher"
+    assert shown_name(str(tmp_path)) == tmp_path.name
+    assert shown_name("/data/me/Qwen3-8B") == "Qwen3-8B"
+    assert shown_name("Qwen/Qwen3-8B") == "Qwen/Qwen3-8B"
+    assert shown_name("embedded:teacher") == "embedded:teacher"

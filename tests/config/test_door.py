@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tipx.config import build, from_environment, inherit, load, rebuild, resolved, stored
-from tipx.config.construct import packages
+from tipx.config import build, environment_texts, inherit, load, rebuild, resolve, resolve_for_storage
+from tipx.config.construct import allowed_packages
 from tipx.errors import ConfigError
-from tipx.evals.exam import hidden
+from tipx.evals.exam import hide_environment_texts
 
 WRITE = {"_target_": "pathlib.Path.write_text", "self": {"_target_": "pathlib.Path", "_args_": ["canary"]}, "data": "x"}
 HOSTILE: dict[str, Any] = {
@@ -34,7 +34,7 @@ HOSTILE: dict[str, Any] = {
 
 def run(target: Any) -> dict[str, Any]:
     """A whole configuration with one part that is not what it should be."""
-    tree = resolved(load([]))
+    tree = resolve(load([]))
     tree["selector"]["score"] = {"_target_": target}
     return tree
 
@@ -52,7 +52,7 @@ def test_what_lies_deep_is_seen_before_anything_is_made(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    tree = resolved(load([]))
+    tree = resolve(load([]))
     places: dict[str, Any] = {"selector": WRITE, "extra": {"deep": {"er": WRITE}}, "a list": [[1, {"x": WRITE}]]}
     tree["selector"]["score"]["power"] = places[where]
     with pytest.raises(ConfigError, match=r"_target_=pathlib\.Path\.write_text: not of tipx, so it is not run"):
@@ -68,12 +68,12 @@ def test_an_override_goes_through_the_same_door() -> None:
 
 
 def test_a_package_is_trusted_where_the_users_own_folder_names_it(tmp_path: Path) -> None:
-    assert packages(None) == {"tipx"}
+    assert allowed_packages(None) == {"tipx"}
     (tmp_path / "selector").mkdir()
     (tmp_path / "selector" / "mine.yaml").write_text(
         "# Mine\nscore:\n  '_target_': \"my_rules.x.Y\"\n# _target_: no.Z\n"
     )
-    assert packages(tmp_path) == {"tipx", "my_rules"}
+    assert allowed_packages(tmp_path) == {"tipx", "my_rules"}
     # Trusted or not, what is no spec is not called.
     (tmp_path / "selector" / "other.yaml").write_text("_target_: subprocess.Popen\n")
     with pytest.raises(ConfigError, match="is no spec"):
@@ -98,23 +98,23 @@ def test_text_of_the_environment_is_used_and_not_stored(monkeypatch: pytest.Monk
     typed += ["logger.project='x-${oc.env:TIPX_TEST_SECRET}'", "data=file", "data.path=${oc.env:TIPX_TEST_NO,/default}"]
     cfg = load(typed)
     assert build(cfg).logger.entity == "hunter2"
-    kept = stored(cfg)
+    kept = resolve_for_storage(cfg)
     assert kept["logger"]["entity"] == "${oc.env:TIPX_TEST_SECRET}"
     assert kept["logger"]["project"] == "x-${oc.env:TIPX_TEST_SECRET}"
     assert kept["data"]["path"] == "${oc.env:TIPX_TEST_NO,/default}"
     assert "hunter2" not in str(kept)
     # A number is no secret, and a run is told by its seed.
-    assert (kept["seed"], resolved(cfg)["logger"]["entity"]) == (7, "hunter2")
-    assert stored(load(["seed=3"])) == resolved(load(["seed=3"]))
+    assert (kept["seed"], resolve(cfg)["logger"]["entity"]) == (7, "hunter2")
+    assert resolve_for_storage(load(["seed=3"])) == resolve(load(["seed=3"]))
 
 
 def test_results_do_not_say_what_the_environment_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIPX_TEST_SECRET", "http://user:hunter2@host")
     cfg = load(["eval=agent_chat", "eval.sampling.server=${oc.env:TIPX_TEST_SECRET}"], "eval")
-    unread = from_environment(cfg)
+    unread = environment_texts(cfg)
     assert unread == {"http://user:hunter2@host": "${oc.env:TIPX_TEST_SECRET}"}
     result = {"server": "http://user:hunter2@host", "agent": {"x": ["http://user:hunter2@host", 1]}, "mean": 0.5}
-    said = hidden(result, unread)
+    said = hide_environment_texts(result, unread)
     assert said == {
         "server": "${oc.env:TIPX_TEST_SECRET}",
         "agent": {"x": ["${oc.env:TIPX_TEST_SECRET}", 1]},
@@ -124,14 +124,14 @@ def test_results_do_not_say_what_the_environment_held(monkeypatch: pytest.Monkey
 
 def test_a_stored_text_is_not_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIPX_TEST_SECRET", "hunter2")
-    tree = resolved(load([]))
+    tree = resolve(load([]))
     tree["model"]["template"]["instruction"] = "say ${oc.env:TIPX_TEST_SECRET} ${seed}"
     assert rebuild(tree).model.template.instruction == "say ${oc.env:TIPX_TEST_SECRET} ${seed}"
 
 
 def test_what_a_run_lends_is_not_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIPX_TEST_SECRET", "hunter2")
-    template = resolved(load([], "eval"))["template"] | {"instruction": "${oc.env:TIPX_TEST_SECRET}"}
+    template = resolve(load([], "eval"))["template"] | {"instruction": "${oc.env:TIPX_TEST_SECRET}"}
     cfg = load([], "eval")
     with pytest.raises(ConfigError, match=r"^template\.instruction: the run has .* which is not filled in; give it"):
         inherit(cfg, {"template": template}, [])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tipx.config import build, conf_dir, describe, load, options, rebuild, resolved
-from tipx.config.trees import at
+from tipx.config import build, conf_dir, describe, load, options, rebuild, resolve
+from tipx.config.trees import value_at
 from tipx.errors import ConfigError
 from tipx.evals.job import EvalJob
 from tipx.train.experiment import Experiment
@@ -48,7 +48,7 @@ def located(target: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def value_at(built: Any, key: str) -> Any:
+def built_at(built: Any, key: str) -> Any:
     for part in key.split("."):
         built = built[part] if isinstance(built, dict) else getattr(built, part)
     return built
@@ -57,13 +57,13 @@ def value_at(built: Any, key: str) -> Any:
 @pytest.mark.parametrize("file", CHOICES)
 def test_choice_composes_builds_and_rebuilds(file: str) -> None:
     cfg = load(overrides(file))
-    built, tree = build(cfg), resolved(cfg)
+    built, tree = build(cfg), resolve(cfg)
     assert isinstance(built, Experiment)
     target, group = read(file).get("_target_"), file.rsplit("/", 1)[0]
     if target is not None:
         place = PLACES.get(group, group.replace("/", "."))
-        assert at(tree, place)["_target_"] == target
-        assert type(value_at(built, place)) is located(target)
+        assert value_at(tree, place)["_target_"] == target
+        assert type(built_at(built, place)) is located(target)
     # What a run directory keeps: YAML text of plain containers.
     text = yaml.safe_dump(tree, sort_keys=False)
     assert rebuild(yaml.safe_load(text)) == built
@@ -75,7 +75,9 @@ def test_choice_composes_and_builds_for_eval(file: str) -> None:
     job = build(load([f"{group}={option}", "n=3", "limit=5"], "eval"))
     assert isinstance(job, EvalJob)
     assert (job.how.n, job.how.limit) == (3, 5)
-    assert type(getattr(job, group)) is located(at(resolved(load([f"{group}={option}"], "eval")), group)["_target_"])
+    assert type(getattr(job, group)) is located(
+        value_at(resolve(load([f"{group}={option}"], "eval")), group)["_target_"]
+    )
 
 
 def test_nothing_but_choices_parts_and_the_two_roots() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tipx.config import expand, load
+from tipx.config import expand_overrides, load
 from tipx.errors import ConfigError
 
 ONE = {
@@ -56,40 +56,40 @@ WRONG = {
 
 @pytest.mark.parametrize("case", ONE)
 def test_one_combination_is_what_was_typed(case: str) -> None:
-    assert expand(ONE[case]) == [ONE[case]]
+    assert expand_overrides(ONE[case]) == [ONE[case]]
 
 
 @pytest.mark.parametrize("case", SEVERAL)
 def test_every_combination_in_order(case: str) -> None:
     typed, expected = SEVERAL[case]
-    assert expand(typed) == expected
+    assert expand_overrides(typed) == expected
 
 
 def test_the_most_points_there_may_be() -> None:
-    assert len(expand(["seed=range(0,100)", "data.seed=range(0,100)"])) == 10_000
+    assert len(expand_overrides(["seed=range(0,100)", "data.seed=range(0,100)"])) == 10_000
     with pytest.raises(ConfigError, match=r"^seed=range\(0,100\) data.seed=range\(0,101\): stands for 10,100 points"):
-        expand(["seed=range(0,100)", "data.seed=range(0,101)"])
-    assert len(expand(["seed=range(0,-10000,-1)"])) == 10_000
+        expand_overrides(["seed=range(0,100)", "data.seed=range(0,101)"])
+    assert len(expand_overrides(["seed=range(0,-10000,-1)"])) == 10_000
 
 
 def test_each_combination_composes() -> None:
-    combinations = expand(["model=qwen3", "selector=full,q3_only", "ratio=1,0.2"])
+    combinations = expand_overrides(["model=qwen3", "selector=full,q3_only", "ratio=1,0.2"])
     assert [load(one).ratio for one in combinations] == [1, 0.2, 1, 0.2]
 
 
 def test_a_pattern_sees_a_users_own_folder(tmp_path: Path) -> None:
     (tmp_path / "selector").mkdir()
     (tmp_path / "selector" / "q3_mine.yaml").write_text("# mine\n")
-    assert ["selector=q3_mine"] in expand(["selector=glob(q3*)"], tmp_path)
-    assert ["selector=q3_mine"] not in expand(["selector=glob(q3*)"])
+    assert ["selector=q3_mine"] in expand_overrides(["selector=glob(q3*)"], tmp_path)
+    assert ["selector=q3_mine"] not in expand_overrides(["selector=glob(q3*)"])
 
 
 @pytest.mark.parametrize("typed", WRONG)
 def test_what_cannot_be_expanded_is_one_line(typed: str) -> None:
     with pytest.raises(ConfigError, match=WRONG[typed]):
-        expand([typed])
+        expand_overrides([typed])
 
 
 def test_a_key_that_varies_is_given_once() -> None:
     with pytest.raises(ConfigError, match="ratio: given 2 times"):
-        expand(["ratio=1,0.5", "ratio=0.2"])
+        expand_overrides(["ratio=1,0.5", "ratio=0.2"])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tipx.config import load, origins, resolved
-from tipx.config.trees import leaves
+from tipx.config import load, origins, resolve
+from tipx.config.trees import leaf_keys
 
 CASES = [
     ([], "optim.lr", "conf/optim/adamw.yaml"),
@@ -49,7 +49,7 @@ def test_origin(overrides: list[str], key: str, origin: str) -> None:
 @pytest.mark.parametrize("overrides", [[], ["experiment=llama", "selector=shuffled"], ["selector=q1", "logger=wandb"]])
 def test_every_value_has_one(overrides: list[str]) -> None:
     found = origins(overrides)
-    for key in leaves(resolved(load(overrides))):
+    for key in leaf_keys(resolve(load(overrides))):
         parts = key.split(".")
         # A value below an interpolated section comes from where the section does.
         assert any(".".join(parts[:n]) in found for n in range(1, len(parts) + 1)), key

@@ -4,8 +4,8 @@ from functools import cache
 
 import pytest
 
-from tipx.config import Tree, build, load, options, resolved
-from tipx.config.trees import at, leaves
+from tipx.config import Tree, build, load, options, resolve
+from tipx.config.trees import leaf_keys, value_at
 from tipx.divergences import ReverseKL
 from tipx.selectors.everything import Everything
 from tipx.selectors.q3 import Q3
@@ -80,14 +80,14 @@ def test_agents_have_the_papers_values(name: str) -> None:
 
 @pytest.mark.parametrize("size", ["14b", "32b"])
 def test_deepplanning_is_another_name(size: str) -> None:
-    assert resolved(load([f"experiment=deepplanning_{size}"])) == resolved(load([f"experiment=qwen3_agent_{size}"]))
+    assert resolve(load([f"experiment=deepplanning_{size}"])) == resolve(load([f"experiment=qwen3_agent_{size}"]))
 
 
 @pytest.mark.parametrize("name", [*PAPER, "tiny", "tiny_agent"])
 def test_model_brings_all_of_its_recipe_and_experiment_adds_only_what_is_selected(name: str) -> None:
-    pair, preset = resolved(load([f"model={name}"])), resolved(load([f"experiment={name}"]))
+    pair, preset = resolve(load([f"model={name}"])), resolve(load([f"experiment={name}"]))
     assert without_selection(pair) == without_selection(preset)
-    assert preset == resolved(load([f"model={name}", "selector=full", "ratio=1.0"]))
+    assert preset == resolve(load([f"model={name}", "selector=full", "ratio=1.0"]))
 
 
 def test_another_row_of_the_paper_is_its_preset_with_another_selector() -> None:
@@ -99,7 +99,7 @@ def test_another_row_of_the_paper_is_its_preset_with_another_selector() -> None:
 
 @cache
 def composed(*overrides: str) -> Tree:
-    return resolved(load(overrides))
+    return resolve(load(overrides))
 
 
 @pytest.mark.parametrize("choice", ["loop=standard", "optim=adamw", "data=arithmetic", "rollout=hf", "hardware=auto"])
@@ -107,7 +107,7 @@ def composed(*overrides: str) -> Tree:
 def test_what_the_user_chooses_wins_over_the_recipe(preset: str, choice: str) -> None:
     group = choice.split("=", maxsplit=1)[0]
     plain, mixed = composed(choice), composed(preset, choice)
-    keys = [key for key in leaves(plain, "") if key.startswith(f"{group}.") and key != "optim.lr"]
+    keys = [key for key in leaf_keys(plain, "") if key.startswith(f"{group}.") and key != "optim.lr"]
     assert len(keys) > 2
     # The learning rate belongs to the pair, and stays.
-    assert [at(mixed, key) for key in keys] == [at(plain, key) for key in keys]
+    assert [value_at(mixed, key) for key in keys] == [value_at(plain, key) for key in keys]

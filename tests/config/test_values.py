@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tipx.config import build, load, resolved
+from tipx.config import build, load, resolve
 from tipx.config.compose import PLACE
-from tipx.config.trees import at, leaves
+from tipx.config.trees import leaf_keys, value_at
 from tipx.errors import ConfigError
 from tipx.selectors.entropy import Entropy
 from tipx.selectors.normalise import Normalise
@@ -41,33 +41,33 @@ MOVES: dict[str, tuple[Any, list[str]]] = {
 }
 
 
-def value_at(built: Any, key: str) -> Any:
+def built_at(built: Any, key: str) -> Any:
     for part in key.split("."):
         built = built[part] if isinstance(built, dict) else getattr(built, part)
     return list(built) if isinstance(built, tuple) else built
 
 
 def values(built: Any, keys: list[str]) -> dict[str, Any]:
-    return {key: value_at(built, key) for key in keys}
+    return {key: built_at(built, key) for key in keys}
 
 
 def fields(tree: dict[str, Any]) -> list[str]:
-    return [key for key in leaves(tree) if key not in PLACE and not key.endswith("_target_")]
+    return [key for key in leaf_keys(tree) if key not in PLACE and not key.endswith("_target_")]
 
 
 @cache
 def defaults() -> tuple[list[str], dict[str, Any]]:
     cfg = load([])
-    keys = fields(resolved(cfg))
+    keys = fields(resolve(cfg))
     return keys, values(build(cfg), keys)
 
 
 @pytest.mark.parametrize("overrides", [[], ["experiment=qwen3", "selector=q3_only"], ["selector=q1", "logger=wandb"]])
 def test_every_leaf_is_an_attribute_of_the_same_value(overrides: list[str]) -> None:
     cfg = load(overrides)
-    tree, built = resolved(cfg), build(cfg)
+    tree, built = resolve(cfg), build(cfg)
     assert len(fields(tree)) > 60
-    assert values(built, fields(tree)) == {key: at(tree, key) for key in fields(tree)}
+    assert values(built, fields(tree)) == {key: value_at(tree, key) for key in fields(tree)}
 
 
 @pytest.mark.parametrize("key", MOVES)
@@ -115,7 +115,7 @@ def test_hydras_grammar(override: str, key: str, value: Any) -> None:
     expected = ' Think, then box it: x = "1".' if value is None and "Think" in override else value
     cfg = load([override])
     build(cfg)
-    assert at(resolved(cfg), key) == expected
+    assert value_at(resolve(cfg), key) == expected
 
 
 def test_plus_adds_a_new_key_only() -> None:

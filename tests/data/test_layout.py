@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tipx.data.layout import Columns, answer_of, mended, prompts
+from tipx.data.layout import Columns, answer_of, mend_text, read_prompts
 from tipx.errors import DataError
 from tipx.types import Prompt
 
@@ -56,7 +56,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Prompt]] = {
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_layout(name: str) -> None:
     row, expected = LAYOUTS[name]
-    assert prompts(pd.DataFrame([row]), ANY, "data.path", "f.jsonl") == [expected]
+    assert read_prompts(pd.DataFrame([row]), ANY, "data.path", "f.jsonl") == [expected]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_layout(name: str) -> None:
     ],
 )
 def test_lost_backslashes(broken: str, whole: str) -> None:
-    assert mended(broken) == whole
+    assert mend_text(broken) == whole
 
 
 @pytest.mark.parametrize(
@@ -105,16 +105,16 @@ def test_answer(value: Any, answer: str | None) -> None:
 
 def test_of_two_columns_of_one_name_the_first_counts() -> None:
     frame = pd.DataFrame([{"Problem": "a", "problem": "b", "final_answer": "1", "finalAnswer": "2"}])
-    assert prompts(frame, ANY, "data.path", "f") == [Prompt("0", "a", "1")]
+    assert read_prompts(frame, ANY, "data.path", "f") == [Prompt("0", "a", "1")]
 
 
 def test_ids_that_are_not_unique_are_row_numbers() -> None:
     frame = pd.DataFrame([{"id": 1, "problem": "a"}, {"id": 1, "problem": "b"}])
-    assert [p.id for p in prompts(frame, ANY, "data.path", "f")] == ["0", "1"]
+    assert [p.id for p in read_prompts(frame, ANY, "data.path", "f")] == ["0", "1"]
 
 
 def test_no_column_for_the_problem() -> None:
     with pytest.raises(DataError, match=r"eval\.path: 'f' has no column for the problem \(one of problem.*it has 'a'"):
-        prompts(pd.DataFrame([{"a": 1}]), ANY, "eval.path", "f")
+        read_prompts(pd.DataFrame([{"a": 1}]), ANY, "eval.path", "f")
     with pytest.raises(DataError, match=r"no column 'q'; it has 'a'; set data\.prompt_field"):
-        prompts(pd.DataFrame([{"a": 1}]), Columns("q", None), "data.path", "f")
+        read_prompts(pd.DataFrame([{"a": 1}]), Columns("q", None), "data.path", "f")

@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError
 
-from tipx.data.table import Place, refusal
+from tipx.data.table import Place, fetch_refusal
 from tipx.errors import DataError
 from tipx.files import hub
 from tipx.files.hub import HubFiles
@@ -94,8 +94,8 @@ def test_an_address_that_is_none(address: str) -> None:
 
 def test_a_gated_set_says_where_to_ask() -> None:
     error = GatedRepoError.__new__(GatedRepoError)
-    assert "https://huggingface.co/datasets/a/b" in refusal(HubFiles("a/b", "x"), error)
-    assert refusal(HubFiles("a/b", "x"), OSError("one\ntwo")) == "one"
+    assert "https://huggingface.co/datasets/a/b" in fetch_refusal(HubFiles("a/b", "x"), error)
+    assert fetch_refusal(HubFiles("a/b", "x"), OSError("one\ntwo")) == "one"
 
 
 def test_what_is_not_in_the_cache_is_fetched_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from tipx.deepplanning import official, pull
 from tipx.deepplanning.official import BY_SLICE, CHECKOUT, COMMIT, PARTS, REPO, cases, data_folder, manifest, rows
 from tipx.deepplanning.shopping.load import load
 from tipx.errors import DataError
-from tipx.files.atomic import digest
+from tipx.files.atomic import file_sha256
 
 
 @pytest.fixture(autouse=True)
@@ -39,13 +39,13 @@ def test_everything_is_put_into_place_counted_and_noted(data: Path) -> None:
     noted = manifest(data)
     assert (noted["repo"], noted["commit"]) == (REPO, COMMIT)
     assert noted["archives"]["database_en.zip"] == {
-        "sha256": digest(data / "database_en.zip"),
+        "sha256": file_sha256(data / "database_en.zip"),
         "revision": None,
         "cases": 120,
     }
-    assert noted["queries"]["level_3_query_meta.json"]["sha256"] == digest(data / "level_3_query_meta.json")
+    assert noted["queries"]["level_3_query_meta.json"]["sha256"] == file_sha256(data / "level_3_query_meta.json")
     assert [row["here"] for row in rows(str(data))] == ["yes"] * 5
-    assert rows(str(data))[0]["sha256"] == digest(data / "database_en.zip")[:12]
+    assert rows(str(data))[0]["sha256"] == file_sha256(data / "database_en.zip")[:12]
 
 
 def test_twice_is_once_and_other_archives_are_unpacked_again(data: Path) -> None:

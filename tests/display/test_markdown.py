@@ -7,7 +7,7 @@ from markdown_it import MarkdownIt
 
 from tests.hostile import EVERY
 from tipx.display.console import COMMANDS
-from tipx.display.markdown import inert
+from tipx.display.markdown import escape_markdown
 from tipx.inspect.tokens import code
 from tipx.report.spec import available, load
 
@@ -30,14 +30,14 @@ ACTIVE = {"link_open", "image", "html_inline", "html_block", "heading_open", "co
 
 @pytest.mark.parametrize("text", PLAIN)
 def test_ordinary_values_stay_as_they_are(text: str) -> None:
-    assert inert(text) == text
+    assert escape_markdown(text) == text
 
 
 def test_titles_of_reports_stay_as_they_are() -> None:
     for name in available(None):
         report = load(name, None)
         assert report is not None
-        assert inert(report.title) == report.title
+        assert escape_markdown(report.title) == report.title
 
 
 def tokens(document: str) -> list[str]:
@@ -49,14 +49,14 @@ def tokens(document: str) -> list[str]:
 
 @pytest.mark.parametrize("text", EVERY)
 def test_nothing_of_it_becomes_active(text: str) -> None:
-    line = inert(text)
+    line = escape_markdown(text)
     assert "\n" not in line
     assert not COMMANDS.search(line)
     for document in (f"{line}\n", f"- {line}\n", f"x {line} [x] [y]\n"):
         assert not ACTIVE & set(tokens(document)), document
 
 
-@pytest.mark.parametrize("cell", [inert, code], ids=["plain", "code"])
+@pytest.mark.parametrize("cell", [escape_markdown, code], ids=["plain", "code"])
 @pytest.mark.parametrize("text", EVERY)
 def test_a_cell_stays_a_cell(text: str, cell: object) -> None:
     if cell is code:
@@ -70,7 +70,7 @@ def test_a_cell_stays_a_cell(text: str, cell: object) -> None:
 def test_what_is_shown_is_what_it_was() -> None:
     parser = MarkdownIt("commonmark").enable("table")
     for text in ("a | b", "a \\| b", "`code`", "<b>", "[x](y)", "# heading", "end\\"):
-        (inline,) = [token for token in parser.parse(f"x {inert(text)}\n") if token.type == "inline"]
+        (inline,) = [token for token in parser.parse(f"x {escape_markdown(text)}\n") if token.type == "inline"]
         shown = "".join(child.content for child in inline.children or ())
         if "|" not in text:
             assert shown == f"x {text}"

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tests.hostile import COMMANDS, EVERY, MARKUP
 from tipx.display import console as terminal
-from tipx.display.console import Stream, clean, console, write
+from tipx.display.console import Stream, clean_text, console, write_text
 from tipx.display.progress import Screen
 from tipx.errors import OutputError
 
@@ -52,15 +52,15 @@ def test_markup_is_shown_as_it_is(text: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_letters_lines_and_tabs_stay() -> None:
-    assert clean("a\tb\nc ± é 漢 😀") == "a\tb\nc ± é 漢 😀"
-    assert clean("\x1b[0m\x7f\x9b") == "␛[0m␡\ufffd"
+    assert clean_text("a\tb\nc ± é 漢 😀") == "a\tb\nc ± é 漢 😀"
+    assert clean_text("\x1b[0m\x7f\x9b") == "␛[0m␡\ufffd"
 
 
 @pytest.mark.parametrize("text", COMMANDS)
 def test_what_programs_read_is_clean_too(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
-    write(f"{text}\n")
+    write_text(f"{text}\n")
     assert not terminal.COMMANDS.search(out.getvalue())
 
 

@@ -23,7 +23,7 @@ from tipx.display.tables import result_table
 from tipx.errors import ConfigError, ModelError
 from tipx.evals import Evaluation
 from tipx.evals.exam import Exam
-from tipx.evals.runner import Subject, evaluate
+from tipx.evals.runner import Subject, evaluate_exam
 from tipx.evals.start import evaluate_target
 from tipx.models.locate import located
 from tipx.models.pair import ModelSource, Template
@@ -74,7 +74,9 @@ BY_HAND = (
 
 
 def test_by_hand(subject: Subject, world: World, tmp_path: Path) -> None:
-    result = evaluate(subject, Exam(FOUR, how("eval.greedy=true", turns=BY_HAND), 0, CHAT), tmp_path / "out", world)
+    result = evaluate_exam(
+        subject, Exam(FOUR, how("eval.greedy=true", turns=BY_HAND), 0, CHAT), tmp_path / "out", world
+    )
     assert result["mean"] == 0.375  # (1 + 1/2 + 0 + 0) / 4
     # Deviations 5/8, 1/8, -3/8, -3/8: sample variance 44/64 / 3.
     assert result["mean_se"] == pytest.approx(math.sqrt(44 / 64 / 3 / 4))
@@ -95,7 +97,7 @@ def test_by_hand(subject: Subject, world: World, tmp_path: Path) -> None:
 
 
 def test_samples_hold_the_whole_trajectory(subject: Subject, world: World, tmp_path: Path) -> None:
-    result = evaluate(subject, Exam(FOUR, how(turns=BY_HAND), 0, CHAT), tmp_path / "out", world)
+    result = evaluate_exam(subject, Exam(FOUR, how(turns=BY_HAND), 0, CHAT), tmp_path / "out", world)
     lines = (tmp_path / "out" / "samples.jsonl").read_text().splitlines()
     samples: list[dict[str, Any]] = [json.loads(line) for line in lines]
     assert [(s["id"], s["sample"]) for s in samples] == [(f"count/{t}", i) for t in range(1, 5) for i in range(2)]
@@ -114,7 +116,7 @@ def test_sampled_trajectories_do_not_depend_on_batches(subject: Subject, world: 
     for size in (1, 5):
         one = how(f"eval.sampling.backend.batch_size={size}", "eval.greedy=true")
         assert Exam(FOUR, one, 0, CHAT).folder_name == Exam(FOUR, how("eval.greedy=true"), 0, CHAT).folder_name
-        results.append(evaluate(subject, Exam(FOUR, one, 0, CHAT), tmp_path / str(size), world))
+        results.append(evaluate_exam(subject, Exam(FOUR, one, 0, CHAT), tmp_path / str(size), world))
     assert (tmp_path / "1" / "samples.jsonl").read_text() == (tmp_path / "5" / "samples.jsonl").read_text()
     assert results[0]["outcomes"] == results[1]["outcomes"]
 
@@ -139,7 +141,7 @@ def test_other_settings_never_share_a_folder() -> None:
 def test_tasks_need_an_agent(subject: Subject, world: World, tmp_path: Path) -> None:
     plain = build(load(["n=1"], "eval")).how
     with pytest.raises(ConfigError, match=r"eval: 'count/1' is a task with tools.*set eval=agent"):
-        evaluate(subject, Exam(FOUR, plain, 0, CHAT), tmp_path / "out", world)
+        evaluate_exam(subject, Exam(FOUR, plain, 0, CHAT), tmp_path / "out", world)
 
 
 def test_a_model_that_cannot_hold_the_tasks_is_refused(subject: Subject, world: World, tmp_path: Path) -> None:
@@ -151,15 +153,15 @@ def test_a_model_that_cannot_hold_the_tasks_is_refused(subject: Subject, world: 
         tokenizer = deepcopy(subject.tokenizer)
         tokenizer.chat_template = template
         with pytest.raises(ModelError, match=said):
-            evaluate(replace(subject, tokenizer=tokenizer), exam, tmp_path / "out", world)
+            evaluate_exam(replace(subject, tokenizer=tokenizer), exam, tmp_path / "out", world)
     small = AutoTokenizer.from_pretrained(located("embedded:agent/student", "float32", ""))
     with pytest.raises(ModelError, match=r"of the \d+ tokens of task 'count/1' are '<unk>' to its tokenizer"):
-        evaluate(replace(subject, tokenizer=small), exam, tmp_path / "out", world)
+        evaluate_exam(replace(subject, tokenizer=small), exam, tmp_path / "out", world)
     assert not (tmp_path / "out").exists()
     # Some families call their end-of-text token unknown, and a prompt may well hold it.
     named = deepcopy(subject.tokenizer)
     named.unk_token, named.chat_template = named.eos_token, named.eos_token + named.chat_template
-    evaluate(replace(subject, tokenizer=named), exam, tmp_path / "out", world)
+    evaluate_exam(replace(subject, tokenizer=named), exam, tmp_path / "out", world)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.data())

@@ -10,7 +10,16 @@ from huggingface_hub import constants
 
 from tipx.config import conf_dir
 from tipx.evals import contamination as module
-from tipx.evals.contamination import FILE, Found, Guard, hashes_text, known_hashes, spelling, spelling_mark, tables
+from tipx.evals.contamination import (
+    FILE,
+    Contamination,
+    Guard,
+    hashes_text,
+    known_hashes,
+    normalise_spelling,
+    spelling_mark,
+    tables,
+)
 from tipx.evals.problems import Problems
 from tipx.evals.suite import Suite
 from tipx.types import Prompt, Turn
@@ -71,10 +80,10 @@ def test_a_benchmark_that_is_not_whole_is_not_checked(folder: Path) -> None:
 
 
 def test_spelling() -> None:
-    assert spelling("If $\\left| m \\right|$ is\\, 3 ?") == spelling("if $$|m|$$ is 3?")
-    assert spelling("a + b") != spelling("a - b")
+    assert normalise_spelling("If $\\left| m \\right|$ is\\, 3 ?") == normalise_spelling("if $$|m|$$ is 3?")
+    assert normalise_spelling("a + b") != normalise_spelling("a - b")
     asked = "What is 2 + 3?\nPlease reason step by step, and put your final answer within \\boxed{}."
-    assert spelling(asked) == spelling("What is $2 + 3$?")
+    assert normalise_spelling(asked) == normalise_spelling("What is $2 + 3$?")
 
 
 # --- what comes with tipx ---------------------------------------------------------------------------------------------
@@ -115,4 +124,4 @@ def test_hashes_are_made_from_files_and_others_stay() -> None:
 
 def test_a_run_that_began_before_there_were_hashes_goes_on() -> None:
     noted = {"checked": {"own": 2}, "unread": ["known"], "dropped": {"own": ["a"]}}
-    assert (Found(**noted).ids, Found(**noted).hashed) == ({"a"}, [])
+    assert (Contamination(**noted).ids, Contamination(**noted).hashed) == ({"a"}, [])

@@ -16,8 +16,8 @@ from tipx.config import build, load
 from tipx.deepplanning.pull import pull
 from tipx.errors import ConfigError
 from tipx.evals.deepplanning import APART
-from tipx.evals.exam import Exam, fingerprint
-from tipx.evals.start import asked_by_name
+from tipx.evals.exam import Exam, problems_fingerprint
+from tipx.evals.start import name_served_model
 from tipx.runs.directory import Run
 
 Tipx = Callable[..., Done]
@@ -126,7 +126,7 @@ def test_two_models_behind_one_address_have_two_results(tipx: Tipx, stub: tuple[
     assert sorted((r["agent"]["model"], r["server"]) for r in results) == [("another", address), ("the-model", address)]
     job = build(load(words, "eval"))
     with pytest.raises(ConfigError, match=r"'RUN' is a run, and what is behind .* is not known to be its student"):
-        asked_by_name(job, "RUN", Run(tmp_path))
+        name_served_model(job, "RUN", Run(tmp_path))
 
 
 def test_a_server_that_breaks_down_costs_what_it_did_not_answer(
@@ -212,13 +212,13 @@ def test_other_answers_or_another_headline_are_another_benchmark(data: Path) -> 
     list(pull(str(data)))
     plain = ["benchmark=deepplanning", f"benchmark.slices={OFFICIAL}"]
     case, exact = (build(load([*plain, *more], "eval")).benchmark for more in ([], ["benchmark.headline=exact"]))
-    before = fingerprint(case.load(str(data)))
-    assert fingerprint(exact.load(str(data))) != before
+    before = problems_fingerprint(case.load(str(data)))
+    assert problems_fingerprint(exact.load(str(data))) != before
     file = data / "database_level1" / "case_1" / "validation_cases.json"
     file.write_text(
         json.dumps(json.loads(file.read_text()) | {"ground_truth_coupons": {"VIP: ¥200 off every ¥1,000": 1}})
     )
-    assert fingerprint(case.load(str(data))) != before
+    assert problems_fingerprint(case.load(str(data))) != before
 
 
 def test_other_archives_are_another_result(data: Path) -> None:  # noqa: F811

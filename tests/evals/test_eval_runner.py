@@ -25,9 +25,9 @@ from tipx.evals import Evaluation
 from tipx.evals.arithmetic import Arithmetic
 from tipx.evals.exam import Exam
 from tipx.evals.journal import Journal
-from tipx.evals.runner import Subject, evaluate, marks, readable, run_all
+from tipx.evals.runner import Subject, evaluate_exam, marks, readable_text, run_all
 from tipx.evals.summary import Sample
-from tipx.grading.grade import OUTCOMES, Grader, readings
+from tipx.grading.grade import OUTCOMES, Grader, read_both
 from tipx.models.pair import ModelSource, Template
 from tipx.processes import Hardware, World
 from tipx.rollout.collect import collect
@@ -106,7 +106,7 @@ def saved(out: Path) -> tuple[dict[str, Any], list[Sample]]:
 
 def test_by_hand(subject: Subject, world: World, tmp_path: Path, says: Callable[[Sequence[str]], None]) -> None:
     says(BY_HAND)
-    result = evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
+    result = evaluate_exam(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
     assert result["outcomes"] == {"correct": 4, "wrong": 3, "no_answer": 3, "truncated": 2, "grader_error": 0}
     assert result["mean"] == pytest.approx(1 / 3)
     assert result["mean_se"] == pytest.approx(math.sqrt(42 / 288 / 3))
@@ -134,7 +134,7 @@ def test_reasoning_is_judged_from_prompt_and_response(
     says([box(14) + " ", "<think> " + box(14) + " ", end, box(14), "<|tool|> " + box(14)])
     one = Bench((Prompt("p", "tom has 14 .", "14"),))
     template = replace(PLAIN, instruction=" <think>" if opened else " <think> so </think>")
-    result = evaluate(thinker, Exam(one, replace(HOW, n=5, greedy=False), 0, template), tmp_path / "out", world)
+    result = evaluate_exam(thinker, Exam(one, replace(HOW, n=5, greedy=False), 0, template), tmp_path / "out", world)
     samples = saved(tmp_path / "out")[1]
     outcomes = [sample["outcome"] for sample in samples]
     if opened:  # whatever stands before </think> is a draft
@@ -151,8 +151,8 @@ def test_reasoning_is_judged_from_prompt_and_response(
 def test_marks_are_kept_and_other_special_tokens_are_not(thinker: Subject) -> None:
     tokenizer = thinker.tokenizer
     ids = tokenizer("so 14 <|tool|> </think> then 7")["input_ids"] + [tokenizer.eos_token_id]
-    assert readable(tokenizer, marks(tokenizer), ids) == "so 14</think>then 7"
-    assert readable(tokenizer, frozenset(), ids) == "so 14 then 7"
+    assert readable_text(tokenizer, marks(tokenizer), ids) == "so 14</think>then 7"
+    assert readable_text(tokenizer, frozenset(), ids) == "so 14 then 7"
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|channel|>", "<|message|>", "|"]})
     kept = {tokenizer.convert_ids_to_tokens(i) for i in marks(tokenizer)}
     assert {"<|channel|>", "<|message|>", "<think>", "</think>"} <= kept
@@ -160,10 +160,10 @@ def test_marks_are_kept_and_other_special_tokens_are_not(thinker: Subject) -> No
 
 
 def test_result_and_samples_tell_the_same(subject: Subject, world: World, tmp_path: Path) -> None:
-    result = evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
+    result = evaluate_exam(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
     written, samples = saved(tmp_path / "out")
     assert written == result
-    assert written["grading"] == readings()
+    assert written["grading"] == read_both()
     assert [(s["mode"], s["id"], s["sample"]) for s in samples] == [
         *[("sample", f"p{p}", i) for p in range(3) for i in range(4)],
         *[("greedy", f"p{p}", 0) for p in range(3)],
@@ -185,10 +185,10 @@ def test_result_and_samples_tell_the_same(subject: Subject, world: World, tmp_pa
 def test_an_existing_result_is_returned_as_it_is(
     subject: Subject, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
+    result = evaluate_exam(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     monkeypatch.setattr(HFRollouts, "__call__", lambda *_: pytest.fail("sampled again"))
-    assert evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world) == result
+    assert evaluate_exam(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world) == result
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
 
 
@@ -201,9 +201,9 @@ def test_an_evaluation_that_was_cut_short_is_done_again(
     with monkeypatch.context() as patch:
         patch.setattr("tipx.evals.runner.write_json", killed)
         with pytest.raises(KeyboardInterrupt):
-            evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
+            evaluate_exam(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["part-0.jsonl", "samples.jsonl"]
-    result = evaluate(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
+    result = evaluate_exam(subject, Exam(THREE, HOW, 0, PLAIN), tmp_path / "out", world)
     assert saved(tmp_path / "out")[0] == result
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["result.json", "samples.jsonl"]
 
@@ -213,7 +213,7 @@ def test_a_stopped_evaluation_goes_on_where_it_was(
     torn: str, subject: Subject, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exam = Exam(THREE, replace(HOW, sampling=replace(SAMPLING, batch_size=4)), 0, PLAIN)
-    whole = evaluate(subject, exam, tmp_path / "whole", world)
+    whole = evaluate_exam(subject, exam, tmp_path / "whole", world)
     asked: list[int] = []
     real = HFRollouts.__call__
 
@@ -226,11 +226,11 @@ def test_a_stopped_evaluation_goes_on_where_it_was(
 
     monkeypatch.setattr(HFRollouts, "__call__", call)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(subject, exam, tmp_path / "out", world)
+        evaluate_exam(subject, exam, tmp_path / "out", world)
     with (tmp_path / "out" / "part-0.jsonl").open("a") as file:
         file.write(torn)
     ticks: list[int] = []
-    result = evaluate(subject, exam, tmp_path / "out", world, ticks.append)
+    result = evaluate_exam(subject, exam, tmp_path / "out", world, ticks.append)
     assert asked == [*range(8), -1, *range(8, 15)]
     assert (ticks, result["answers_before"]) == ([8, 4, 3], 8)
     timing = {"seconds", "tokens_per_s", "answers_before"}
@@ -244,7 +244,7 @@ def test_a_part_of_the_problems_is_marked(
 ) -> None:
     how = replace(HOW, limit=limit, n=2, greedy=False)
     ticks: list[int] = []
-    result = evaluate(subject, Exam(THREE, how, 0, PLAIN), tmp_path / "out", world, ticks.append)
+    result = evaluate_exam(subject, Exam(THREE, how, 0, PLAIN), tmp_path / "out", world, ticks.append)
     count = min(limit or 3, 3)
     assert (result["problems"], result["partial"]) == (count, partial)
     assert {s["id"] for s in saved(tmp_path / "out")[1]} == {f"p{i}" for i in range(count)}
@@ -253,14 +253,14 @@ def test_a_part_of_the_problems_is_marked(
 
 
 def test_one_problem_has_no_standard_error(subject: Subject, world: World, tmp_path: Path) -> None:
-    result = evaluate(subject, Exam(THREE, replace(HOW, limit=1), 0, PLAIN), tmp_path / "out", world)
+    result = evaluate_exam(subject, Exam(THREE, replace(HOW, limit=1), 0, PLAIN), tmp_path / "out", world)
     assert result["mean_se"] is None
     assert result["greedy_se"] is None
 
 
 def test_no_problems_are_no_accuracy(subject: Subject, world: World, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="benchmark=small: holds no problems; expected at least one"):
-        evaluate(subject, Exam(Bench(()), HOW, 0, PLAIN), tmp_path / "out", world)
+        evaluate_exam(subject, Exam(Bench(()), HOW, 0, PLAIN), tmp_path / "out", world)
     assert not (tmp_path / "out").exists()
 
 
@@ -274,7 +274,7 @@ def test_an_answer_that_the_grader_cannot_judge_is_counted(
     monkeypatch.setattr(Grader, "_compare", lambda _, pairs: [None] * len(pairs))
     says([box(4)] * 2)
     half = Bench((Prompt("a", "tom has 1 .", "\\sqrt{2}"),))
-    result = evaluate(subject, Exam(half, replace(HOW, n=1), 0, PLAIN), tmp_path / "out", world)
+    result = evaluate_exam(subject, Exam(half, replace(HOW, n=1), 0, PLAIN), tmp_path / "out", world)
     assert result["outcomes"]["grader_error"] == result["greedy_outcomes"]["grader_error"] == 1
     assert result["mean"] == 0
 
@@ -346,7 +346,7 @@ def test_the_embedded_benchmark_s_own_solutions_are_all_right(
 ) -> None:
     benchmark = Arithmetic(name="arithmetic", size=512)
     says([p.solution for p in held_out()])
-    result = evaluate(subject, Exam(benchmark, replace(HOW, n=1, greedy=False), 0, PLAIN), tmp_path / "out", world)
+    result = evaluate_exam(subject, Exam(benchmark, replace(HOW, n=1, greedy=False), 0, PLAIN), tmp_path / "out", world)
     assert (result["problems"], result["mean"], result["outcomes"]["correct"]) == (512, 1.0, 512)
     assert len({p.id for p in benchmark.load(None)}) == 512
 

@@ -15,10 +15,10 @@ from tipx.config import build, load
 from tipx.display.tables import held_out
 from tipx.embedded.arithmetic.tokenizer import build_tokenizer
 from tipx.errors import DataError
-from tipx.evals.heldout import HeldOut, encode, evaluate
+from tipx.evals.heldout import HeldOut, encode_texts, evaluate_texts
 from tipx.models.pair import Template
 from tipx.runs.directory import Run
-from tipx.runs.results import of_texts, read_result
+from tipx.runs.results import read_result, text_statistics
 from tipx.train.start import train_run
 from tipx.types import Rollout, TokenStats
 
@@ -46,18 +46,18 @@ def held(file: Path, *more: str) -> HeldOut:
 
 def test_an_answer_is_scored_given_its_question(file: Path) -> None:
     tokenizer = build_tokenizer()
-    texts = encode(held(file), tokenizer, PLAIN)
+    texts = encode_texts(held(file), tokenizer, PLAIN)
     assert [tokenizer.decode(t.given) for t in texts] == [
         tokenizer.decode(tokenizer(f"{t['q']} a :")["input_ids"]) for t in TEXTS
     ]
     assert [t.scored for t in texts] == [tokenizer(t["s"])["input_ids"] for t in TEXTS]
-    few = encode(held(file, "heldout.max_tokens=2", "heldout.limit=2"), tokenizer, PLAIN)
+    few = encode_texts(held(file, "heldout.max_tokens=2", "heldout.limit=2"), tokenizer, PLAIN)
     assert [t.scored for t in few] == [t.scored[:2] for t in texts[:2]]
 
 
 def test_a_text_without_a_question_is_scored_from_its_second_token(file: Path) -> None:
     tokenizer = build_tokenizer()
-    texts = encode(held(file, "heldout.texts.answer_field=null", "heldout.max_tokens=4"), tokenizer, PLAIN)
+    texts = encode_texts(held(file, "heldout.texts.answer_field=null", "heldout.max_tokens=4"), tokenizer, PLAIN)
     whole = [tokenizer(t["q"])["input_ids"] for t in TEXTS]
     assert [(t.given, t.scored) for t in texts] == [(ids[:1], ids[1:5]) for ids in whole]
 
@@ -69,14 +69,14 @@ def test_sums_become_means_over_tokens_and_errors_over_texts() -> None:
         {"tokens": n, "student_logprob": -s, "teacher_logprob": -s / 2, "reverse_kl": s, "forward_kl": 2 * s}
         for n, s in ((1, 2.0), (3, 3.0))
     ]
-    result = of_texts(rows)
+    result = text_statistics(rows)
     assert (result["texts"], result["tokens"]) == (2, 4)
     assert result["perplexity"] == pytest.approx(math.exp(1.25))
     assert result["perplexity_se"] == pytest.approx(math.exp(1.25) * 0.375)
     assert result["teacher_perplexity"] == pytest.approx(math.exp(0.625))
     assert (result["reverse_kl"], result["reverse_kl_se"]) == pytest.approx((1.25, 0.375))
     assert (result["forward_kl"], result["forward_kl_se"]) == pytest.approx((2.5, 0.75))
-    assert of_texts(rows[:1])["perplexity_se"] is None
+    assert text_statistics(rows[:1])["perplexity_se"] is None
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_before_in_between_and_after(run: Run) -> None:
         assert {f"heldout/{name}": value for name, value in numbers.items()}.items() <= row.items()
         texts = [json.loads(line) for line in (folder / "texts.jsonl").read_text().splitlines()]
         assert [text["text"] for text in texts] == [0, 1, 2]
-        assert of_texts(texts) == numbers
+        assert text_statistics(texts) == numbers
     assert len({row["heldout/perplexity"] for row in rows.values()}) == 3
     assert len({row["heldout/teacher_perplexity"] for row in rows.values()}) == 1
     assert run.summary()["before"]["heldout/perplexity"] == rows[0]["heldout/perplexity"]
@@ -131,7 +131,7 @@ def test_the_numbers_are_those_of_the_models_own_logits(run: Run, pair_dir: Path
 
 @pytest.mark.parametrize(("size", "batch"), [(1, 1), (1, 9), (2, 1), (4, 2)])  # of four processes one has no text
 def test_batches_and_processes_change_nothing(size: int, batch: int, file: Path, tmp_path: Path) -> None:
-    texts = encode(held(file), build_tokenizer(), PLAIN)
+    texts = encode_texts(held(file), build_tokenizer(), PLAIN)
     gathered: list[Any] = []
 
     class Part:
@@ -150,7 +150,7 @@ def test_batches_and_processes_change_nothing(size: int, batch: int, file: Path,
         return TokenStats(**dict.fromkeys(needs, rollout.response_BT * rollout.valid_BT * 0.1))
 
     for rank in range(size):  # the last has what all have gathered
-        result = evaluate(texts, score, batch, Part(rank), tmp_path / "out")  # type: ignore[arg-type]
+        result = evaluate_texts(texts, score, batch, Part(rank), tmp_path / "out")  # type: ignore[arg-type]
     rows = [json.loads(line) for line in (tmp_path / "out" / "texts.jsonl").read_text().splitlines()]
     assert [(row["text"], row["tokens"]) for row in rows] == [(i, len(t.scored)) for i, t in enumerate(texts)]
     sums = [0.1 * sum(t.scored) for t in texts]
@@ -189,7 +189,7 @@ def test_by_default_there_are_none() -> None:
 def test_texts_that_cannot_be_used_are_one_line(rows: Any, more: list[str], said: str, file: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match=said):
-        encode(held(file, *more), build_tokenizer(), PLAIN)
+        encode_texts(held(file, *more), build_tokenizer(), PLAIN)
 
 
 def test_what_a_run_keeps_rebuilds_it(run: Run) -> None:

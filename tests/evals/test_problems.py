@@ -9,9 +9,9 @@ import pytest
 
 from tipx.config import build, load
 from tipx.errors import DataError
-from tipx.evals.exam import fingerprint
+from tipx.evals.exam import problems_fingerprint
 from tipx.evals.problems import Problems
-from tipx.evals.suite import Suite, parts
+from tipx.evals.suite import Suite, suite_parts
 
 THREE = Problems(name="three", size=3, integers=True, hub=(), prompt_field=None, answer_field=None)
 
@@ -58,7 +58,7 @@ def test_problems_are_chats_too(tmp_path: Path) -> None:
     assert [(p.text, p.answer) for p in (brief, alone, same)] == [("2 + 3?", "5")] * 3
     assert (brief.before, alone.before, same.before) == ((("system", "s"),), (), ())
     # What stands before a question makes another problem of it.
-    assert fingerprint([brief]) != fingerprint([replace(brief, before=())])
+    assert problems_fingerprint([brief]) != problems_fingerprint([replace(brief, before=())])
     table[1]["messages"][0] = {"role": "user", "content": [{"type": "image", "image": "x"}]}
     with pytest.raises(DataError, match=r"eval\.path: .*, row 1: .*a part of type 'image' is no text"):
         THREE.load(write(tmp_path / "a.jsonl", table))
@@ -80,6 +80,6 @@ def test_known_sizes(name: str, size: int) -> None:
 def test_a_suite_is_its_parts() -> None:
     suite = build(load(["benchmark=paper_math"], "eval")).benchmark
     assert isinstance(suite, Suite)
-    assert [one.name for one in parts(suite)] == ["math500", "aime24", "aime25"]
-    assert parts(THREE) == [THREE]
+    assert [one.name for one in suite_parts(suite)] == ["math500", "aime24", "aime25"]
+    assert suite_parts(THREE) == [THREE]
     assert replace(THREE, size=4) != THREE

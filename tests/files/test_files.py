@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from tipx.errors import RunFailed
-from tipx.files.atomic import MANIFEST, append_text, damage, digest, write_folder, write_json, write_text
+from tipx.files.atomic import MANIFEST, append_text, file_sha256, find_damage, write_folder, write_json, write_text
 
 
 def no_space(*_: object, **__: object) -> Any:
@@ -76,9 +76,9 @@ def test_a_line_that_does_not_fit_is_an_error_of_one_line(tmp_path: Path) -> Non
 def test_a_folder_is_whole_and_knows_its_checksums(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "000004"
     write_folder(folder, fill)
-    assert damage(folder) is None
+    assert find_damage(folder) is None
     sums = json.loads((folder / MANIFEST).read_text())
-    assert sums == {name: digest(folder / name) for name in ("a.bin", "b.bin")}
+    assert sums == {name: file_sha256(folder / name) for name in ("a.bin", "b.bin")}
     # sha256 of "new" by `printf new | sha256sum`.
     assert sums["a.bin"].startswith("11507a0e")
     assert [p.name for p in folder.parent.iterdir()] == ["000004"]
@@ -127,8 +127,8 @@ def test_every_library_s_full_disk_is_one_line_and_leaves_what_was_there(
         f"cannot write checkpoint {folder}: No space left on device; earlier checkpoints are intact: free space and "
         "run the same command again"
     )
-    assert damage(before) is None
-    assert damage(folder) is None
+    assert find_damage(before) is None
+    assert find_damage(folder) is None
     assert (folder / "a.bin").read_text() == "new"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["000002", "000004"]
 
@@ -157,7 +157,7 @@ def test_a_disk_that_is_really_full(library: Callable[[Path], None], tmp_path: P
         write_folder(tmp_path / "000004", library)
     assert not list(tmp_path.iterdir())
     write_folder(tmp_path / "000004", library)
-    assert damage(tmp_path / "000004") is None
+    assert find_damage(tmp_path / "000004") is None
 
 
 def test_a_disk_that_fills_up_at_the_last_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ def test_a_bug_while_saving_keeps_its_traceback(error: Exception, tmp_path: Path
 def test_damage_is_found_and_named(harm: Callable[[Path], object], said: str, tmp_path: Path) -> None:
     write_folder(tmp_path / "000004", fill)
     harm(tmp_path / "000004")
-    assert damage(tmp_path / "000004") == said
+    assert find_damage(tmp_path / "000004") == said
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from tests.gguf_file import write_gguf
 from tipx.config import build, load
 from tipx.errors import ModelError, RunError
 from tipx.evals.job import EvalJob
-from tipx.files.untrusted import Overdue, bounded, printable, said
+from tipx.files.untrusted import Overdue, bounded_resources, error_text, printable_text
 from tipx.models.folder import Weights
 from tipx.models.head import check_logits
 from tipx.models.pair import ModelSource, Template
@@ -124,7 +124,7 @@ def test_tokens_without_a_row_are_refused(command: str, good: Path, folder: Path
 
 
 def test_an_odd_name_is_shown_as_it_can_be() -> None:
-    assert printable("red\x1b[31m\n\udcff") == r"red\x1b[31m\n\udcff"
+    assert printable_text("red\x1b[31m\n\udcff") == r"red\x1b[31m\n\udcff"
 
 
 def test_a_folder_asks_neither_the_network_nor_the_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,23 +236,23 @@ def work(seconds: float) -> None:
 
 
 def test_time_and_memory_are_bounded_and_given_back() -> None:
-    with pytest.raises(Overdue), bounded(0.1, 2**30):
+    with pytest.raises(Overdue), bounded_resources(0.1, 2**30):
         work(9)
-    with pytest.raises(MemoryError), bounded(9, 2**28):
+    with pytest.raises(MemoryError), bounded_resources(9, 2**28):
         bytearray(2**30)
     assert len(bytearray(2**29)) == 2**29
-    with bounded(5, 2**30), pytest.raises(Overdue), bounded(0.05, 2**30):
+    with bounded_resources(5, 2**30), pytest.raises(Overdue), bounded_resources(0.05, 2**30):
         work(9)
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
     work(0.3)  # nothing comes after
 
 
 def test_what_a_library_says_is_one_printable_line() -> None:
-    assert said(KeyError("a")) == "KeyError: 'a'"
-    assert said(ValueError("\n one\x1b[0m\n two")) == r"one\x1b[0m"
-    assert said(IndexError()) == "IndexError"
-    assert printable("a\ud800\n") == r"a\ud800\n"
-    assert len(printable("a" * 10**6)) < 400
+    assert error_text(KeyError("a")) == "KeyError: 'a'"
+    assert error_text(ValueError("\n one\x1b[0m\n two")) == r"one\x1b[0m"
+    assert error_text(IndexError()) == "IndexError"
+    assert printable_text("a\ud800\n") == r"a\ud800\n"
+    assert len(printable_text("a" * 10**6)) < 400
 
 
 def test_logits_that_are_no_numbers(good: Path) -> None:

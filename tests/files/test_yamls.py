@@ -11,7 +11,7 @@ from tipx.config import load
 from tipx.errors import ConfigError, ReportError
 from tipx.files.yamls import BYTES, DEPTH, NODES, first_comment, parse_yaml, read_yaml
 from tipx.report.spec import load as load_report
-from tipx.sweep.question import read
+from tipx.sweep.question import read_sweep
 
 
 def bomb(levels: int, width: int = 10) -> str:
@@ -57,7 +57,7 @@ def test_what_is_wrong_is_one_line(case: str, tmp_path: Path) -> None:
     assert time.process_time() - start < 5
     # Each reader of others' files has it from here.
     with pytest.raises(ConfigError, match=said):
-        read(str(file), None)
+        read_sweep(str(file), None)
     with pytest.raises(ReportError, match=said):
         load_report(str(file), None)
 

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from tipx.grading.answers import depth, extract, number, plain, same_text, vote
+from tipx.grading.answers import brace_depth, extract_answer, majority_vote, number_of, plain_answer, same_text
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ from tipx.grading.answers import depth, extract, number, plain, same_text, vote
     ],
 )
 def test_number(text: str, value: Fraction | int | None) -> None:
-    found = number(text)
+    found = number_of(text)
     assert (None if found is None else found[0]) == value
 
 
@@ -65,23 +65,23 @@ def test_same_text(gold: str, answer: str, expected: bool | None) -> None:
 
 
 def test_looks() -> None:
-    assert plain("\\left( 3,\\, \\dfrac{\\pi}{2} \\right).") == "(3,\\frac{\\pi}{2})"
-    assert plain("3 1/2") == "3 1/2"
-    assert plain("\\text{ no  solution }") == "no solution"
+    assert plain_answer("\\left( 3,\\, \\dfrac{\\pi}{2} \\right).") == "(3,\\frac{\\pi}{2})"
+    assert plain_answer("3 1/2") == "3 1/2"
+    assert plain_answer("\\text{ no  solution }") == "no solution"
 
 
 def test_depth() -> None:
-    assert depth("((a)[{b}])") == 3
-    assert depth("") == 0
+    assert brace_depth("((a)[{b}])") == 3
+    assert brace_depth("") == 0
 
 
 def test_extract() -> None:
-    assert extract("<think>\\boxed{1}</think>") is None
-    assert extract("\\boxed{ }") is None
-    assert extract("\\boxed{1}<think>\\boxed{2}") == "1"
+    assert extract_answer("<think>\\boxed{1}</think>") is None
+    assert extract_answer("\\boxed{ }") is None
+    assert extract_answer("\\boxed{1}<think>\\boxed{2}") == "1"
 
 
 def test_votes() -> None:
-    assert vote("0.5") == vote("\\frac12") == vote("1/2")
-    assert vote("Even") == vote("\\text{even}")
-    assert vote("x") != vote("y")
+    assert majority_vote("0.5") == majority_vote("\\frac12") == majority_vote("1/2")
+    assert majority_vote("Even") == majority_vote("\\text{even}")
+    assert majority_vote("x") != majority_vote("y")

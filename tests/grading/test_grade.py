@@ -17,7 +17,7 @@ from pebble import ProcessExpired
 
 from tipx.grading import grade as grading
 from tipx.grading.answers import MARKS, last_boxed
-from tipx.grading.grade import OUTCOMES, Answer, Grade, Grader, grader, readings
+from tipx.grading.grade import OUTCOMES, Answer, Grade, Grader, read_both, start_grader
 
 BOX = "\\boxed{"
 PAIRS = [json.loads(line) for line in (Path(__file__).parent / "grading_pairs.jsonl").read_text("utf-8").splitlines()]
@@ -30,7 +30,7 @@ def boxed(answer: str) -> str:
 
 @pytest.fixture(scope="module")
 def judge() -> Iterator[Grader]:
-    with grader() as one:
+    with start_grader() as one:
         yield one
 
 
@@ -226,7 +226,7 @@ def test_a_gold_answer_that_cannot_be_read_is_the_graders_fault(gold: str, judge
 
 
 def test_integers_need_no_worker() -> None:
-    with grader() as one:
+    with start_grader() as one:
         assert one.grade(boxed("073"), "73", truncated=False).outcome == "correct"
         assert one.grade(boxed("74"), "73", truncated=False).outcome == "wrong"
         assert one.grade("74", "73", truncated=False).outcome == "no_answer"
@@ -255,7 +255,7 @@ def die(_gold: str, _answer: str, _seconds: float) -> bool:
 
 @pytest.mark.timeout(300)
 def test_a_worker_that_the_system_killed_gets_one_more_try(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with grader() as one:
+    with start_grader() as one:
         monkeypatch.setattr(grading, "equal", die_once)
         assert one.grade(boxed("x"), str(tmp_path / "died"), truncated=False).outcome == "correct"
         monkeypatch.setattr(grading, "equal", die)
@@ -272,7 +272,7 @@ def test_a_deadline_gets_no_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
         return future
 
     monkeypatch.setattr(Grader, "_ask", ask)
-    with grader() as one:
+    with start_grader() as one:
         assert one.grade(boxed("x"), "\\pi", truncated=False).outcome == "grader_error"
     assert asked == [("\\pi", "x")]
 
@@ -280,7 +280,7 @@ def test_a_deadline_gets_no_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(300)
 def test_an_answer_that_hangs_is_cut_off_and_the_next_is_graded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grading, "DEADLINE_S", 2.0)
-    with grader() as one:
+    with start_grader() as one:
         start = time.perf_counter()
         monkeypatch.setattr(grading, "equal", hang)
         assert one.grade(boxed("1 + \\sqrt3"), "\\sqrt{2}", truncated=False) == Grade(
@@ -294,7 +294,7 @@ def test_an_answer_that_hangs_is_cut_off_and_the_next_is_graded(monkeypatch: pyt
 
 def test_the_worker_is_gone_afterwards() -> None:
     before = set(multiprocessing.active_children())
-    with grader() as one:
+    with start_grader() as one:
         assert one.grade(boxed("1 + \\sqrt2"), "\\sqrt{2} + 1", truncated=False).outcome == "correct"
         assert set(multiprocessing.active_children()) > before
     assert set(multiprocessing.active_children()) == before
@@ -336,9 +336,9 @@ def test_what_is_reasoning_prompt_and_response_say_together(opening: str, closin
 
 
 def test_a_result_says_which_readings_were_taken() -> None:
-    assert readings()["version"] == 2
-    assert json.loads(json.dumps(readings())) == readings()
-    assert {"decimal", "unit", "percent", "order"} <= readings()["readings"].keys()
+    assert read_both()["version"] == 2
+    assert json.loads(json.dumps(read_both())) == read_both()
+    assert {"decimal", "unit", "percent", "order"} <= read_both()["readings"].keys()
 
 
 HOSTILE = (
@@ -396,7 +396,7 @@ def test_hostile_answers_are_wrong_and_quick(judge: Grader) -> None:
 @pytest.mark.parametrize("hostile", ["1000000!", "\\binom{91900000}{41900000}", "9^{9^{9^9}}"])
 def test_malice_costs_its_deadline_and_nothing_else(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grading, "DEADLINE_S", 2.0)
-    with grader() as one:
+    with start_grader() as one:
         start = time.process_time()
         answers = [Answer(boxed(text), "\\sqrt{2} + 1", truncated=False) for text in (hostile, "1 + \\sqrt2", hostile)]
         outcomes = [grade.outcome for grade in one.grade_all(answers)]
@@ -413,7 +413,7 @@ def test_equal_pairs_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return [True] * len(pairs)
 
     monkeypatch.setattr(Grader, "_compare", compare)
-    with grader() as one:
+    with start_grader() as one:
         answers = [Answer(boxed(text), "\\pi", truncated=False) for text in ("x", "y", "x", "\\pi", "3.5")]
         assert [grade.outcome for grade in one.grade_all(answers * 2)] == ["correct"] * 10
         one.grade_all(answers)
@@ -429,7 +429,7 @@ def test_a_full_cache_is_emptied_and_nothing_is_lost(monkeypatch: pytest.MonkeyP
         return [answer != "z" for _, answer in pairs]
 
     monkeypatch.setattr(Grader, "_compare", compare)
-    with grader() as one:
+    with start_grader() as one:
         for texts in (("x", "y"), ("y", "z"), ("z", "y")):
             grades = one.grade_all([Answer(boxed(text), "\\pi", truncated=False) for text in texts])
             assert [grade.value for grade in grades] == [float(text != "z") for text in texts]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tipx.config import load, rebuild, resolved
+from tipx.config import load, rebuild, resolve
 from tipx.inspect.rules import replay
 from tipx.runs.directory import Run
 from tipx.runs.snapshot import LEADERS, ROLES, Snapshot
@@ -62,7 +62,7 @@ def make_run(
     """
     shown = len(lengths) if shown is None else shown
     words = ["selector=q3_only", "ratio=0.2", "seed=3", "loop.sample_every=10"]
-    run = Run.create(folder / "runs" / "solo" / "made-0badcafe", resolved(load(words)), {"argv": ["tipx", "train"]})
+    run = Run.create(folder / "runs" / "solo" / "made-0badcafe", resolve(load(words)), {"argv": ["tipx", "train"]})
     run.log({"step": 0})
     for step in steps:
         one = snapshot(step, pieces, lengths, shown, heard if tools else ())
@@ -96,7 +96,7 @@ def snapshot(
         "top_probs": {role: -np.sort(-rng.dirichlet([0.2] * LEADERS, m)).astype(F32) for role in ROLES},
         "pieces": dict(enumerate(pieces)),
     }
-    selector = rebuild({"selector": resolved(load(["selector=q3_only", "ratio=0.2"]))["selector"]})["selector"]
+    selector = rebuild({"selector": resolve(load(["selector=q3_only", "ratio=0.2"]))["selector"]})["selector"]
     weights_N, _ = replay(Snapshot(**made), selector)
     return Snapshot(**made | {"weights_N": weights_N})
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import Done, call
 from tipx.config import build, load
-from tipx.memory.architectures import architecture
+from tipx.memory.architectures import load_architecture
 from tipx.memory.table import paper_gb, papers_models
 
 Tipx = Callable[..., Done]
@@ -95,7 +95,7 @@ def test_they_are_beside_the_papers_models_alone(tmp_path: Path) -> None:
     pair = build(load(["model=qwen3"])).model
     assert papers_models("qwen3", pair)
     # The paper's sizes from another place are the paper's model; a smaller one, or one that lost layers, is not.
-    architecture("student", pair.student).save_pretrained(tmp_path)
+    load_architecture("student", pair.student).save_pretrained(tmp_path)
     assert papers_models("qwen3", replace(pair, student=replace(pair.student, path=str(tmp_path))))
     student = replace(pair.student, path="Qwen/Qwen3-1.7B")
     assert not papers_models("qwen3", replace(pair, student=student))

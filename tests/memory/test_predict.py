@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM
 from tests.memory.worlds import Small
 from tipx.config import build, load
 from tipx.errors import ConfigError, ModelError
-from tipx.memory.architectures import TABLE, architecture
-from tipx.memory.layout import Layout, sizes
-from tipx.memory.predict import PARTS, PHASES, predict
+from tipx.memory.architectures import TABLE, load_architecture
+from tipx.memory.layout import Layout, step_sizes
+from tipx.memory.predict import PARTS, PHASES, predict_memory
 from tipx.memory.steps import AimedVocab
 from tipx.models.pair import ModelSource
 from tipx.vocab import Vocab
@@ -44,7 +44,7 @@ def total(sections: dict[str, dict[str, int]]) -> dict[str, int]:
 @pytest.mark.parametrize("path", PARAMETERS)
 def test_the_table_gives_models_of_the_published_size(path: str) -> None:
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(architecture("student", source(path)))
+        model = AutoModelForCausalLM.from_config(load_architecture("student", source(path)))
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(PARAMETERS[path], abs=0.06)
 
 
@@ -121,12 +121,12 @@ def test_scoring_keeps_the_teachers_states_of_the_whole_step() -> None:
 
 def test_sizes_come_from_the_experiment_and_the_layout() -> None:
     exp = build(load(["model=qwen3", "selector=entropy_sampling", "ratio=0.2"]))
-    sized = sizes(exp, Layout(processes=8, shard=8))
+    sized = step_sizes(exp, Layout(processes=8, shard=8))
     assert (sized.prompt, sized.tokens, sized.rollout_batch) == (2048, 8192, 16)
     assert (sized.micro_batch, sized.micro_batches, sized.kept) == (1, 16, 1638)
     assert sized.checkpointing
-    assert not sizes(build(load([])), Layout()).checkpointing
-    assert sizes(build(load(["selector=full", "ratio=0.2"])), Layout()).kept == 16 * 72
+    assert not step_sizes(build(load([])), Layout()).checkpointing
+    assert step_sizes(build(load(["selector=full", "ratio=0.2"])), Layout()).kept == 16 * 72
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_sizes_come_from_the_experiment_and_the_layout() -> None:
 )
 def test_ranks_that_do_not_divide_are_one_line(layout: Layout, line: str) -> None:
     with pytest.raises(ConfigError, match=line):
-        sizes(build(load([])), layout)
+        step_sizes(build(load([])), layout)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_ranks_that_do_not_divide_are_one_line(layout: Layout, line: str) -> Non
 )
 def test_an_unknown_model_is_one_line(path: str, line: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=line):
-        architecture("student", source(path.format(tmp=tmp_path)))
+        load_architecture("student", source(path.format(tmp=tmp_path)))
 
 
 def test_the_embedded_pair_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_the_embedded_pair_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> 
         raise AssertionError("a connection")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    prediction = predict(build(load([])), Layout(device="cpu"))
+    prediction = predict_memory(build(load([])), Layout(device="cpu"))
     assert prediction.phases.keys() == PHASES.keys()
     assert all(parts.keys() == PARTS.keys() for parts in prediction.phases.values())
     # 0.60 M and 0.34 M fp32 parameters; the student's two moments.

@@ -6,8 +6,8 @@ from typing import Any
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from tipx.config import build, load
-from tipx.memory.layout import Implementation, Layout, sizes
-from tipx.memory.predict import Case
+from tipx.memory.layout import Implementation, Layout, step_sizes
+from tipx.memory.predict import MemoryCase
 from tipx.train.experiment import Experiment
 
 KINDS: dict[str, Any] = {"qwen3": Qwen3Config, "llama": LlamaConfig, "qwen2": Qwen2Config}
@@ -72,7 +72,7 @@ class Small:
         made: Experiment = build(load(words))
         return made
 
-    def case(self, **layout: Any) -> Case:
+    def case(self, **layout: Any) -> MemoryCase:
         settings: dict[str, Any] = {"device": "cpu"} | layout
         laid = Layout(prompt_tokens=self.prompt, **settings)
-        return Case(self.exp, laid, sizes(self.exp, laid), self.how, self.teacher, self.student)
+        return MemoryCase(self.exp, laid, step_sizes(self.exp, laid), self.how, self.teacher, self.student)

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.gguf_file import TOKENS, write_gguf
 from tipx.errors import ModelError, RunFailed
-from tipx.memory.architectures import architecture
+from tipx.memory.architectures import load_architecture
 from tipx.models import gguf as module
 from tipx.models.folder import DESCRIBED
 from tipx.models.gguf import cache_dir, converted, described, place
@@ -77,7 +77,7 @@ def test_configuration_and_tokenizer_need_no_weights(
     config, generation = source(file).load_settings("student")
     assert (config.num_hidden_layers, config.vocab_size, generation.eos_token_id) == (2, 8, 0)
     assert config.dtype == torch.float32
-    assert architecture("student", source(file)).hidden_size == 32
+    assert load_architecture("student", source(file)).hidden_size == 32
     (folder,) = [path for path in (cache / "gguf").iterdir() if path.is_dir()]
     assert not list(folder.glob("*.safetensors"))
     assert "converting" not in capsys.readouterr().err

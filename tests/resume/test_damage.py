@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.resume.conftest import Ask, Runner, as_of, same
-from tipx.files.atomic import damage
+from tipx.files.atomic import find_damage
 from tipx.runs.directory import Run
 
 
@@ -98,6 +98,6 @@ def test_a_full_disk_ends_the_run_in_one_line_and_room_lets_it_go_on(
     line = f"error: cannot write {what}: File too large; {intact}{LIMIT}\n"
     assert log.endswith(line)
     assert "Traceback" not in log
-    assert [(step, damage(folder)) for step, folder in run.checkpoints.saved()] == [(3, None)]
+    assert [(step, find_damage(folder)) for step, folder in run.checkpoints.saved()] == [(3, None)]
     assert ask()[0] == 0
     same(run, whole)

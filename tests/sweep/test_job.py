@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from tipx.errors import Interrupted, RunFailed
-from tipx.runs.sweep_folder import Board, Point
+from tipx.runs.sweep_folder import Point, SweepFolder
 from tipx.sweep import job, manage
-from tipx.sweep.plan import Plan, plan
+from tipx.sweep.plan import Plan, plan_sweep
 
 
 def test_output_goes_to_the_log_and_the_code_comes_back(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    assert job.execute([sys.executable, "-c", "print('hi'); raise SystemExit(3)"], log, tmp_path) == 3
+    assert job.run_command([sys.executable, "-c", "print('hi'); raise SystemExit(3)"], log, tmp_path) == 3
     assert log.read_text() == "hi\n"
 
 
@@ -35,7 +35,7 @@ def test_output_goes_to_the_log_and_the_code_comes_back(tmp_path: Path) -> None:
 )
 def test_why_a_point_failed_in_one_line(tmp_path: Path, said: str, code: int, why: str) -> None:
     (tmp_path / "log").write_text(said)
-    assert job.reason(tmp_path / "log", code) == why
+    assert job.failure_reason(tmp_path / "log", code) == why
 
 
 def test_a_process_is_told_to_stop_when_its_job_is() -> None:
@@ -48,7 +48,7 @@ def test_a_process_is_told_to_stop_when_its_job_is() -> None:
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    with pytest.raises(KeyboardInterrupt), job.ended(process):
+    with pytest.raises(KeyboardInterrupt), job.end_with_parent(process):
         raise KeyboardInterrupt
     assert process.returncode == 130
     process.stdout.close()
@@ -68,8 +68,8 @@ class Outcome:
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> Board:
-    board = Board(tmp_path / "g")
+def board(tmp_path: Path) -> SweepFolder:
+    board = SweepFolder(tmp_path / "g")
     board.record([POINT], name="g", description="", command="tipx sweep g")
     return board
 
@@ -77,11 +77,11 @@ def board(tmp_path: Path) -> Board:
 POINT = Point("tiny-full-00000000", ("selector=full",), {})
 
 
-def do(board: Board) -> None:
+def do(board: SweepFolder) -> None:
     job.run_point(SimpleNamespace(folder=str(board.folder), run=POINT.run, cwd=".", config_dir=None))
 
 
-def test_a_failure_is_written_down_and_not_repeated(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_written_down_and_not_repeated(board: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = Outcome(1)
     monkeypatch.setattr(job, "execute", outcome)
     do(board)
@@ -92,13 +92,13 @@ def test_a_failure_is_written_down_and_not_repeated(board: Board, monkeypatch: p
 
 @pytest.mark.parametrize("code", [-1, -2, -9, -15, 129, 130, 137, 143])
 def test_a_run_that_a_signal_ended_has_not_failed_and_says_why(
-    board: Board, monkeypatch: pytest.MonkeyPatch, code: int
+    board: SweepFolder, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     monkeypatch.setattr(job, "execute", Outcome(code))
     do(board)
     state = board.state(POINT)
     assert state.status == "waiting"
-    assert state.error == job.reason(board.log(POINT), code)
+    assert state.error == job.failure_reason(board.log(POINT), code)
     board.run(POINT).make()
     board.run(POINT).log({"step": 1})
     assert board.state(POINT).status == "stopped"
@@ -110,9 +110,9 @@ def test_a_run_that_a_signal_ended_has_not_failed_and_says_why(
 def test_a_killed_point_is_tried_once_by_each_sweep(
     few: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tipx.cli.sweeping import finish
+    from tipx.cli.sweeping import finish_sweep
 
-    planned = plan(["selector=full,prefix", *few])
+    planned = plan_sweep(["selector=full,prefix", *few])
     codes, tried = {planned.points[0].run: -9, planned.points[1].run: 1}, []
 
     def execute(_command: list[str], log: Path, _cwd: Path) -> int:
@@ -122,17 +122,17 @@ def test_a_killed_point_is_tried_once_by_each_sweep(
 
     monkeypatch.setattr(job, "execute", execute)
     monkeypatch.setattr(manage, "launch", lambda one, runs: [do_point(one, run) for run in runs])
-    states = manage.sweep(planned, print, retry_failed=False)
+    states = manage.run_sweep(planned, print, retry_failed=False)
     assert [state.status for state in states] == ["waiting", "failed"]
     assert sorted(tried) == sorted(codes)
     with pytest.raises(RunFailed, match="1 of 2 points failed"):
-        finish(planned, states)
+        finish_sweep(planned, states)
     said = capsys.readouterr().out
     assert "killed by signal 9, as the system does when memory runs out" in said
     assert "waiting  " in said
-    manage.sweep(planned, print, retry_failed=False)
+    manage.run_sweep(planned, print, retry_failed=False)
     assert tried[2:] == [planned.points[0].run]
-    manage.sweep(planned, print, retry_failed=True)
+    manage.run_sweep(planned, print, retry_failed=True)
     assert sorted(tried[3:]) == sorted(codes)
 
 
@@ -140,7 +140,7 @@ def do_point(planned: Plan, run: str) -> None:
     job.run_point(SimpleNamespace(folder=str(planned.board.folder), run=run, cwd=".", config_dir=None))
 
 
-def test_a_run_that_is_being_written_is_left_alone(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_being_written_is_left_alone(board: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = Outcome(2)
     monkeypatch.setattr(job, "execute", outcome)
     with board.run(POINT).lock():
@@ -148,7 +148,7 @@ def test_a_run_that_is_being_written_is_left_alone(board: Board, monkeypatch: py
     assert outcome.calls == 0
 
 
-def test_who_comes_second_to_a_run_has_not_failed(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_comes_second_to_a_run_has_not_failed(board: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     # Both saw it free; the other took it first and is still at it, or has finished it by now.
     lock = board.run(POINT).lock()
     monkeypatch.setattr(job, "execute", Outcome(2, lock.__enter__))
@@ -163,7 +163,7 @@ def test_who_comes_second_to_a_run_has_not_failed(board: Board, monkeypatch: pyt
 def test_points_of_another_process_are_waited_for_and_taken_over(
     few: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planned = plan(["selector=full", *few])
+    planned = plan_sweep(["selector=full", *few])
     (only,), said = planned.points, []
     lock = planned.board.run(only).lock()
     lock.__enter__()
@@ -176,30 +176,30 @@ def test_points_of_another_process_are_waited_for_and_taken_over(
 
     monkeypatch.setattr(manage, "launch", launch)
     monkeypatch.setattr(manage.time, "sleep", other_gives_up)
-    (state,) = manage.sweep(planned, said.append, retry_failed=False)
+    (state,) = manage.run_sweep(planned, said.append, retry_failed=False)
     assert state.status == "done"
     assert said == ["1 points are run by another process; waiting for them"]
 
 
 def test_sigterm_is_an_interruption(few: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    planned = plan(["selector=full", *few])
+    planned = plan_sweep(["selector=full", *few])
     monkeypatch.setattr(manage, "launch", lambda *_: signal.raise_signal(signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted, match="the same command continues"):
-        manage.sweep(planned, print, retry_failed=False)
+        manage.run_sweep(planned, print, retry_failed=False)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_what_is_left_is_said_with_what_to_type(few: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    from tipx.cli.sweeping import finish
+    from tipx.cli.sweeping import finish_sweep
 
-    planned = plan(["selector=full,prefix", *few])
+    planned = plan_sweep(["selector=full,prefix", *few])
     planned.board.record(planned.points, name="", description="", command="")
     first, second = planned.points
     planned.board.fail(first, "no luck")
     states = [planned.board.state(one) for one in (first, second)]
     with pytest.raises(RunFailed, match="1 of 2 points failed; --retry-failed runs them again"):
-        finish(planned, states)
+        finish_sweep(planned, states)
     assert "no luck" in capsys.readouterr().out
     with pytest.raises(RunFailed, match="1 of 1 points were stopped; the same command continues them"):
-        finish(planned, states[1:])
+        finish_sweep(planned, states[1:])

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tipx.errors import ConfigError
-from tipx.sweep.question import Question, names, read
+from tipx.sweep.question import SweepFile, names, read_sweep
 
-Q = Question(
+Q = SweepFile(
     base=("loop.steps=5",),
     axes=("experiment=qwen3,llama", "seed=0,1"),
     variants=(("selector=full",), ("selector=soft_or", "ratio=0.5,0.2")),
@@ -44,13 +44,13 @@ def test_what_is_typed_replaces_base_and_variants_too_and_may_be_several() -> No
 
 
 def test_overrides_alone_are_a_grid() -> None:
-    assert Question().combinations(["a=1,2", "b=3"]) == [["a=1", "b=3"], ["a=2", "b=3"]]
+    assert SweepFile().combinations(["a=1,2", "b=3"]) == [["a=1", "b=3"], ["a=2", "b=3"]]
 
 
 def test_each_file_that_ships_says_what_it_asks() -> None:
     assert names(None)
     for name in names(None):
-        question, first = read(name, None)
+        question, first = read_sweep(name, None)
         assert len(first) > 20
         assert len(question.combinations(["+experiment=tiny"])) >= 4
 
@@ -59,7 +59,7 @@ def test_a_users_own_folder_and_file_come_first(tmp_path: Path) -> None:
     (tmp_path / "sweeps").mkdir()
     mine = tmp_path / "sweeps" / "controls.yaml"
     mine.write_text("# Mine\nvariants: [[selector=full]]\n")
-    assert read("controls", tmp_path)[1] == read(str(mine), None)[1] == "Mine"
+    assert read_sweep("controls", tmp_path)[1] == read_sweep(str(mine), None)[1] == "Mine"
     assert "table5_main" in names(tmp_path)
 
 
@@ -77,13 +77,13 @@ def test_a_file_that_is_none_is_named_with_what_is_wrong(tmp_path: Path, text: s
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        read(str(file), None)
+        read_sweep(str(file), None)
     assert str(file) in str(caught.value)
     assert says in str(caught.value)
 
 
 def test_an_unknown_name_lists_those_there_are() -> None:
     with pytest.raises(ConfigError, match=r"no sweep is called 'tabel5'; there are controls, .*table5_main"):
-        read("tabel5", None)
+        read_sweep("tabel5", None)
     with pytest.raises(ConfigError, match=r"cannot read nowhere\.yaml: No such file"):
-        read("nowhere.yaml", None)
+        read_sweep("nowhere.yaml", None)

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from tipx.config import launch
-from tipx.config.launch import explained, quoted
+from tipx.config.launch import explain_launcher_error, quote_value
 from tipx.errors import ConfigError
-from tipx.sweep.manage import sweep
-from tipx.sweep.plan import plan
+from tipx.sweep.manage import run_sweep
+from tipx.sweep.plan import plan_sweep
 
 SAID: list[tuple[str, str]] = []
 
@@ -30,9 +30,9 @@ def test_a_mistake_is_one_line_and_leaves_no_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: list[str], says: str
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    planned = plan(["model=tiny", f"runs_dir={tmp_path / 'runs'}", *settings])
+    planned = plan_sweep(["model=tiny", f"runs_dir={tmp_path / 'runs'}", *settings])
     with pytest.raises(ConfigError) as caught:
-        sweep(planned, print, retry_failed=False)
+        run_sweep(planned, print, retry_failed=False)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()
@@ -40,7 +40,7 @@ def test_a_mistake_is_one_line_and_leaves_no_plan(
 
 def test_a_plugin_that_is_not_there_is_named_with_its_extra() -> None:
     said = "Could not find 'hydra/launcher/ray'\n\nAvailable options"
-    assert explained(said, ["hydra/launcher=ray"]).endswith("not installed; pip install 'tipx[ray]'")
+    assert explain_launcher_error(said, ["hydra/launcher=ray"]).endswith("not installed; pip install 'tipx[ray]'")
 
 
 def test_any_name_and_folder_reach_the_task(tmp_path: Path) -> None:
@@ -52,4 +52,4 @@ def test_any_name_and_folder_reach_the_task(tmp_path: Path) -> None:
 
 
 def test_quotes_survive() -> None:
-    assert quoted("it's") == r"'it\'s'"
+    assert quote_value("it's") == r"'it\'s'"

@@ -13,10 +13,10 @@ from tests.conftest import save_model
 from tipx.config import build, load
 from tipx.errors import ModelError
 from tipx.evals.heldout import HeldOut, Texts
-from tipx.evals.heldout import encode as held_out
+from tipx.evals.heldout import encode_texts as held_out
 from tipx.models.pair import Template
 from tipx.text.encoding import opening
-from tipx.train.preflight import Finding, examine, gather
+from tipx.train.preflight import Finding, examine_facts, gather_facts
 from tipx.types import Prompt, Turn
 
 BOS, END, START = 256, 257, 258
@@ -217,7 +217,7 @@ def found(overrides: Callable[..., list[str]], tmp_path: Path) -> Callable[..., 
         (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": q}) + "\n" for q in questions))
         usual = [o for o in overrides() if not o.startswith("data.size")]
         exp = build(load([*usual, *args, "data=file", f"data.path={tmp_path}/p.jsonl", *more]))
-        return {finding.check: finding for finding in examine(gather(exp))}
+        return {finding.check: finding for finding in examine_facts(gather_facts(exp))}
 
     return of
 

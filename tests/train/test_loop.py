@@ -176,9 +176,9 @@ def test_a_run_is_its_seed(overrides: Overrides, tmp_path: Path) -> None:
 def test_prompts_that_are_too_long_are_left_out_never_cut(
     overrides: Overrides, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitting, used = preflight.fitting, []
+    fitting, used = preflight.fitting_prompts, []
 
-    def spy(*args: Any) -> list[preflight.Asked]:
+    def spy(*args: Any) -> list[preflight.EncodedPrompt]:
         used.append(fitting(*args))
         return used[-1]
 

@@ -12,7 +12,7 @@ from tests.conftest import save_model
 from tipx.config import build, load
 from tipx.errors import ModelError
 from tipx.train import preflight
-from tipx.train.preflight import CHECKS, Finding, examine, gather, insist
+from tipx.train.preflight import CHECKS, Finding, examine_facts, gather_facts, raise_first_error
 from tipx.train.start import train_run
 
 Overrides = Callable[..., list[str]]
@@ -25,7 +25,7 @@ def student(tmp_path: Path) -> Path:
 
 
 def found(overrides: Overrides, *more: str) -> dict[str, Finding]:
-    return {finding.check: finding for finding in examine(gather(build(load(overrides(*more)))))}
+    return {finding.check: finding for finding in examine_facts(gather_facts(build(load(overrides(*more)))))}
 
 
 def levels(overrides: Overrides, *more: str) -> dict[str, str]:
@@ -43,7 +43,7 @@ def chats(folder: Path, template: str) -> None:
 
 
 def test_the_embedded_pair_has_nothing_to_say_about() -> None:
-    findings = examine(gather(build(load(["data.size=64"]))))
+    findings = examine_facts(gather_facts(build(load(["data.size=64"]))))
     assert {finding.level for finding in findings} == {"ok"}
     assert len({finding.check for finding in findings}) == len(CHECKS) == 12
 
@@ -93,7 +93,7 @@ def test_chat_templates(overrides: Overrides, student: Path, tmp_path: Path) -> 
 
 
 def test_what_does_not_fit_the_context(overrides: Overrides) -> None:
-    longest = max(map(len, gather(build(load(overrides()))).prompts))
+    longest = max(map(len, gather_facts(build(load(overrides()))).prompts))
     assert levels(overrides, f"rollout.max_new_tokens={256 - longest}") == {}
     finding = found(overrides, f"rollout.max_new_tokens={257 - longest}")["context"]
     assert finding.level == "error"
@@ -116,7 +116,7 @@ def test_what_is_measured_on_is_not_trained_on(overrides: Overrides, tmp_path: P
     files = ["data=file", f"data.path={tmp_path}/train.jsonl"]
     files += ["heldout=file", f"heldout.texts.path={tmp_path}/held.jsonl"]
     args = [o for o in overrides(*files) if not o.startswith("data.size")]
-    (finding,) = [f for f in examine(gather(build(load(args)))) if f.level != "ok"]
+    (finding,) = [f for f in examine_facts(gather_facts(build(load(args)))) if f.level != "ok"]
     assert (finding.check, finding.level) == ("held-out texts", "warning")
     assert finding.text == "1 of 2 heldout.texts are training prompts too"
 
@@ -139,8 +139,8 @@ def test_held_out_texts_that_are_left_out_are_counted(overrides: Overrides, tmp_
 def test_an_error_stops_and_the_first_is_told() -> None:
     said = [Finding("a", "warning", "one"), Finding("b", "error", "two"), Finding("c", "error", "three")]
     with pytest.raises(ModelError, match=r"^two$"):
-        insist(said)
-    insist(said[:1])
+        raise_first_error(said)
+    raise_first_error(said[:1])
 
 
 def test_a_run_shows_and_keeps_its_warnings(

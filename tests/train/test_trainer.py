@@ -28,7 +28,7 @@ from tipx.train.experiment import Experiment
 from tipx.train.loggers import Silence
 from tipx.train.loop import one_step
 from tipx.train.meter import Meter
-from tipx.train.preflight import fitting
+from tipx.train.preflight import fitting_prompts
 from tipx.train.session import Session
 from tipx.train.step_metrics import MONITORED, Update
 from tipx.train.trainer import Scored, Trainer
@@ -88,7 +88,7 @@ def live(exp: Experiment, folder: Path, dtype: torch.dtype = torch.float64) -> S
         for model in (one.pair.student, one.pair.teacher):
             for value in model.to(dtype).parameters():
                 value.mul_(8.0 if value.dim() > 1 else 1.0)
-    one.prompts = [ids for _, ids in fitting(exp, one.pair.tokenizer, exp.data.load())]
+    one.prompts = [ids for _, ids in fitting_prompts(exp, one.pair.tokenizer, exp.data.load())]
     one.trainer = Trainer(exp, one.pair, one.world)
     return one
 

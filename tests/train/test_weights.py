@@ -18,28 +18,28 @@ Overrides = Callable[..., list[str]]
 def test_what_a_step_can_move() -> None:
     # bfloat16 has 8 bits: from 2^-10 to 2^-9 numbers lie 2^-17 = 7.6e-6 apart, from 2^-14 to 2^-13 2^-21 = 4.8e-7.
     weights_W = torch.tensor([1.0, 0.0015, 1e-4, 0.0], dtype=torch.bfloat16)
-    assert weights.movable(weights_W, 1e-6) == 0.5
-    assert weights.movable(weights_W, 4e-6) == 0.75  # more than half of 7.6e-6
-    assert weights.movable(weights_W, 1e-2) == 1.0
+    assert weights.movable_share(weights_W, 1e-6) == 0.5
+    assert weights.movable_share(weights_W, 4e-6) == 0.75  # more than half of 7.6e-6
+    assert weights.movable_share(weights_W, 1e-2) == 1.0
     # float32 has 24: 1 moves by more than 2^-25 = 3e-8.
-    assert weights.movable(weights_W.float(), 1e-6) == 1.0
-    assert weights.movable(weights_W.float(), 1e-9) == 0.75
+    assert weights.movable_share(weights_W.float(), 1e-6) == 1.0
+    assert weights.movable_share(weights_W.float(), 1e-9) == 0.75
 
 
 def test_the_share_that_changed() -> None:
     before_W = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    assert weights.changed(before_W, before_W.clone()) == 0.0
-    assert weights.changed(before_W, torch.tensor([1.0, 2.5, 3.0, 4.0])) == 0.25
+    assert weights.changed_share(before_W, before_W.clone()) == 0.0
+    assert weights.changed_share(before_W, torch.tensor([1.0, 2.5, 3.0, 4.0])) == 0.25
 
 
 def test_a_sample_is_spread_over_all_and_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     some = [torch.arange(6.0).reshape(2, 3), torch.arange(10.0, 14.0)]
-    taken_W = weights.sample(some)
+    taken_W = weights.sample_weights(some)
     assert taken_W.tolist() == [0, 1, 2, 3, 4, 5, 10, 11, 12, 13]
     some[0].zero_()
     assert taken_W[1] == 1
     monkeypatch.setattr(weights, "SAMPLED", 3)  # of 10: every third
-    assert weights.sample([torch.arange(6.0), torch.arange(10.0, 14.0)]).tolist() == [0, 3, 10, 13]
+    assert weights.sample_weights([torch.arange(6.0), torch.arange(10.0, 14.0)]).tolist() == [0, 3, 10, 13]
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])

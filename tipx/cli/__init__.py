@@ -26,7 +26,7 @@ from tipx.cli import (
     tokens,
     train,
 )
-from tipx.display.console import console, guarded
+from tipx.display.console import console, guard_streams
 from tipx.errors import Interrupted, TipxError
 from tipx.files.names import not_unicode
 from tipx.signals import at_once, is_main, set_over
@@ -73,7 +73,7 @@ def main() -> None:
         sys.exit(2)
     args = sys.argv[1:]
     needed = args[:1] == [] or args[0] not in WORK or not SHOWING.isdisjoint(args)
-    with at_once(args), reported(), guarded(needed=needed):
+    with at_once(args), reported(), guard_streams(needed=needed):
         code = app(standalone_mode=False)
         if isinstance(code, int) and code:
             sys.exit(code)

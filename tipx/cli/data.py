@@ -21,7 +21,7 @@ def group() -> None:
 @app.command()
 def check(names: Names = None, config_dir: ConfigDir = None) -> None:
     """Say of each benchmark and training set where it is, whether it is whole, and its checksum."""
-    from tipx.cli.datasets import check as job
+    from tipx.cli.datasets import check_datasets as job
     from tipx.display.console import console
     from tipx.display.tables import show_frame
 
@@ -36,16 +36,16 @@ def check(names: Names = None, config_dir: ConfigDir = None) -> None:
 @app.command()
 def hashes(names: Names = None, config_dir: ConfigDir = None) -> None:
     """Print what tipx/benchmarks.json is to be with the hashes of these benchmarks' problems (for maintainers)."""
-    from tipx.cli.datasets import hashes as job
-    from tipx.display.console import write
+    from tipx.cli.datasets import benchmark_hashes as job
+    from tipx.display.console import write_text
 
-    write(job(names or [], config_dir))
+    write_text(job(names or [], config_dir))
 
 
 @app.command()
 def pull(names: Names = None, config_dir: ConfigDir = None) -> None:
     """Fetch benchmarks or training sets from the hub into its cache."""
-    from tipx.cli.datasets import pull as job
+    from tipx.cli.datasets import pull_datasets as job
     from tipx.display.console import console
 
     for name, files in job(names or [], config_dir):

@@ -11,13 +11,13 @@ from huggingface_hub import constants
 
 from tipx import config
 from tipx.data.file import FilePrompts
-from tipx.data.table import Place, Table
+from tipx.data.table import DataTable, Place
 from tipx.deepplanning import official
 from tipx.deepplanning.pull import pull as pull_folders
 from tipx.errors import ConfigError, DataError
 from tipx.evals.contamination import hashes_text
 from tipx.evals.problems import Problems
-from tipx.files.atomic import digest
+from tipx.files.atomic import file_sha256
 from tipx.files.hub import find_hub
 
 Kind = Problems | FilePrompts
@@ -25,7 +25,7 @@ ABSENT = {"here": "no", "rows": "-", "sha256": "-", "wrong": ""}
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownDataset:
     """A benchmark or training set that is read from a table."""
 
     name: str
@@ -37,12 +37,12 @@ class Known:
     def place(self) -> Place:
         return self.what.place(self.path) if isinstance(self.what, Problems) else self.what.place
 
-    def count(self, table: Table) -> int:
+    def count(self, table: DataTable) -> int:
         """Rows, checked as a run would; raises DataError."""
         return len(self.what.read(table))
 
 
-def known(words: Sequence[str], config_dir: Path | None) -> list[Known]:
+def known_datasets(words: Sequence[str], config_dir: Path | None) -> list[KnownDataset]:
     """Those named, or all; words with = are overrides. Raises ConfigError for a name that is none."""
     overrides, names = [w for w in words if "=" in w], {w for w in words if "=" not in w}
     eval_ones = [o for o in overrides if not o.startswith("data.")]
@@ -50,7 +50,7 @@ def known(words: Sequence[str], config_dir: Path | None) -> list[Known]:
         # Composed for its complaints alone: to compose every benchmark takes seconds.
         config.build(config.load(eval_ones, "eval", config_dir), config_dir)
         return []
-    found = [*benchmarks(eval_ones, config_dir), *training_sets(overrides, config_dir)]
+    found = [*benchmark_datasets(eval_ones, config_dir), *training_datasets(overrides, config_dir)]
     there = {one.name for one in found} | {official.NAME}
     if unknown := sorted(names - there):
         raise ConfigError(
@@ -59,62 +59,62 @@ def known(words: Sequence[str], config_dir: Path | None) -> list[Known]:
     return [one for one in found if not names or one.name in names]
 
 
-def benchmarks(overrides: Sequence[str], config_dir: Path | None) -> Iterator[Known]:
+def benchmark_datasets(overrides: Sequence[str], config_dir: Path | None) -> Iterator[KnownDataset]:
     """Every benchmark that is a table."""
     for name in config.options("benchmark", config_dir):
         job = config.build(config.load([f"benchmark={name}", *overrides], "eval", config_dir), config_dir)
         if isinstance(job.benchmark, Problems):
-            yield Known(name, "benchmark", job.benchmark, job.eval.path)
+            yield KnownDataset(name, "benchmark", job.benchmark, job.eval.path)
 
 
-def training_sets(overrides: Sequence[str], config_dir: Path | None) -> Iterator[Known]:
+def training_datasets(overrides: Sequence[str], config_dir: Path | None) -> Iterator[KnownDataset]:
     """Every training set that is a table; one without a place of its own only if the overrides give one."""
     given = [o for o in overrides if o.startswith("data.")]
     for name in config.options("data", config_dir):
         cfg = config.load([f"data={name}"], "train", config_dir)
         if "hub" in cfg.data and (cfg.data.hub or given):
             cfg = config.load([f"data={name}", *given], "train", config_dir)
-            yield Known(name, "data", config.build(cfg, config_dir).data, None)
+            yield KnownDataset(name, "data", config.build(cfg, config_dir).data, None)
 
 
-def check(words: Sequence[str], config_dir: Path | None) -> tuple[pd.DataFrame, list[str]]:
+def check_datasets(words: Sequence[str], config_dir: Path | None) -> tuple[pd.DataFrame, list[str]]:
     """(one row a place where one may be, what is wrong with those that are there)."""
-    found = [row for one in known(words, config_dir) for row in rows(one)]
+    found = [row for one in known_datasets(words, config_dir) for row in dataset_rows(one)]
     if official.NAME in words or all("=" in word for word in words):
         # No table, but folders of its own.
-        found += [row | {"hub": reachable(official.REPO)} for row in official.rows(eval_path(words))]
+        found += [row | {"hub": hub_status(official.REPO)} for row in official.rows(eval_path(words))]
     return pd.DataFrame(found).drop(columns="wrong"), [row["wrong"] for row in found if row["wrong"]]
 
 
-def rows(one: Known) -> Iterator[dict[str, str]]:
+def dataset_rows(one: KnownDataset) -> Iterator[dict[str, str]]:
     """Of a local path one, else one for each copy on the hub."""
     head = {"name": one.name, "kind": one.kind}
     if one.place.local:
-        yield head | {"where": str(one.place.path)} | contents(one, None) | {"hub": "-"}
+        yield head | {"where": str(one.place.path)} | dataset_contents(one, None) | {"hub": "-"}
         return
     for candidate in one.place.candidates():
         files = candidate.cached()
-        inside = contents(one, Table.of(one.place, candidate, files)) if files else ABSENT
-        yield head | {"where": f"{candidate.repo}/{candidate.pattern}"} | inside | {"hub": reachable(candidate.repo)}
+        inside = dataset_contents(one, DataTable.of(one.place, candidate, files)) if files else ABSENT
+        yield head | {"where": f"{candidate.repo}/{candidate.pattern}"} | inside | {"hub": hub_status(candidate.repo)}
 
 
-def contents(one: Known, table: Table | None) -> dict[str, str]:
+def dataset_contents(one: KnownDataset, table: DataTable | None) -> dict[str, str]:
     """What is in the files of a place."""
     try:
         table = table or one.place.find()
-        return {"here": "yes", "rows": str(one.count(table)), "sha256": checksum(table.files), "wrong": ""}
+        return {"here": "yes", "rows": str(one.count(table)), "sha256": files_checksum(table.files), "wrong": ""}
     except DataError as error:
         return ABSENT | {"here": "unusable", "wrong": str(error)}
 
 
-def checksum(files: Sequence[Path]) -> str:
+def files_checksum(files: Sequence[Path]) -> str:
     """The first 12 digits of a file's sha256; of several, of their checksums'."""
-    sums = [digest(file) for file in files]
+    sums = [file_sha256(file) for file in files]
     return (sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest())[:12]
 
 
 @cache
-def reachable(repo: str) -> str:
+def hub_status(repo: str) -> str:
     """Whether the hub answers."""
     try:
         find_hub(f"datasets/{repo}")
@@ -123,9 +123,9 @@ def reachable(repo: str) -> str:
     return "reachable"
 
 
-def hashes(words: Sequence[str], config_dir: Path | None) -> str:
+def benchmark_hashes(words: Sequence[str], config_dir: Path | None) -> str:
     """`benchmarks.json` with the named benchmarks as they are here; raises ConfigError for no name, DataError."""
-    named = [one for one in known(words, config_dir) if isinstance(one.what, Problems)]
+    named = [one for one in known_datasets(words, config_dir) if isinstance(one.what, Problems)]
     if all("=" in word for word in words) or not named:
         raise ConfigError("expected names of benchmarks, as in `tipx data hashes math500 aime24 eval.path=FOLDER`")
     return hashes_text({one.name: one.what.load(one.path) for one in named if isinstance(one.what, Problems)})
@@ -137,11 +137,11 @@ def eval_path(words: Sequence[str]) -> str | None:
     return given[-1] if given and given[-1] != "null" else None
 
 
-def pull(words: Sequence[str], config_dir: Path | None) -> Iterator[tuple[str, tuple[Path, ...]]]:
+def pull_datasets(words: Sequence[str], config_dir: Path | None) -> Iterator[tuple[str, tuple[Path, ...]]]:
     """Fetch what is named, and say where it lies; raises ConfigError for no name, DataError when it cannot be had."""
     if not words:
         raise ConfigError("expected names of benchmarks or training sets, as in `tipx data pull math500 dapo_math`")
-    for one in known(words, config_dir):
+    for one in known_datasets(words, config_dir):
         table = one.place.find()
         one.count(table)
         yield one.name, table.files

@@ -17,7 +17,7 @@ def export(
 ) -> None:
     """Write a run's student as a plain transformers folder, with a model card made from the run."""
     from tipx.display.console import console
-    from tipx.export.model import export as job
+    from tipx.export.model import export_model as job
 
     made, step = job(run, folder, checkpoint, runs_dir, force=force)
     console().print(f"{made.path.name}, step {step}\nmodel    {folder}", soft_wrap=True, highlight=False)

@@ -42,20 +42,20 @@ def listing(
     for one in [kind] if kind else Kind:
         how = f"tipx {one.value.removesuffix('s')} ..." if one in FILES else f"{GROUPS[one]}=..."
         table = Table("", "", title=f"{one.value} ({how})", title_justify="left", show_header=False, box=None)
-        for name, line in described(one, config_dir):
+        for name, line in describe_kind(one, config_dir):
             table.add_row(Text(name, "bold"), line)
         console().print(table, "")
 
 
-def described(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:
+def describe_kind(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:
     """Each name with a line on it."""
     from tipx.config import describe, options
     from tipx.files.yamls import first_comment
     from tipx.report.spec import available
-    from tipx.sweep.question import names, read
+    from tipx.sweep.question import names, read_sweep
 
     if kind is Kind.REPORTS:
         return [(name, first_comment(file)) for name, file in available(None).items()]
     if kind is Kind.SWEEPS:
-        return [(name, read(name, config_dir)[1]) for name in names(config_dir)]
+        return [(name, read_sweep(name, config_dir)[1]) for name in names(config_dir)]
     return [(name, describe(GROUPS[kind], name, config_dir)) for name in options(GROUPS[kind], config_dir)]

@@ -47,7 +47,7 @@ def memory(  # noqa: PLR0913 - each is an option of its own
     `tipx memory model=qwen3 selector=q3_only ratio=1,0.5,0.2,0.1`: several values give a row each.
     """
     from tipx.display.console import console
-    from tipx.memory import Layout, make_folder, memory_frame, save, tables
+    from tipx.memory import Layout, make_folder, memory_frame, memory_tables, save_report
 
     layout = Layout(
         tokens=tokens,
@@ -60,7 +60,7 @@ def memory(  # noqa: PLR0913 - each is an option of its own
     if out:
         make_folder(out)
     frame = memory_frame(overrides or [], layout, implementation.value, config_dir)
-    for table in tables(frame, layout):
+    for table in memory_tables(frame, layout):
         console().print(table)
-    for path in save(out, frame, layout) if out else []:
+    for path in save_report(out, frame, layout) if out else []:
         console().print(f"saved    {path}", soft_wrap=True, highlight=False)

@@ -11,11 +11,11 @@ def preflight(overrides: Overrides = None, config_dir: ConfigDir = None) -> None
     from tipx.errors import ModelError
     from tipx.memory.finding import memory_finding
     from tipx.models.quiet import quiet_libraries
-    from tipx.train.preflight import examine, gather
+    from tipx.train.preflight import examine_facts, gather_facts
 
     exp = config.build(config.load(overrides or [], "train", config_dir), config_dir)
     quiet_libraries()
-    findings = [finding.row() for finding in (*examine(gather(exp)), memory_finding(exp))]
+    findings = [finding.row() for finding in (*examine_facts(gather_facts(exp)), memory_finding(exp))]
     console().print(findings_table(findings))
     for finding in findings:
         if finding["level"] == "error":

@@ -23,16 +23,16 @@ def sweep(
 
     The same command again does what is left, after a kill too. Where points run is for Hydra's launchers to say.
     """
-    from tipx.cli.sweeping import finish, show
+    from tipx.cli.sweeping import finish_sweep, show
     from tipx.signals import orderly
-    from tipx.sweep.manage import sweep as work
-    from tipx.sweep.plan import plan
+    from tipx.sweep.manage import run_sweep
+    from tipx.sweep.plan import plan_sweep
     from tipx.sweep.screen import Watch
 
     with orderly("sweep"):
-        planned = plan(words, config_dir)
+        planned = plan_sweep(words, config_dir)
         if dry_run:
             return show(planned)
         with Watch(planned.name, planned.board, planned.points) as watch:
-            states = work(planned, watch.say, retry_failed=retry_failed)
-        return finish(planned, states)
+            states = run_sweep(planned, watch.say, retry_failed=retry_failed)
+        return finish_sweep(planned, states)

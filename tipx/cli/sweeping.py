@@ -23,7 +23,7 @@ def show(plan: Plan) -> None:
     screen.print(f"folder   {plan.board.folder}", soft_wrap=True, highlight=False)
 
 
-def finish(plan: Plan, states: Sequence[State]) -> None:
+def finish_sweep(plan: Plan, states: Sequence[State]) -> None:
     """How the sweep ended; raises RunFailed if a point is not done."""
     screen, board = console(soft_wrap=True, highlight=False), plan.board
     console().print(points_table(states, title(plan)))

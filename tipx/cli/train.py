@@ -19,14 +19,14 @@ def train(
     """
     from tipx import config
     from tipx.cli.done import print_run
-    from tipx.train.launch import relaunch
+    from tipx.train.launch import relaunch_processes
 
-    relaunch(config.load(overrides or [], "train", config_dir).loop.processes, sys.argv[1:])
+    relaunch_processes(config.load(overrides or [], "train", config_dir).loop.processes, sys.argv[1:])
     from tipx.signals import orderly
-    from tipx.train.session import keeping
+    from tipx.train.session import say_what_is_kept
     from tipx.train.start import train_run
 
     with orderly("train"):
         run, worked = train_run(overrides or [], fresh=fresh, config_dir=config_dir)
-        with keeping(run):
+        with say_what_is_kept(run):
             print_run(run, worked=worked)

@@ -4,45 +4,45 @@ from tipx.config.compose import (
     asked,
     build,
     choices,
-    composed,
+    compose_with_choices,
     conf_dir,
     describe,
-    from_environment,
+    environment_texts,
     inherit,
     load,
     options,
     rebuild,
-    resolved,
+    resolve,
+    resolve_for_storage,
     search_path,
-    stored,
 )
-from tipx.config.grid import check_points, expand, key_of
+from tipx.config.grid import check_points, expand_overrides, key_of
 from tipx.config.launch import check_launcher, launch
-from tipx.config.origins import origins
-from tipx.config.rules import rules
+from tipx.config.origins import find_origins
+from tipx.config.rules import build_rules
 from tipx.config.trees import Tree
 
 __all__ = [
     "Tree",
     "asked",
     "build",
+    "build_rules",
     "check_launcher",
     "check_points",
     "choices",
-    "composed",
+    "compose_with_choices",
     "conf_dir",
     "describe",
-    "expand",
-    "from_environment",
+    "environment_texts",
+    "expand_overrides",
+    "find_origins",
     "inherit",
     "key_of",
     "launch",
     "load",
     "options",
-    "origins",
     "rebuild",
-    "resolved",
-    "rules",
+    "resolve",
+    "resolve_for_storage",
     "search_path",
-    "stored",
 ]

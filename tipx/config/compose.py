@@ -14,13 +14,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from tipx.config.construct import construct, packages
-from tipx.config.explain import explain
+from tipx.config.construct import allowed_packages, construct
+from tipx.config.explain import explain_composition
 from tipx.config.folder import check_folder
-from tipx.config.trees import Tree, at, leaves
+from tipx.config.trees import Tree, leaf_keys, value_at
 from tipx.config.typed import check_typed
 from tipx.errors import ConfigError
-from tipx.files.package_data import shipped
+from tipx.files.package_data import package_folder
 from tipx.files.yamls import first_comment
 from tipx.runs.identity import PLACE
 
@@ -31,11 +31,11 @@ SYNTAX = "expected KEY=VALUE, or KEY='\"a b, c\"' when the value holds spaces, c
 
 def conf_dir() -> Path:
     """The shipped `conf/`."""
-    return shipped("conf")
+    return package_folder("conf")
 
 
 @contextmanager
-def hydra() -> Iterator[Any]:
+def open_hydra() -> Iterator[Any]:
     """Hydra's Compose API over the shipped `conf/`; gives its `Hydra` object, which also runs jobs."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -55,47 +55,47 @@ def search_path(config_dir: Path | None) -> list[str]:
 
 def load(overrides: Sequence[str], name: str = "train", config_dir: Path | None = None) -> DictConfig:
     """Compose `conf/<name>.yaml` with Hydra overrides; raises ConfigError with the nearest valid choices."""
-    return composed(overrides, name, config_dir)[0]
+    return compose_with_choices(overrides, name, config_dir)[0]
 
 
-def composed(
+def compose_with_choices(
     overrides: Sequence[str], name: str = "train", config_dir: Path | None = None
 ) -> tuple[DictConfig, dict[str, str]]:
     """What `load` gives, and which file each config group took, e.g. {"model": "tiny", "selector/pick": "topk"}."""
-    cfg, took = whole(overrides, name, config_dir)
+    cfg, took = compose_all(overrides, name, config_dir)
     with open_dict(cfg):
         cfg.pop(ASKED, None)
         for section in ("benchmark", "guard"):
-            drop(cfg.get(section), ASKED)
+            drop_key(cfg.get(section), ASKED)
     return cfg, took
 
 
-def whole(overrides: Sequence[str], name: str, config_dir: Path | None) -> tuple[DictConfig, dict[str, str]]:
+def compose_all(overrides: Sequence[str], name: str, config_dir: Path | None) -> tuple[DictConfig, dict[str, str]]:
     """What `composed` gives, with what benchmarks say of how they are asked."""
     typed = words(overrides, config_dir)
     try:
-        with hydra():
+        with open_hydra():
             cfg = compose(name, typed, return_hydra_config=True)
     except OverrideParseException as error:
         raise ConfigError(f"cannot read {error.override!r}; {SYNTAX}") from error
     except ValueError as error:  # a config group set to something that is not a name
         raise ConfigError(f"{' '.join(overrides)}: {error}; {SYNTAX}") from error
     except (HydraException, OmegaConfBaseException) as error:
-        with hydra():
-            keys = leaves(OmegaConf.to_container(compose(name), resolve=False))
-        raise ConfigError(explain(str(error), keys, lambda group: options(group, config_dir))) from error
+        with open_hydra():
+            keys = leaf_keys(OmegaConf.to_container(compose(name), resolve=False))
+        raise ConfigError(explain_composition(str(error), keys, lambda group: options(group, config_dir))) from error
     took = {str(group): str(choice) for group, choice in cfg.hydra.runtime.choices.items()}
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg, {group: choice for group, choice in took.items() if not group.startswith("hydra/")}
 
 
-def drop(section: Any, key: str) -> None:
+def drop_key(section: Any, key: str) -> None:
     """Remove a key wherever it is in a section."""
     if isinstance(section, DictConfig):
         section.pop(key, None)
         for name in section:
-            drop(None if OmegaConf.is_missing(section, name) else section[name], key)
+            drop_key(None if OmegaConf.is_missing(section, name) else section[name], key)
 
 
 def asked(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
@@ -103,7 +103,7 @@ def asked(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]
 
     A group that is typed keeps what is typed. Raises ConfigError.
     """
-    cfg, _ = whole(overrides, "eval", config_dir)
+    cfg, _ = compose_all(overrides, "eval", config_dir)
     own = cfg.benchmark.get(ASKED, cfg[ASKED])
     chosen: Any = OmegaConf.to_container(own) if isinstance(own, DictConfig) else None
     if not isinstance(chosen, dict) or not all(isinstance(choice, str) for choice in chosen.values()):
@@ -130,15 +130,17 @@ def build(cfg: DictConfig, config_dir: Path | None = None) -> Any:
 
     `config_dir` is the folder that the user gave on this command line, whose packages are trusted.
     """
-    return construct(placeless(resolved(cfg)), packages(config_dir), OmegaConf.to_container(cfg, resolve=False))
+    return construct(
+        without_place(resolve(cfg)), allowed_packages(config_dir), OmegaConf.to_container(cfg, resolve=False)
+    )
 
 
-def placeless(tree: Tree) -> Tree:
+def without_place(tree: Tree) -> Tree:
     """Without the keys that say where a run goes, which are no part of what is made."""
     return {key: value for key, value in tree.items() if key not in PLACE}
 
 
-def resolved(cfg: DictConfig) -> Tree:
+def resolve(cfg: DictConfig) -> Tree:
     """Plain containers with every interpolation filled in; raises ConfigError for a value that is still `???`."""
     try:
         for key in sorted(OmegaConf.missing_keys(cfg)):
@@ -150,44 +152,44 @@ def resolved(cfg: DictConfig) -> Tree:
     return tree
 
 
-def stored(cfg: DictConfig) -> Tree:
+def resolve_for_storage(cfg: DictConfig) -> Tree:
     """`resolved`, to be written to files: text from the environment, which may be a key or a password, stays unread.
 
     What is a number there is no secret, and a run is told by its seed: that is stored as the number.
     """
-    OmegaConf.register_new_resolver("oc.env", unread, replace=True)
+    OmegaConf.register_new_resolver("oc.env", keep_interpolation, replace=True)
     try:
-        kept = resolved(cfg)
+        kept = resolve(cfg)
     finally:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
-    return numbered(kept, resolved(cfg))
+    return with_numbers(kept, resolve(cfg))
 
 
-def from_environment(cfg: DictConfig) -> dict[str, str]:
+def environment_texts(cfg: DictConfig) -> dict[str, str]:
     """Every text that a value has from the environment, with the text that is stored for it."""
-    kept, read = stored(cfg), resolved(cfg)
-    pairs = [(at(read, key), at(kept, key)) for key in leaves(read)]
+    kept, read = resolve_for_storage(cfg), resolve(cfg)
+    pairs = [(value_at(read, key), value_at(kept, key)) for key in leaf_keys(read)]
     return {one: other for one, other in pairs if isinstance(one, str) and isinstance(other, str) and one != other}
 
 
-def unread(*words: str) -> str:
+def keep_interpolation(*words: str) -> str:
     """The interpolation that asks for a variable of the environment."""
     return f"${{oc.env:{','.join(words)}}}"
 
 
-def numbered(kept: Any, read: Any) -> Any:
+def with_numbers(kept: Any, read: Any) -> Any:
     """`kept`, with the numbers that `read` has where `kept` has text that was not read."""
     if isinstance(kept, dict):
-        return {key: numbered(value, read[key]) for key, value in kept.items()}
+        return {key: with_numbers(value, read[key]) for key, value in kept.items()}
     if isinstance(kept, list):
-        return [numbered(value, one) for value, one in zip(kept, read, strict=True)]
+        return [with_numbers(value, one) for value, one in zip(kept, read, strict=True)]
     number = isinstance(read, str) and re.fullmatch(r"-?\d{1,18}|-?\d*\.\d+(e-?\d+)?", read)
     return yaml.safe_load(read) if number and kept != read else kept
 
 
 def rebuild(tree: Tree, config_dir: Path | None = None) -> Any:
     """What a stored configuration, or a part of it, describes; raises ConfigError, as `build` does."""
-    return construct(placeless(tree), packages(config_dir), tree)
+    return construct(without_place(tree), allowed_packages(config_dir), tree)
 
 
 def inherit(cfg: DictConfig, values: Tree, overrides: Sequence[str]) -> None:
@@ -197,17 +199,19 @@ def inherit(cfg: DictConfig, values: Tree, overrides: Sequence[str]) -> None:
     """
     given = {override.lstrip("+~").split("=")[0].split("@")[-1] for override in overrides}
     refuse_strange_keys(values)
-    for kind in [key for key in leaves(values) if key.endswith("._target_")]:
+    for kind in [key for key in leaf_keys(values) if key.endswith("._target_")]:
         key = kind.removesuffix("._target_")
-        if OmegaConf.select(cfg, kind) != at(values, kind) and not any(f"{key}.".startswith(f"{g}.") for g in given):
+        if OmegaConf.select(cfg, kind) != value_at(values, kind) and not any(
+            f"{key}.".startswith(f"{g}.") for g in given
+        ):
             asked = {g: OmegaConf.select(cfg, g) for g in given if g.startswith(f"{key}.")}
-            OmegaConf.update(cfg, key, at(values, key), merge=False, force_add=True)
+            OmegaConf.update(cfg, key, value_at(values, key), merge=False, force_add=True)
             for name, own in asked.items():
                 OmegaConf.update(cfg, name, own, force_add=True)
-    for key in leaves(values):
+    for key in leaf_keys(values):
         if not any(key == g or key.startswith(f"{g}.") for g in given):
-            literal(key, at(values, key))
-    for key in leaves(values):
+            refuse_interpolation(key, value_at(values, key))
+    for key in leaf_keys(values):
         if not any(key == g or key.startswith(f"{g}.") for g in given):
             value: Any = values
             for part in key.split("."):
@@ -226,18 +230,18 @@ def refuse_strange_keys(values: Any) -> None:
             refuse_strange_keys(value)
 
 
-def literal(key: str, value: Any) -> None:
+def refuse_interpolation(key: str, value: Any) -> None:
     """Raises ConfigError for stored text that would be filled in here, from this user's environment."""
     if isinstance(value, list):
         for one in value:
-            literal(key, one)
+            refuse_interpolation(key, one)
     if isinstance(value, str) and "${" in value:
         raise ConfigError(f"{key}: the run has {value!r} there, which is not filled in; give it as {key}=VALUE")
 
 
 def choices(overrides: Sequence[str], name: str = "train", config_dir: Path | None = None) -> dict[str, str]:
     """Which file each config group took; raises ConfigError."""
-    return composed(overrides, name, config_dir)[1]
+    return compose_with_choices(overrides, name, config_dir)[1]
 
 
 def options(group: str, config_dir: Path | None = None) -> list[str]:

@@ -22,7 +22,7 @@ TARGET = "_target_"
 NAMED = re.compile(r"^\s*[\"']?_target_[\"']?\s*:\s*[\"']?([A-Za-z_]\w*)\.", re.MULTILINE)
 
 
-def packages(config_dir: Path | None) -> frozenset[str]:
+def allowed_packages(config_dir: Path | None) -> frozenset[str]:
     """Top-level packages whose specs may be made: tipx, and those that the user's own folder of YAML names."""
     files = sorted(config_dir.rglob("*.yaml")) if config_dir else []
     return frozenset({"tipx"}).union(*(NAMED.findall(file.read_text(errors="replace")) for file in files))
@@ -34,21 +34,21 @@ def construct(tree: Tree, allowed: Collection[str], raw: Any) -> Any:
     `raw` is the tree before interpolation, to name a wrong value where it was written. Raises ConfigError for a
     `_target_` that is not allowed, before anything is made, and for a value that does not fit its field.
     """
-    refuse(tree, "", allowed)
+    refuse_targets(tree, "", allowed)
     return made(tree, "", raw)
 
 
-def refuse(value: Any, key: str, allowed: Collection[str]) -> None:
+def refuse_targets(value: Any, key: str, allowed: Collection[str]) -> None:
     """Raises ConfigError for the first `_target_` that may not be made."""
-    for name, part in parts(value):
+    for name, part in list_parts(value):
         where = f"{key}.{name}" if key else str(name)
         if name == TARGET:
             found(part, where, allowed)
         else:
-            refuse(part, where, allowed)
+            refuse_targets(part, where, allowed)
 
 
-def parts(value: Any) -> list[tuple[Any, Any]]:
+def list_parts(value: Any) -> list[tuple[Any, Any]]:
     """What a container holds, by key or place; its targets come first."""
     if isinstance(value, dict):
         return sorted(value.items(), key=lambda item: item[0] != TARGET)

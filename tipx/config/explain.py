@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tipx.config.trees import at
+from tipx.config.trees import value_at
 
 OBJECTS = ("is_instance_of", "dataclass_type")
 """Kinds of errors where an object of a class is wanted."""
@@ -16,7 +16,7 @@ LONGEST = 200
 """Characters of a value that are shown."""
 
 
-def explain(text: str, keys: Sequence[str], options: Callable[[str], list[str]]) -> str:
+def explain_composition(text: str, keys: Sequence[str], options: Callable[[str], list[str]]) -> str:
     """For Hydra's composition errors. `keys` are the dotted keys that exist, `options(group)` a group's choices."""
     choice = re.search(r"Could not find '([^']+)/([^'/]*)'", text)
     if choice:
@@ -25,20 +25,20 @@ def explain(text: str, keys: Sequence[str], options: Callable[[str], list[str]])
         if not there:
             return f"{group}: no such config group; `tipx list` shows what there is"
         near = difflib.get_close_matches(name, there, n=2, cutoff=0.4)
-        return f"{group}={name}: no such choice; {meant(near)}there are {', '.join(there)}"
+        return f"{group}={name}: no such choice; {did_you_mean(near)}there are {', '.join(there)}"
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown.group(1)
         sections = sorted({known.rsplit(".", 1)[0] for known in keys if "." in known})
         near = difflib.get_close_matches(key, [*keys, *sections], n=2, cutoff=0.5)
-        return f"{key}: no such key; {meant(near)}`tipx show` lists every key"
+        return f"{key}: no such key; {did_you_mean(near)}`tipx show` lists every key"
     several = re.search(r"Ambiguous value for argument '([^']*)'", text)
     if several:
         return f"{several.group(1)}: several values, a run has one; write a list as KEY=[a,b], text as KEY='\"a,b\"'"
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
-def meant(near: Sequence[str]) -> str:
+def did_you_mean(near: Sequence[str]) -> str:
     return f"did you mean {' or '.join(near)}? " if near else ""
 
 
@@ -47,7 +47,7 @@ def explain_values(error: ValidationError, where: str, raw: Any) -> str:
     errors = error.errors()
     first = errors[0]
     kind, got = first["type"], first.get("input")
-    key = dotted(where, first, raw)
+    key = dotted_key(where, first, raw)
     if kind in ("product", "path"):
         return f"{key + ': ' if key else ''}{first['msg']}; see `tipx show`"
     if kind == "unexpected_keyword_argument":
@@ -55,19 +55,18 @@ def explain_values(error: ValidationError, where: str, raw: Any) -> str:
     if kind.startswith("missing"):
         return f"{key}: a value is required; give it as {key}=VALUE"
     # A value that was interpolated is better named where the user wrote it.
-    source = re.fullmatch(r"\$\{([\w.]+)\}", str(at(raw, key)))
+    source = re.fullmatch(r"\$\{([\w.]+)\}", str(value_at(raw, key)))
     name = f"{source.group(1)} (as {key})" if source else key
-    shown = type(got).__name__ if kind in OBJECTS else shortened(repr(got))
-    return (
-        f"{name}: {expected([one for one in errors if dotted(where, one, raw) == key])}, got {shown}; see `tipx show`"
-    )
+    shown = type(got).__name__ if kind in OBJECTS else shorten(repr(got))
+    same_key = [one for one in errors if dotted_key(where, one, raw) == key]
+    return f"{name}: {describe_expected(same_key)}, got {shown}; see `tipx show`"
 
 
-def dotted(where: str, error: Any, raw: Any) -> str:
+def dotted_key(where: str, error: Any, raw: Any) -> str:
     """The key that an error is about, without pydantic's own names for the kinds that a value may have."""
     key = where
     for part in error["loc"]:
-        here = at(raw, key) if key else raw
+        here = value_at(raw, key) if key else raw
         known = part in here if isinstance(here, dict) else isinstance(part, int) or str(here).startswith("${")
         if not known and not error["type"].startswith(("missing", "unexpected")):
             break
@@ -75,7 +74,7 @@ def dotted(where: str, error: Any, raw: Any) -> str:
     return key
 
 
-def expected(errors: Sequence[Any]) -> str:
+def describe_expected(errors: Sequence[Any]) -> str:
     """What the value must be, or may be."""
     said = list(dict.fromkeys(one["msg"] for one in errors if one["type"] not in OBJECTS)) or [errors[0]["msg"]]
     if all(one.startswith(BE) for one in said):
@@ -83,6 +82,6 @@ def expected(errors: Sequence[Any]) -> str:
     return said[0]
 
 
-def shortened(text: str) -> str:
+def shorten(text: str) -> str:
     """Its beginning and end, if it is more than a line."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"

@@ -21,7 +21,7 @@ def check_folder(folder: Path) -> None:
         for name in sorted(files):
             if name.endswith(".yaml"):
                 file = Path(place) / name
-                check_file(file, stamp(file))
+                check_file(file, file_stamp(file))
 
 
 @cache
@@ -30,7 +30,7 @@ def check_file(file: Path, _stamp: tuple[int, int]) -> None:
     read_yaml(file, ConfigError, "mend it, or take it out of --config-dir")
 
 
-def stamp(file: Path) -> tuple[int, int]:
+def file_stamp(file: Path) -> tuple[int, int]:
     """What changes with a file; zeros for one that cannot be looked at, as a link to nowhere."""
     try:
         found = file.stat()

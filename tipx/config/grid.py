@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 
 from tipx.config.compose import SYNTAX, options
-from tipx.config.explain import shortened
+from tipx.config.explain import shorten
 from tipx.config.typed import check_typed
 from tipx.errors import ConfigError
 
@@ -18,19 +18,19 @@ MOST_POINTS = 10_000
 """Of a sweep."""
 
 
-def expand(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[str]]:
+def expand_overrides(overrides: Sequence[str], config_dir: Path | None = None) -> list[list[str]]:
     """Every combination, in the order typed, the last override varying fastest.
 
     Several values are `a=1,2`, `a=choice(1,2)`, `a=range(0,3)`, or `selector=glob(q*)` of a config group; `a=[1,2]` is
     one value, a list. Without any, the overrides come back as the only combination. Raises ConfigError for what Hydra
     cannot read, for an interval, which has no end of values, and for a key that is given twice when one varies.
     """
-    parsed = [parse(override) for override in overrides]
+    parsed = [parse_override(override) for override in overrides]
     keys = [one.get_key_element() for one in parsed]
     for one, key in zip(parsed, keys, strict=True):
         if one.is_sweep_override() and keys.count(key) > 1:
             raise ConfigError(f"{key}: given {keys.count(key)} times, once with several values; give {key}= once")
-    several = [values(one, config_dir) for one in parsed]
+    several = [override_values(one, config_dir) for one in parsed]
     check_points(math.prod(len(some) for some in several), overrides)
     return [list(combination) for combination in product(*several)]
 
@@ -38,11 +38,11 @@ def expand(overrides: Sequence[str], config_dir: Path | None = None) -> list[lis
 def check_points(points: float, overrides: Sequence[str]) -> None:
     """Raises ConfigError for more points than a sweep may have."""
     if points > MOST_POINTS:
-        said = shortened(" ".join(overrides))
+        said = shorten(" ".join(overrides))
         raise ConfigError(f"{said}: stands for {points:,.0f} points, a sweep has at most {MOST_POINTS:,}; name fewer")
 
 
-def parse(override: str) -> Override:
+def parse_override(override: str) -> Override:
     """One override, as Hydra reads it."""
     check_typed(override)
     try:
@@ -51,7 +51,7 @@ def parse(override: str) -> Override:
         raise ConfigError(f"cannot read {override!r}; {SYNTAX}") from error
 
 
-def values(override: Override, config_dir: Path | None) -> list[str]:
+def override_values(override: Override, config_dir: Path | None) -> list[str]:
     """The overrides of one value each that one override stands for; equal ones once."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
@@ -60,7 +60,7 @@ def values(override: Override, config_dir: Path | None) -> list[str]:
         raise ConfigError(f"{typed}: an interval has no end of values; name them: {key}=1,2 or {key}=range(1,9,2)")
     pattern: object = override.value()
     if isinstance(pattern, RangeSweep):
-        check_points(length(pattern, typed), [typed])
+        check_points(range_length(pattern, typed), [typed])
     if isinstance(pattern, Glob):
         names = pattern.filter(options(key, config_dir))
     else:
@@ -70,7 +70,7 @@ def values(override: Override, config_dir: Path | None) -> list[str]:
     return [f"{key}={name}" for name in dict.fromkeys(names)]
 
 
-def length(span: RangeSweep, typed: str) -> float:
+def range_length(span: RangeSweep, typed: str) -> float:
     """How many numbers a range holds; raises ConfigError where it has no end, and for a step of 0."""
     start, stop, step = (float(number) for number in (span.start or 0, span.stop or 0, span.step))
     if not all(map(math.isfinite, (start, stop, step))) or step == 0:
@@ -80,4 +80,4 @@ def length(span: RangeSweep, typed: str) -> float:
 
 def key_of(override: str) -> str:
     """The key, or config group, that an override sets, without `+` or `~`; raises ConfigError."""
-    return str(parse(override).key_or_group)
+    return str(parse_override(override).key_or_group)

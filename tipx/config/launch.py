@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from tipx.config.compose import hydra, search_path
+from tipx.config.compose import open_hydra, search_path
 from tipx.errors import ConfigError
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
@@ -25,32 +25,32 @@ def launch(
     `settings` are overrides of Hydra's own: `hydra/launcher=joblib`, `hydra.launcher.n_jobs=4`. `task` must be
     importable and write down how it went: what it raises stops nothing else, but comes out of here as it is.
     """
-    names = ",".join(quoted(run) for run in runs)
-    places = [f"folder={quoted(str(folder))}", f"cwd={quoted(str(Path.cwd()))}"]
-    places += [f"config_dir={quoted(str(config_dir.absolute()))}"] if config_dir else []
+    names = ",".join(quote_value(run) for run in runs)
+    places = [f"folder={quote_value(str(folder))}", f"cwd={quote_value(str(Path.cwd()))}"]
+    places += [f"config_dir={quote_value(str(config_dir.absolute()))}"] if config_dir else []
     words = [*search_path(config_dir), *settings, *places]
-    with hydra() as own:
+    with open_hydra() as own:
         own.multirun("launch", task, [*words, f"run={names}"])
 
 
 def check_launcher(settings: Sequence[str], config_dir: Path | None) -> None:
     """Raises ConfigError for settings that Hydra does not know, and for Slurm where there is none."""
     words = [*search_path(config_dir), *settings, "folder=.", "cwd=."]
-    with hydra() as own:
+    with open_hydra() as own:
         try:
             chosen = own.compose_config("launch", words, RunMode.MULTIRUN).hydra.launcher
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(explained(str(error), settings)) from error
+            raise ConfigError(explain_launcher_error(str(error), settings)) from error
     if "slurm" in str(chosen.get("_target_")).lower() and shutil.which("sbatch") is None:
         raise ConfigError("hydra/launcher=submitit_slurm: no sbatch here; type it on a node of the cluster")
 
 
-def quoted(text: str) -> str:
+def quote_value(text: str) -> str:
     """As one value in Hydra's grammar, whatever is in it."""
     return "'" + re.sub(r"(\\+)(?='|$)", r"\1\1", text).replace("'", r"\'") + "'"
 
 
-def explained(message: str, settings: Sequence[str]) -> str:
+def explain_launcher_error(message: str, settings: Sequence[str]) -> str:
     """One line for settings that Hydra refuses."""
     chosen = next((s.split("=", 1)[1] for s in settings if s.startswith("hydra/launcher=")), "basic")
     first = message.splitlines()[0]

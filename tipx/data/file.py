@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tipx.data.layout import Columns, prompts
-from tipx.data.table import Place, Table
+from tipx.data.layout import Columns, read_prompts
+from tipx.data.table import DataTable, Place
 from tipx.spec import PathText, spec
 from tipx.types import Prompt
 
@@ -34,6 +34,6 @@ class FilePrompts:
         """The files that `load` reads; raises DataError."""
         return self.place.find().record()
 
-    def read(self, table: Table) -> list[Prompt]:
+    def read(self, table: DataTable) -> list[Prompt]:
         """The prompts of a table; raises DataError."""
-        return prompts(table.rows(), Columns(self.prompt_field, self.answer_field), "data.path", table.origin)
+        return read_prompts(table.rows(), Columns(self.prompt_field, self.answer_field), "data.path", table.origin)

@@ -44,12 +44,12 @@ def of_text(data: bytes) -> str:
 
 def of_lines(data: bytes) -> Columns:
     """JSON objects one after another."""
-    return of_rows(values(of_text(data)))
+    return of_rows(json_values(of_text(data)))
 
 
 def of_json(data: bytes) -> Columns:
     """A list of objects, an object that holds one, an object of columns; or objects one after another."""
-    found = values(of_text(data))
+    found = json_values(of_text(data))
     if len(found) == 1:
         (whole,) = found
         if isinstance(whole, list):
@@ -59,9 +59,9 @@ def of_json(data: bytes) -> Columns:
     return of_rows(found)
 
 
-def values(text: str) -> list[Any]:
+def json_values(text: str) -> list[Any]:
     """Every JSON value of a text; raises WrongError that names the line."""
-    out, at = [], spaces(text, 0)
+    out, at = [], skip_spaces(text, 0)
     while at < len(text):
         try:
             value, at = DECODER.raw_decode(text, at)
@@ -71,11 +71,11 @@ def values(text: str) -> list[Any]:
             line = text.count("\n", 0, at) + 1
             raise WrongError(f"line {line}: a number of too many digits, or too many brackets") from error
         out.append(value)
-        at = spaces(text, at)
+        at = skip_spaces(text, at)
     return out
 
 
-def spaces(text: str, at: int) -> int:
+def skip_spaces(text: str, at: int) -> int:
     """Where what follows blanks begins."""
     found = BLANK.match(text, at)
     return found.end() if found else at
@@ -118,10 +118,10 @@ def of_rows(rows: list[Any]) -> Columns:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def separated(by: str) -> Callable[[bytes], Columns]:
+def table_reader(by: str) -> Callable[[bytes], Columns]:
     """A reader of fields that are separated by a sign."""
 
-    def read(data: bytes) -> Columns:
+    def read_columns(data: bytes) -> Columns:
         csv.field_size_limit(LONGEST_CELL)
         reader = csv.reader(io.StringIO(of_text(data), newline=""), delimiter=by, strict=True)
         try:
@@ -133,10 +133,10 @@ def separated(by: str) -> Callable[[bytes], Columns]:
                 rows += [row] if row else []
         except csv.Error as error:
             raise WrongError(f"line {reader.line_num}: {error}") from error
-        insist_on_names(names)
+        refuse_bad_names(names)
         return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
-    return read
+    return read_columns
 
 
 def of_parquet(data: bytes) -> Columns:
@@ -151,11 +151,11 @@ def of_ipc(data: bytes) -> Columns:
 
 
 def of_arrow(table: pa.Table) -> Columns:
-    insist_on_names(table.column_names)
+    refuse_bad_names(table.column_names)
     return {name: table.column(name).to_pylist() for name in table.column_names}
 
 
-def insist_on_names(names: list[str]) -> None:
+def refuse_bad_names(names: list[str]) -> None:
     """Raises WrongError for a name that two columns have."""
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise WrongError(f"two columns are called {twice[0]!r}")
@@ -164,10 +164,10 @@ def insist_on_names(names: list[str]) -> None:
 READERS: dict[str, Callable[[bytes], Columns]] = {
     ".jsonl": of_lines,
     ".json": of_json,
-    ".csv": separated(","),
+    ".csv": table_reader(","),
     ".parquet": of_parquet,
     ".ndjson": of_lines,
-    ".tsv": separated("\t"),
+    ".tsv": table_reader("\t"),
     ".arrow": of_ipc,
 }
 UNPACKERS: dict[str, Callable[[bytes], bytes]] = {
@@ -180,7 +180,7 @@ RAISED = (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowExc
 """What unpackers and Arrow raise of bytes that are not what they should be."""
 
 
-def suffix(file: Path) -> str | None:
+def known_suffix(file: Path) -> str | None:
     """The format by a file's name, also under one of a packer; None for one that is not known."""
     ends = [end.lower() for end in file.suffixes]
     ends = ends[:-1] if ends and ends[-1] in UNPACKERS else ends
@@ -194,7 +194,7 @@ def read(file: Path) -> Columns:
         raise WrongError("it is only git-lfs's pointer to the data: type `git lfs pull` where it came from")
     if re.match(rb"\s*<(?:!doctype html|html)", data[:200], re.IGNORECASE):
         raise WrongError("it is a web page: fetch the file itself")
-    end = suffix(file)
+    end = known_suffix(file)
     if end is None:
         raise WrongError("its format is not known")
     if not data and end in (".parquet", ".arrow"):  # an empty text has no rows

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from tipx.data.rows import Asked, UnreadablePromptError, asked, said, with_input, with_system
+from tipx.data.rows import ReadQuestion, UnreadablePromptError, read_answer, read_question, with_input, with_system
 from tipx.errors import DataError
 from tipx.grading.answers import has_box, last_boxed
 from tipx.types import Prompt, Turn
@@ -70,13 +70,13 @@ class Columns:
     answer: str | None
 
 
-def prompts(frame: pd.DataFrame, columns: Columns, key: str, origin: str) -> list[Prompt]:
+def read_prompts(frame: pd.DataFrame, columns: Columns, key: str, origin: str) -> list[Prompt]:
     """Every row as a prompt with its answer, None where it has none; `key` and `origin` are for the errors.
 
     Ids are row numbers where no column has one for each row. Raises DataError for a missing column or question.
     """
     section = "benchmark" if key.startswith("eval") else key.partition(".")[0]
-    named = choose(frame, columns.prompt, PROBLEMS)
+    named = choose_column(frame, columns.prompt, PROBLEMS)
     if named is None or (columns.answer is not None and columns.answer not in frame.columns):
         missing = columns.prompt if named is None else columns.answer
         wanted = f"no column {missing!r}" if missing else f"no column for the problem (one of {', '.join(PROBLEMS)})"
@@ -84,37 +84,42 @@ def prompts(frame: pd.DataFrame, columns: Columns, key: str, origin: str) -> lis
             f"{key}: {origin!r} has {wanted}; it has {', '.join(map(repr, frame.columns))}; set "
             f"{section}.prompt_field and {section}.answer_field"
         )
-    answered = choose(frame, columns.answer, ANSWERS)
-    found = questions(frame, named, f"{key}: {origin!r}")
-    golds = [last_answer(mended(one.reply)) if one.reply is not None else None for one in found]
+    answered = choose_column(frame, columns.answer, ANSWERS)
+    found = read_questions(frame, named, f"{key}: {origin!r}")
+    golds = [last_answer(mend_text(one.reply)) if one.reply is not None else None for one in found]
     if answered is not None:
-        golds = read(frame[answered].tolist(), answer_of, f"{key}: {origin!r}", answered, "an answer")
+        golds = read_cells(frame[answered].tolist(), answer_of, f"{key}: {origin!r}", answered, "an answer")
     return [
         Prompt(
-            name, mended(one.question), gold, before=tuple(Turn(turn.role, mended(turn.text)) for turn in one.before)
+            name,
+            mend_text(one.question),
+            gold,
+            before=tuple(Turn(turn.role, mend_text(turn.text)) for turn in one.before),
         )
-        for name, one, gold in zip(ids(frame), found, golds, strict=True)
+        for name, one, gold in zip(prompt_ids(frame), found, golds, strict=True)
     ]
 
 
-def questions(frame: pd.DataFrame, named: str, where: str) -> list[Asked]:
+def read_questions(frame: pd.DataFrame, named: str, where: str) -> list[ReadQuestion]:
     """What the column `named` asks in each row, with what belongs to it in others; raises DataError by row."""
-    found: list[Asked] = read(frame[named].tolist(), asked, where, named, "text, or chat messages,")
-    if plain(named) == INSTRUCTION:
-        columns = [values(frame, known) for known in (INPUTS, HISTORIES)]
+    found: list[ReadQuestion] = read_cells(
+        frame[named].tolist(), read_question, where, named, "text, or chat messages,"
+    )
+    if plain_name(named) == INSTRUCTION:
+        columns = [column_values(frame, known) for known in (INPUTS, HISTORIES)]
         rows = list(zip(found, *columns, strict=True))
-        found = read(rows, lambda row: with_input(*row), where, named, "an instruction and its input")
-    rows = list(zip(found, values(frame, SYSTEMS), strict=True))
-    return read(rows, lambda row: with_system(*row), where, named, "a chat and its system turn")
+        found = read_cells(rows, lambda row: with_input(*row), where, named, "an instruction and its input")
+    rows = list(zip(found, column_values(frame, SYSTEMS), strict=True))
+    return read_cells(rows, lambda row: with_system(*row), where, named, "a chat and its system turn")
 
 
-def values(frame: pd.DataFrame, known: Sequence[str]) -> list[Any]:
+def column_values(frame: pd.DataFrame, known: Sequence[str]) -> list[Any]:
     """Of the column of such a name; None for each row if there is none."""
-    column = choose(frame, None, known)
+    column = choose_column(frame, None, known)
     return [None] * len(frame) if column is None else frame[column].tolist()
 
 
-def read(cells: Sequence[Any], how: Callable[[Any], Any], where: str, column: str, expected: str) -> list[Any]:
+def read_cells(cells: Sequence[Any], how: Callable[[Any], Any], where: str, column: str, expected: str) -> list[Any]:
     """`how` reads each cell; raises DataError, which names the row, for one that it cannot read."""
     out = []
     for row, cell in enumerate(cells):
@@ -128,22 +133,22 @@ def read(cells: Sequence[Any], how: Callable[[Any], Any], where: str, column: st
     return out
 
 
-def plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A column's name without letter case, `_`, `-` and blanks."""
     return re.sub("[-_ ]", "", name).casefold()
 
 
-def choose(frame: pd.DataFrame, named: str | None, known: Sequence[str]) -> str | None:
+def choose_column(frame: pd.DataFrame, named: str | None, known: Sequence[str]) -> str | None:
     """The column the user named, or the first known one that is there; None if it is not."""
     if named is not None:
         return named if named in frame.columns else None
-    there = {plain(str(column)): str(column) for column in reversed(frame.columns)}
+    there = {plain_name(str(column)): str(column) for column in reversed(frame.columns)}
     return next((there[name] for name in known if name in there), None)
 
 
-def ids(frame: pd.DataFrame) -> list[str]:
+def prompt_ids(frame: pd.DataFrame) -> list[str]:
     """Of a column that has another id for each row; else row numbers."""
-    column = choose(frame, None, IDS)
+    column = choose_column(frame, None, IDS)
     if column is not None:
         found = [str(v.get("index")) if isinstance(v, dict) else str(v) for v in frame[column].tolist()]
         if len(set(found)) == len(found):
@@ -151,7 +156,7 @@ def ids(frame: pd.DataFrame) -> list[str]:
     return [str(row) for row in range(len(frame))]
 
 
-def mended(text: str) -> str:
+def mend_text(text: str) -> str:
     """With the backslashes that a copy lost to control characters."""
     for pattern, by in LOST:
         text = pattern.sub(by, text)
@@ -167,8 +172,8 @@ def answer_of(value: Any) -> str | None:
         return answer_of(value.get("ground_truth"))
     if isinstance(value, list) and not (value and isinstance(value[0], dict)):
         return ", ".join(text for part in value if (text := answer_of(part)) is not None) or None
-    text = said(value)
-    return None if text is None else last_answer(mended(text).strip())
+    text = read_answer(value)
+    return None if text is None else last_answer(mend_text(text).strip())
 
 
 def last_answer(text: str) -> str | None:

@@ -38,7 +38,7 @@ class UnreadablePromptError(ValueError):
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReadQuestion:
     """A question, the turns before it, and the assistant's turn after it if there is one."""
 
     question: str
@@ -46,13 +46,13 @@ class Asked:
     reply: str | None = None
 
 
-def asked(value: Any) -> Asked:
+def read_question(value: Any) -> ReadQuestion:
     """What a value asks; raises UnreadableError when it asks nothing."""
     if isinstance(value, str) or are_parts(value):
-        return Asked(question(text_of(value)))
+        return ReadQuestion(clean_question(text_of(value)))
     if not isinstance(value, list) or not value:
         raise UnreadablePromptError("it is neither")
-    *turns, last = [turn(one) for one in value]
+    *turns, last = [read_turn(one) for one in value]
     reply = None
     if last.role == "assistant" and turns:
         reply, (*turns, last) = last.text, turns
@@ -62,10 +62,10 @@ def asked(value: Any) -> Asked:
     before = [one for one in turns if one.text.strip() or one.role != "system"]
     if any(one.role == "user" and not one.text.strip() for one in before):
         raise UnreadablePromptError("an earlier turn of the user's is empty")
-    return Asked(question(last.text), tuple(before), reply)
+    return ReadQuestion(clean_question(last.text), tuple(before), reply)
 
 
-def question(text: str) -> str:
+def clean_question(text: str) -> str:
     """Without the instructions of DAPO-Math; raises UnreadableError for an empty one, and for a chat in one text."""
     text = DAPO_TAIL.sub("", DAPO_HEAD.sub("", text))
     if not text.strip():
@@ -75,7 +75,7 @@ def question(text: str) -> str:
     return text
 
 
-def turn(message: Any) -> Turn:
+def read_turn(message: Any) -> Turn:
     """One message of a chat; raises UnreadableError."""
     found = [pair for pair in KEYS if isinstance(message, dict) and pair[0] in message]
     if not found:
@@ -100,7 +100,7 @@ def are_parts(value: Any) -> bool:
 def text_of(value: Any) -> str:
     """Text, or the text of parts, one behind the other; raises UnreadableError."""
     if isinstance(value, str):
-        return whole(value)
+        return check_text(value)
     if not isinstance(value, list) or not value:
         raise UnreadablePromptError(f"{value!r:.40} is no text")
     return "".join(part_text(part) for part in value)
@@ -109,39 +109,39 @@ def text_of(value: Any) -> str:
 def part_text(part: Any) -> str:
     """The text of one part of a message's content; raises UnreadableError."""
     if isinstance(part, str):
-        return whole(part)
+        return check_text(part)
     if isinstance(part, dict) and part.get("type") in ("text", "input_text", "output_text"):
         text = part.get("text")
         if isinstance(text, str):
-            return whole(text)
+            return check_text(text)
     kind = part.get("type") if isinstance(part, dict) else part
     raise UnreadablePromptError(f"a part of type {kind!r:.40} is no text")
 
 
-def whole(text: str) -> str:
+def check_text(text: str) -> str:
     """The text; raises UnreadableError for one with half a surrogate pair, which no tokenizer takes."""
     if any("\ud800" <= sign <= "\udfff" for sign in text):
         raise UnreadablePromptError("it holds half of a surrogate pair")
     return text
 
 
-def said(value: Any) -> str | None:
+def read_answer(value: Any) -> str | None:
     """An answer as text: a number as it is written, a reply's words; None for a missing one. Raises UnreadableError."""
     if value is None or value is pd.NA:
         return None
     if isinstance(value, bool | int):
         return str(value)
     if isinstance(value, float | Decimal):
-        return None if math.isnan(value) else numeral(value)
+        return None if math.isnan(value) else number_text(value)
     if isinstance(value, list) and len(value) == 1 and is_turn(value[0]):
-        alone = turn(value[0])
+        alone = read_turn(value[0])
         if alone.role != "assistant":
             raise UnreadablePromptError(f"expected the assistant's turn, got {alone.role}'s")
         return alone.text
     return text_of(value)
 
 
-def numeral(value: float | Decimal) -> str:
+def number_text(value: float | Decimal) -> str:
     """5 for 5.0, 0.0000001 for 1e-07; raises UnreadableError for an infinite one."""
     if math.isinf(value):
         raise UnreadablePromptError("it is not finite")
@@ -153,25 +153,25 @@ def is_turn(value: Any) -> bool:
     return isinstance(value, Mapping) and any(set(pair) <= value.keys() for pair in KEYS)
 
 
-def with_input(one: Asked, given: Any, history: Any) -> Asked:
+def with_input(one: ReadQuestion, given: Any, history: Any) -> ReadQuestion:
     """Alpaca's instruction, with what it is given and pairs of turns before both. Raises UnreadableError."""
-    more = said(given) or ""
+    more = read_answer(given) or ""
     before: list[Turn] = []
     for pair in history or ():
         if not isinstance(pair, list) or len(pair) != 2:
             raise UnreadablePromptError(f"its history holds {pair!r:.40}, expected pairs of a question and an answer")
         before += [Turn("user", text_of(pair[0])), Turn("assistant", text_of(pair[1]))]
     text = f"{one.question}\n\n{more}" if more.strip() else one.question
-    return Asked(text, (*before, *one.before), one.reply)
+    return ReadQuestion(text, (*before, *one.before), one.reply)
 
 
-def with_system(one: Asked, system: Any) -> Asked:
+def with_system(one: ReadQuestion, system: Any) -> ReadQuestion:
     """With the turn of a column for the system's; raises UnreadableError where the chat has another one."""
-    text = said(system)
+    text = read_answer(system)
     if text is None or not text.strip():
         return one
     there = [turn.text for turn in one.before if turn.role == "system"]
     if there and there != [text]:
         raise UnreadablePromptError("the chat and the column of the system's turn say different things")
     before = one.before if there else (Turn("system", text), *one.before)
-    return Asked(one.question, before, one.reply)
+    return ReadQuestion(one.question, before, one.reply)

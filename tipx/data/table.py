@@ -10,9 +10,9 @@ from typing import Any, Self
 import pandas as pd
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-from tipx.data.formats import READERS, UNPACKERS, Columns, WrongError, read, suffix
+from tipx.data.formats import READERS, UNPACKERS, Columns, WrongError, known_suffix, read
 from tipx.errors import DataError
-from tipx.files.atomic import digest
+from tipx.files.atomic import file_sha256
 from tipx.files.hub import HUB, HubFiles
 
 DATASET, SPLITS = "state.json", "dataset_dict.json"
@@ -49,25 +49,25 @@ class Place:
         except ValueError as error:
             raise DataError(f"{self.key}: {error}") from error
 
-    def offline(self) -> "Table | None":
+    def offline(self) -> "DataTable | None":
         """What can be read without network; None if nothing can. Raises DataError for a local path that is wrong."""
         if self.local:
             parts = tuple(self._files(str(self.path)))
-            return Table(self.key, str(parts[0] if len(parts) == 1 else self.path), parts)
-        return next((Table.of(self, c, files) for c in self.candidates() if (files := c.cached())), None)
+            return DataTable(self.key, str(parts[0] if len(parts) == 1 else self.path), parts)
+        return next((DataTable.of(self, c, files) for c in self.candidates() if (files := c.cached())), None)
 
-    def find(self) -> "Table":
+    def find(self) -> "DataTable":
         """What can be read, fetched first if need be; raises DataError that says what to do when nothing can be had."""
         return self.offline() or self.fetch()
 
-    def fetch(self) -> "Table":
+    def fetch(self) -> "DataTable":
         """From the hub into its cache; raises DataError."""
         reasons = []
         for candidate in self.candidates():
             try:
-                return Table.of(self, candidate, candidate.fetch())
+                return DataTable.of(self, candidate, candidate.fetch())
             except OSError as error:
-                reasons.append(f"{candidate.repo}: {refusal(candidate, error)}")
+                reasons.append(f"{candidate.repo}: {fetch_refusal(candidate, error)}")
         raise DataError(
             f"{self.key}: not in the hub's cache, and cannot be fetched ({'; '.join(reasons)}); where "
             f"there is network: {self.candidates()[0].command}, or give a file: {self.key}=/data/{self.name}.jsonl"
@@ -78,11 +78,11 @@ class Place:
         place = Path(path)
         if place.is_dir():
             return self._inside(place, shared=self.shared)
-        found = matching(place)
+        found = matching_files(place)
         if not found:
             raise DataError(f"{self.key}: no file fits {path!r}; mend it")
         for file in found:
-            if suffix(file) is None:
+            if known_suffix(file) is None:
                 raise DataError(
                     f"{self.key}: cannot tell the format of {str(file)!r}; expected {', '.join(READERS)}, or one of "
                     f"them with {', '.join(UNPACKERS)} behind"
@@ -142,7 +142,7 @@ class Place:
 
     def _insist_on_all(self, folder: Path, name: str, files: Sequence[Path]) -> None:
         """Raises DataError where the names say that there are more parts."""
-        totals = {int(found[1]) for file in files if (found := NUMBERED.search(bare(file))) and found[1]}
+        totals = {int(found[1]) for file in files if (found := NUMBERED.search(bare_name(file))) and found[1]}
         if totals and totals != {len(files)}:
             raise DataError(
                 f"{self.key}: the folder {str(folder)!r} has {len(files)} of {max(totals)} parts of {name}; fetch the "
@@ -151,7 +151,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Table:
+class DataTable:
     """Files that hold one table, and how the user would name them."""
 
     key: str
@@ -177,7 +177,7 @@ class Table:
 
     def record(self) -> dict[str, Any]:
         """Which files they are, for the run's provenance."""
-        files = [{"path": str(f), "bytes": f.stat().st_size, "sha256": digest(f)} for f in self.files]
+        files = [{"path": str(f), "bytes": f.stat().st_size, "sha256": file_sha256(f)} for f in self.files]
         return {"source": self.origin, "files": files}
 
     def _read(self, file: Path) -> Columns:
@@ -189,20 +189,20 @@ class Table:
                 f"{self.key}=/data/prompts.parquet"
             ) from error
         except WrongError as error:
-            what = f"{str(file)!r} is not valid {suffix(file)} ({error})"
+            what = f"{str(file)!r} is not valid {known_suffix(file)} ({error})"
             raise DataError(
                 f"{self.key}: {what}; mend it, or give another: {self.key}=/data/prompts.parquet"
             ) from error
 
 
-def matching(place: Path) -> list[Path]:
+def matching_files(place: Path) -> list[Path]:
     """The files of a pattern, in order of name; what is no pattern, or a file in spite of its signs, is itself."""
     if place.exists() or not re.search(r"[*?\[]", place.name):
         return [place]
     return sorted(place.parent.glob(place.name))
 
 
-def bare(file: Path) -> str:
+def bare_name(file: Path) -> str:
     """A file's name without its format and its packer."""
     name = file.name[: -len(file.suffix)] if file.suffix.lower() in UNPACKERS else file.name
     return Path(name).stem
@@ -212,14 +212,19 @@ def parts_of(folder: Path) -> dict[str, list[Path]]:
     """The files of each table in a folder, in order of name, by the name without their numbers."""
     tables: dict[str, list[Path]] = {}
     for file in sorted(folder.iterdir()):
-        if file.is_file() and suffix(file) is not None and file.name not in BESIDE and not file.name.startswith("."):
-            tables.setdefault(f"{NUMBERED.sub('', bare(file))}{suffix(file)}", []).append(file)
+        if (
+            file.is_file()
+            and known_suffix(file) is not None
+            and file.name not in BESIDE
+            and not file.name.startswith(".")
+        ):
+            tables.setdefault(f"{NUMBERED.sub('', bare_name(file))}{known_suffix(file)}", []).append(file)
     names = {name: Path(name).stem for name in tables}
     # One table in two formats stays two.
     return {names[name] if list(names.values()).count(names[name]) == 1 else name: f for name, f in tables.items()}
 
 
-def refusal(files: HubFiles, error: OSError) -> str:
+def fetch_refusal(files: HubFiles, error: OSError) -> str:
     """Why the hub did not give the files, and what helps, in a few words."""
     if isinstance(error, GatedRepoError):
         return (

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from tipx.errors import DataError
-from tipx.files.atomic import remove, writing
+from tipx.files.atomic import disk_errors, remove
 
 GIB = 2**30
 BLOCK = 2**20
@@ -62,12 +62,12 @@ def extract(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
     Raises DataError for an archive that is broken or not to be trusted, RunFailed when the disk does not take it.
     """
     aside = folder.with_name(f".{folder.name}.tmp")
-    with writing(folder):
+    with disk_errors(folder):
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
     try:
         unpack(archive, aside, limits)
-        with writing(folder):
+        with disk_errors(folder):
             remove(folder)
             aside.replace(folder)
     except Unsafe as unsafe:
@@ -122,13 +122,13 @@ def safe(name: str, limits: Limits) -> PurePosixPath | None:
 def write(member: Member, path: Path, left: int) -> int:
     """Bytes written, never more than `left`. Raises Unsafe."""
     if member.folder:
-        with writing(path):
+        with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
         return 0
     if member.size > left:
         raise Unsafe(f"{member.name!r} is too large")
     done = 0
-    with writing(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # "x": a file that is there already is one too many.
         with member.open() as source, path.open("xb") as target:

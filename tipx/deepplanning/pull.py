@@ -11,7 +11,7 @@ from typing import Any
 from tipx.deepplanning.archive import extract
 from tipx.deepplanning.official import COMMIT, INSIDE, MANIFEST, PARTS, REPO, Part, checkouts, data_folder, manifest
 from tipx.errors import DataError
-from tipx.files.atomic import digest, set_aside, write_json, write_text, writing
+from tipx.files.atomic import disk_errors, file_sha256, set_aside, write_json, write_text
 from tipx.files.hub import HubFiles
 
 QUERIES = f"https://raw.githubusercontent.com/QwenLM/Qwen-Agent/{COMMIT}/{INSIDE}"
@@ -25,7 +25,7 @@ def pull(path: str | None) -> Iterator[tuple[str, Path]]:
     Archives in the folder come before the hub's. What is there already, whole and from the same archive, stays.
     """
     folder = data_folder(path)
-    with writing(folder):
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     archives, revision = found(folder)
     for part in PARTS:
@@ -60,7 +60,7 @@ def fetched() -> dict[str, Path]:
 
 def unpack(part: Part, archive: Path, folder: Path, revision: str | None) -> None:
     """Put a database into place, and note where it is from."""
-    sha256 = digest(archive)
+    sha256 = file_sha256(archive)
     noted = manifest(folder)
     known = noted.get("archives", {}).get(part.archive, {}).get("sha256") == sha256
     if known and is_whole(part, folder / part.folder):
@@ -70,7 +70,7 @@ def unpack(part: Part, archive: Path, folder: Path, revision: str | None) -> Non
     try:
         inner = inside(fresh, part)
         count = len(part.cases(inner))
-        with writing(folder / part.folder):
+        with disk_errors(folder / part.folder):
             if os.path.lexists(folder / part.folder):
                 # A database that was not unpacked here, or was changed since, is not ours to delete.
                 set_aside(folder / part.folder, "replaced")
@@ -98,14 +98,14 @@ def queries(part: Part, folder: Path) -> None:
     """From the user's checkout, else from the repository; raises DataError."""
     target = folder / Path(part.queries).name
     if target.is_file():
-        note(folder, "queries", target.name, {"sha256": digest(target)})
+        note(folder, "queries", target.name, {"sha256": file_sha256(target)})
         return
     here = next((root / part.queries for root in checkouts() if (root / part.queries).is_file()), None)
     if here:
         write_text(target, here.read_text(encoding="utf-8"))
     else:
         write_text(target, download(part, target))
-    note(folder, "queries", target.name, {"sha256": digest(target)})
+    note(folder, "queries", target.name, {"sha256": file_sha256(target)})
 
 
 def download(part: Part, target: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from tipx import config
-from tipx.config.trees import at, leaves
+from tipx.config.trees import leaf_keys, value_at
 from tipx.errors import ConfigError
 from tipx.runs.directory import Run
 from tipx.runs.find import need_run
@@ -15,8 +15,8 @@ from tipx.runs.find import need_run
 
 def overrides_table(overrides: Sequence[str], config_dir: Path | None) -> Table:
     """What `tipx train` would run with these overrides, and which file or override gave each value."""
-    tree = config.resolved(config.load(overrides, "train", config_dir))
-    return table(tree, config.origins(overrides, "train", config_dir), f"tipx train {' '.join(overrides)}")
+    tree = config.resolve(config.load(overrides, "train", config_dir))
+    return table(tree, config.find_origins(overrides, "train", config_dir), f"tipx train {' '.join(overrides)}")
 
 
 def the_run(words: Sequence[str], runs_dir: Path) -> Run | None:
@@ -32,7 +32,7 @@ def run_table(run: Run, config_dir: Path | None) -> Table:
     overrides = [word for word in starts[0].get("argv", [])[2:] if "=" in word and not word.startswith("--")]
     try:
         config.load(overrides, "train", config_dir)
-        came = config.origins(overrides, "train", config_dir)
+        came = config.find_origins(overrides, "train", config_dir)
     except ConfigError:
         came = {}
     return table(run.config(), came, str(run.path))
@@ -44,10 +44,10 @@ def table(tree: dict[str, Any], origins: dict[str, str], title: str) -> Table:
     out.add_column("key", no_wrap=True)
     for name in ("value", "from"):
         out.add_column(name, overflow="fold")  # nothing is cut off, however narrow the terminal
-    for key in leaves(tree):
+    for key in leaf_keys(tree):
         source = next((origins[k] for k in upwards(key) if k in origins), "")
         style = "bold" if "command line" in source else None
-        out.add_row(key, str(at(tree, key)), source, style=style)
+        out.add_row(key, str(value_at(tree, key)), source, style=style)
     return out
 
 

@@ -23,12 +23,12 @@ READER_GONE = 141
 """Exit code of a command whose reader has left, as that of `ls | true`: 128 + SIGPIPE."""
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """`text` with one sign in place of each character that would command the terminal: ␛ for escape."""
-    return COMMANDS.sub(lambda found: sign(ord(found[0])), text)
+    return COMMANDS.sub(lambda found: control_sign(ord(found[0])), text)
 
 
-def sign(code: int) -> str:
+def control_sign(code: int) -> str:
     if code < 0x20:
         return chr(0x2400 + code)
     return "\u2421" if code == 0x7F else "\ufffd"
@@ -40,7 +40,7 @@ class Console(RichConsole):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             hostile = segment.control is None and COMMANDS.search(segment.text)
-            yield Segment(clean(segment.text), segment.style) if hostile else segment
+            yield Segment(clean_text(segment.text), segment.style) if hostile else segment
 
 
 def console(*, stderr: bool = False, **options: Any) -> Console:
@@ -50,10 +50,10 @@ def console(*, stderr: bool = False, **options: Any) -> Console:
     return Console(file=guarded, markup=False, emoji=False, **options)
 
 
-def write(text: str) -> None:
+def write_text(text: str) -> None:
     """To standard output, as it is but for control characters: for what a program reads."""
     file = sys.stdout if isinstance(sys.stdout, Stream) else Stream(sys.stdout)
-    file.write(clean(text))
+    file.write(clean_text(text))
     file.flush()
 
 
@@ -113,9 +113,9 @@ class Stream:
 
 
 @contextmanager
-def guarded(*, needed: bool) -> Iterator[None]:
+def guard_streams(*, needed: bool) -> Iterator[None]:
     """While it is open, whoever writes to standard output and error writes to a `Stream`; `needed` is the former."""
-    occupy()
+    occupy_streams()
     before = sys.stdout, sys.stderr
     out, err = Stream(sys.stdout, needed=needed), Stream(sys.stderr)
     sys.stdout, sys.stderr = out, err
@@ -129,7 +129,7 @@ def guarded(*, needed: bool) -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-def occupy() -> None:
+def occupy_streams() -> None:
     """Open what is closed of the three standard descriptors: a file of the run would get the number, and their text."""
     for number in (0, 1, 2):
         try:

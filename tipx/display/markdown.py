@@ -2,7 +2,7 @@
 
 import re
 
-from tipx.display.console import clean
+from tipx.display.console import clean_text
 
 BEFORE_MARK = re.compile(r"\\+(?=[|`*<\]~]|$)")
 MARKS = (
@@ -14,9 +14,9 @@ MARKS = (
 )
 
 
-def inert(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """One line of Markdown that shows `text`: no table cell, tag, link or heading begins or ends in it."""
-    line = clean(" ".join(text.split("\n"))).replace("\t", " ")
+    line = clean_text(" ".join(text.split("\n"))).replace("\t", " ")
     line = BEFORE_MARK.sub(lambda found: 2 * found[0], line)
     for pattern, by in MARKS:
         line = pattern.sub(by, line)

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from tipx.display.console import clean
+from tipx.display.console import clean_text
 from tipx.runs.directory import Run
 from tipx.runs.find import all_runs
 from tipx.runs.results import TRUNCATED
@@ -45,7 +45,7 @@ def run_row(run: Run) -> dict[str, Any]:
 
 def printable(value: Any) -> Any:
     """`value`, or its text without what commands a terminal: pandas takes no half of a character either."""
-    return clean(value) if isinstance(value, str) else value
+    return clean_text(value) if isinstance(value, str) else value
 
 
 def damaged_row(run: Run) -> dict[str, Any]:

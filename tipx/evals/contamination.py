@@ -19,8 +19,8 @@ import yaml
 from tipx.errors import DataError
 from tipx.evals import Benchmark
 from tipx.evals.problems import Problems
-from tipx.evals.suite import Suite, parts
-from tipx.files.package_data import shipped
+from tipx.evals.suite import Suite, suite_parts
+from tipx.files.package_data import package_folder
 from tipx.spec import spec
 from tipx.types import Prompt
 
@@ -37,7 +37,7 @@ SPELLING = (
 
 
 @dataclass(frozen=True)
-class Found:
+class Contamination:
     """What a guard found.
 
     `checked` is how many problems there are, by benchmark, `hashed` those that are known by their hashes alone,
@@ -88,19 +88,19 @@ class Guard:
     enabled: bool
     known: dict[str, Problems]
 
-    def __call__(self, prompts: Sequence[Prompt], benchmark: Benchmark | Suite, path: str | None) -> Found:
+    def __call__(self, prompts: Sequence[Prompt], benchmark: Benchmark | Suite, path: str | None) -> Contamination:
         """Which of the prompts are problems. The run's benchmark is read from `path`, if there is one."""
         if not self.enabled:
-            return Found({}, [], {})
-        own = {one.name: (one, path) for one in parts(benchmark)}
+            return Contamination({}, [], {})
+        own = {one.name: (one, path) for one in suite_parts(benchmark)}
         # A folder of benchmarks holds known ones too.
         folder = path if path is not None and Path(path).is_dir() else None
         known = {one.name: (one, folder) for one in (*tables(), *self.known.values())}
         every: Mapping[str, tuple[Benchmark, str | None]] = known | own
-        read = {name: hashes(readable(one, place)) for name, (one, place) in every.items()}
+        read = {name: problem_hashes(read_offline(one, place)) for name, (one, place) in every.items()}
         there = {name: found for name in every if (found := read[name] | known_hashes().get(name, frozenset()))}
-        keys = [(prompt.id, of_prompts([prompt])) for prompt in prompts]
-        return Found(
+        keys = [(prompt.id, prompt_hashes([prompt])) for prompt in prompts]
+        return Contamination(
             checked={name: len(found) for name, found in there.items()},
             unread=sorted(every.keys() - there.keys()),
             dropped={name: [prompt for prompt, texts in keys if texts & found] for name, found in there.items()},
@@ -112,7 +112,7 @@ class Guard:
 def tables() -> tuple[Problems, ...]:
     """Every benchmark of the shipped `conf/benchmark` that is a table of problems."""
     found = []
-    for file in sorted((shipped("conf") / "benchmark").glob("*.yaml")):
+    for file in sorted((package_folder("conf") / "benchmark").glob("*.yaml")):
         tree = yaml.safe_load(file.read_text())
         if str(tree.get("_target_", "")).endswith(f".{Problems.__name__}"):
             found.append(Problems(**{key: value for key, value in tree.items() if key not in ("_target_", "asked")}))
@@ -132,7 +132,7 @@ def known_hashes() -> dict[str, frozenset[bytes]]:
 def hashes_text(benchmarks: Mapping[str, Sequence[Prompt]]) -> str:
     """`benchmarks.json` with these problems; others stay as they are. What was spelled otherwise is not kept."""
     kept = known_hashes() if json.loads(FILE.read_text())["spelling"] == spelling_mark() else {}
-    every = kept | {name: hashes(problems) for name, problems in benchmarks.items()}
+    every = kept | {name: problem_hashes(problems) for name, problems in benchmarks.items()}
     packed = {name: base64.b64encode(b"".join(sorted(every[name]))).decode() for name in sorted(every)}
     return json.dumps({"spelling": spelling_mark(), "benchmarks": packed}, indent=1) + "\n"
 
@@ -142,34 +142,34 @@ def spelling_mark() -> str:
     return hashlib.sha256(repr([(pattern.pattern, by) for pattern, by in SPELLING]).encode()).hexdigest()[:12]
 
 
-def hashes(problems: Iterable[Prompt]) -> frozenset[bytes]:
+def problem_hashes(problems: Iterable[Prompt]) -> frozenset[bytes]:
     return frozenset(short_hash(problem.text) for problem in problems)
 
 
-def of_prompts(prompts: Iterable[Prompt]) -> frozenset[bytes]:
+def prompt_hashes(prompts: Iterable[Prompt]) -> frozenset[bytes]:
     """Of every question that a chat asks."""
     return frozenset(short_hash(text) for prompt in prompts for text in prompt.questions)
 
 
 def short_hash(text: str) -> bytes:
     """What two copies of a problem have in common."""
-    return hashlib.sha256(spelling(text).encode("utf-8", "replace")).digest()[:BYTES]
+    return hashlib.sha256(normalise_spelling(text).encode("utf-8", "replace")).digest()[:BYTES]
 
 
-def overlap(problems: Sequence[Prompt], prompts: Iterable[Prompt]) -> list[str]:
+def overlapping_ids(problems: Sequence[Prompt], prompts: Iterable[Prompt]) -> list[str]:
     """Ids of the problems that are among the prompts."""
-    there = of_prompts(prompts)
+    there = prompt_hashes(prompts)
     return [problem.id for problem in problems if short_hash(problem.text) in there]
 
 
-def spelling(text: str) -> str:
+def normalise_spelling(text: str) -> str:
     """A problem's text without what differs between copies: letter case, spaces, dollar signs."""
     for pattern, by in SPELLING:
         text = pattern.sub(by, text)
     return text.casefold()
 
 
-def readable(benchmark: Benchmark, path: str | None) -> list[Prompt]:
+def read_offline(benchmark: Benchmark, path: str | None) -> list[Prompt]:
     """The problems that can be read without network; [] if none can. A copy that is not whole is none."""
     try:
         if isinstance(benchmark, Problems):

@@ -58,13 +58,13 @@ class Exam:
         settings = without_younger_keys(asdict(self.how), "Evaluation")
         settings.pop("path", None)
         if isinstance(self.how.sampling, agents.Agents):
-            settings["sampling"] = agents.settings(self.how.sampling)
+            settings["sampling"] = agents.agent_settings(self.how.sampling)
         else:
             settings["sampling"] = {key: settings["sampling"][key] for key in SAMPLING}
             if not isinstance(self.how.sampling, HFRollouts):
                 settings["engine"] = type(self.how.sampling).__name__
         facts = [
-            fingerprint(self.everything),
+            problems_fingerprint(self.everything),
             settings,
             self.seed,
             without_younger_keys(asdict(self.template), "Template"),
@@ -77,22 +77,22 @@ class Exam:
         return f"{self.benchmark.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
-def hidden(value: Any, unread: Mapping[str, str]) -> Any:
+def hide_environment_texts(value: Any, unread: Mapping[str, str]) -> Any:
     """A result without the texts that are not to be written down."""
     if isinstance(value, dict):
-        return {key: hidden(part, unread) for key, part in value.items()}
+        return {key: hide_environment_texts(part, unread) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [hidden(part, unread) for part in value]
+        return [hide_environment_texts(part, unread) for part in value]
     return unread.get(value, value) if isinstance(value, str) else value
 
 
-def fingerprint(problems: Sequence[Prompt]) -> str:
+def problems_fingerprint(problems: Sequence[Prompt]) -> str:
     """sha256 of problems: ids, texts, gold answers and earlier turns, or an agent's messages and tools, in order."""
-    text = json.dumps([[p.id, p.text, p.answer, *asked(p)] for p in problems])
+    text = json.dumps([[p.id, p.text, p.answer, *asked_besides(p)] for p in problems])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def asked(problem: Prompt) -> list[Any]:
+def asked_besides(problem: Prompt) -> list[Any]:
     """The turns before the question, or what an agent is given besides, and what counts."""
     task = problem.task
     if task is None:

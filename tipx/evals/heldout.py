@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from tipx.data.layout import questions, read
-from tipx.data.rows import Asked, UnreadablePromptError, said
+from tipx.data.layout import read_cells, read_questions
+from tipx.data.rows import ReadQuestion, UnreadablePromptError, read_answer
 from tipx.data.table import Place
 from tipx.errors import DataError
 from tipx.files.atomic import make_folder, write_json, write_text
 from tipx.models.pair import Template
 from tipx.processes import World
 from tipx.rollout.collect import from_lists
-from tipx.runs.results import CHECKSUM, FILE, TEXTS, checksum, of_texts, sealed
+from tipx.runs.results import CHECKSUM, FILE, TEXTS, seal_facts, text_checksum, text_statistics
 from tipx.spec import Count, PathText, Whole, spec
 from tipx.text.encoding import bare, opening
 from tipx.types import Prompt, Rollout, TokenStats
@@ -55,25 +55,27 @@ class Texts:
                     f"{where} has no column {field!r}; it has {', '.join(map(repr, rows.columns))}; set "
                     "heldout.texts.prompt_field and heldout.texts.answer_field"
                 )
-        found = questions(rows, self.prompt_field, where)
+        found = read_questions(rows, self.prompt_field, where)
         prompts = [Prompt(str(row), one.question, before=one.before) for row, one in enumerate(found)]
         if self.answer_field is not None:
-            answers = read(rows[self.answer_field].tolist(), answer, where, self.answer_field, "text or a number")
+            answers = read_cells(
+                rows[self.answer_field].tolist(), answer_logprobs, where, self.answer_field, "text or a number"
+            )
             return list(zip(prompts, answers, strict=True))
-        return read(
+        return read_cells(
             list(zip(prompts, found, strict=True)), alone, where, self.prompt_field, "a text, or a chat with an answer"
         )
 
 
-def answer(value: Any) -> str:
+def answer_logprobs(value: Any) -> str:
     """The text in a value; raises UnreadableError for a missing one."""
-    text = said(value)
+    text = read_answer(value)
     if text is None:
         raise UnreadablePromptError("it is missing")
     return text
 
 
-def alone(row: tuple[Prompt, Asked]) -> tuple[Prompt | None, str]:
+def alone(row: tuple[Prompt, ReadQuestion]) -> tuple[Prompt | None, str]:
     """(question or None, text to score) of what stands in one column; raises UnreadableError."""
     prompt, one = row
     if one.reply is not None:
@@ -114,7 +116,7 @@ class Encoded:
     scored: list[int]
 
 
-def encode(held: HeldOut, tokenizer: PreTrainedTokenizerBase, template: Template) -> list[Encoded]:
+def encode_texts(held: HeldOut, tokenizer: PreTrainedTokenizerBase, template: Template) -> list[Encoded]:
     """Every text with at least one token to score; raises DataError if there is none.
 
     Without a question what the tokenizer puts before a text is given, or else the first token: nothing predicts it.
@@ -133,26 +135,26 @@ def encode(held: HeldOut, tokenizer: PreTrainedTokenizerBase, template: Template
     return found
 
 
-def evaluate(texts: Sequence[Encoded], score: Score, batch: int, world: World, out: Path) -> dict[str, Any]:
+def evaluate_texts(texts: Sequence[Encoded], score: Score, batch: int, world: World, out: Path) -> dict[str, Any]:
     """Score the texts, shared over the processes of `world`; `texts.jsonl` and then `result.json` go under `out`."""
     mine = list(range(world.rank, len(texts), world.size))
     rows: list[dict[str, Any]] = []
     for start in range(0, len(mine), batch):
         some = mine[start : start + batch]
-        sums = totals([texts[i] for i in some], score, world)
+        sums = token_totals([texts[i] for i in some], score, world)
         rows += [{"text": i} | found for i, found in zip(some, sums, strict=True)]
     rows = sorted(world.gather_list(rows), key=lambda row: row["text"])
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    result = of_texts(rows)
+    result = text_statistics(rows)
     if world.is_main:
         make_folder(out)
         write_text(out / TEXTS, text)
-        write_json(out / FILE, sealed(result | {CHECKSUM: checksum(text)}))
+        write_json(out / FILE, seal_facts(result | {CHECKSUM: text_checksum(text)}))
     world.barrier()
     return result
 
 
-def totals(texts: Sequence[Encoded], score: Score, world: World) -> list[dict[str, Any]]:
+def token_totals(texts: Sequence[Encoded], score: Score, world: World) -> list[dict[str, Any]]:
     """For each text the number of tokens and the sums of their statistics, nats."""
     given, scored = [text.given for text in texts], [text.scored for text in texts]
     rollout = from_lists(given, scored, ["length"] * len(texts), world.device)

@@ -30,7 +30,7 @@ class Journal:
         A line that was cut off in the middle of being written counts as none.
         """
         mine = [file for file in self.files if int(file.stem.split("-")[1]) % self.world.size == self.world.rank]
-        rows = [row for file in mine for line in file.read_bytes().split(b"\n") for row in whole(line)]
+        rows = [row for file in mine for line in file.read_bytes().split(b"\n") for row in parse_line(line)]
         return dict(self.world.gather_list([(row["job"], row["answer"]) for row in rows]))
 
     def add(self, answers: Sequence[tuple[int, Sample]]) -> None:
@@ -45,7 +45,7 @@ class Journal:
             file.unlink(missing_ok=True)  # two may evaluate the same at once
 
 
-def whole(line: bytes) -> list[dict[str, Any]]:
+def parse_line(line: bytes) -> list[dict[str, Any]]:
     """What a line says; nothing if it was cut off or damaged, or is empty: its answer is then made again."""
     try:
         row = parse_object(line.decode())

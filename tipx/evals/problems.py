@@ -3,10 +3,10 @@
 import re
 from dataclasses import replace
 
-from tipx.data.layout import CONTROL, Columns, prompts
-from tipx.data.table import Place, Table
+from tipx.data.layout import CONTROL, Columns, read_prompts
+from tipx.data.table import DataTable, Place
 from tipx.errors import DataError
-from tipx.grading.answers import plain
+from tipx.grading.answers import plain_answer
 from tipx.spec import PathText, Size, Words, spec
 from tipx.types import Prompt
 
@@ -38,10 +38,10 @@ class Problems:
         """Where `load` reads from."""
         return self.place(path).find().origin
 
-    def read(self, table: Table) -> list[Prompt]:
+    def read(self, table: DataTable) -> list[Prompt]:
         """The problems of a table, checked; raises DataError."""
         columns = Columns(self.prompt_field, self.answer_field)
-        problems = [self.checked(p, table) for p in prompts(table.rows(), columns, table.key, table.origin)]
+        problems = [self.checked(p, table) for p in read_prompts(table.rows(), columns, table.key, table.origin)]
         if len(problems) != self.size:
             raise DataError(
                 f"benchmark.size: expected {self.size} problems of {self.name}, {table.origin!r} has {len(problems)}; "
@@ -50,7 +50,7 @@ class Problems:
             )
         return problems
 
-    def checked(self, problem: Prompt, table: Table) -> Prompt:
+    def checked(self, problem: Prompt, table: DataTable) -> Prompt:
         """The problem, if it has a readable text and the kind of answer it must have; raises DataError."""
         where = f"{table.key}: {table.origin!r}, problem {problem.id!r}"
         text = "\n".join([*(turn.text for turn in problem.before), problem.text])
@@ -64,7 +64,7 @@ class Problems:
         if not self.integers:
             return problem
         # One public copy has "336^\circ".
-        answer = plain(problem.answer)
+        answer = plain_answer(problem.answer)
         if not re.fullmatch(r"\d{1,3}", answer):
             raise DataError(
                 f"{where}: expected a whole number from 0 to 999, got {problem.answer!r}; take another copy"

@@ -14,19 +14,19 @@ from tipx.agents.loop import AgentRollouts, check_chat, check_tasks
 from tipx.agents.server import ServedAgents
 from tipx.errors import DataError, ModelError
 from tipx.evals import Evaluation, Remarked, agents
-from tipx.evals.exam import SAMPLING, Exam, fingerprint, hidden
+from tipx.evals.exam import SAMPLING, Exam, hide_environment_texts, problems_fingerprint
 from tipx.evals.journal import Journal
-from tipx.evals.summary import Sample, summarise
+from tipx.evals.summary import Sample, summarise_samples
 from tipx.files.atomic import make_folder, write_json, write_text
 from tipx.grading.answers import MARKS
-from tipx.grading.grade import Answer, Grader, grader, readings
+from tipx.grading.grade import Answer, Grader, read_both, start_grader
 from tipx.models.pair import Template, check_subject
 from tipx.noise import Noise
 from tipx.processes import World
 from tipx.rollout import Rollouts
 from tipx.rollout.hf import HFRollouts, eos_ids
 from tipx.rollout.vllm import VLLMRollouts
-from tipx.runs.results import CHECKSUM, FILE, SAMPLES, checksum, read_result, sealed
+from tipx.runs.results import CHECKSUM, FILE, SAMPLES, read_result, seal_facts, text_checksum
 from tipx.types import Prompt
 
 Tick = Callable[[int], None]
@@ -43,7 +43,7 @@ class Subject:
     tokenizer: PreTrainedTokenizerBase
 
 
-def ready(subject: Subject, exam: Exam) -> None:
+def check_ready(subject: Subject, exam: Exam) -> None:
     """Raises ModelError where a model cannot be examined: seconds, where answers take hours and would be none."""
     model, tokenizer = subject.model, subject.tokenizer
     exam.template.check(tokenizer, model.config)
@@ -72,7 +72,7 @@ def check_room(subject: Subject, exam: Exam) -> None:
     )
 
 
-def evaluate(
+def evaluate_exam(
     subject: Subject | None,
     exam: Exam,
     out: Path,
@@ -102,28 +102,28 @@ def evaluate(
     text = "".join(json.dumps(s) + "\n" for s in samples)
     lengths = [s["length"] for i, s in enumerate(samples) if i not in before]
     acted = isinstance(how.sampling, agents.Agents)
-    result = (agents.summarise(samples, how, benchmark) if acted else summarise(samples, how)) | {
+    result = (agents.summarise_trajectories(samples, how, benchmark) if acted else summarise_samples(samples, how)) | {
         "benchmark": benchmark.name,
         "problems": len(problems),
-        "problems_sha256": fingerprint(problems),
+        "problems_sha256": problems_fingerprint(problems),
         "source": benchmark.source(how.path),
         "partial": len(problems) < len(exam.everything),
         "n": how.n,
         "seed": exam.seed,
-        **conditions(exam),
-        **longest(how, subject),
-        **({} if acted else {"grading": readings()}),
+        **exam_conditions(exam),
+        **longest_prompt(how, subject),
+        **({} if acted else {"grading": read_both()}),
         "seconds": seconds,
         "answers_before": len(before),
         "tokens_per_s": None if None in lengths else sum(lengths) / seconds,
         **({} if trained_on is None else {"trained_on": list(trained_on)}),
         "first_prompt": samples[0]["prompt"],
-        CHECKSUM: checksum(text),
+        CHECKSUM: text_checksum(text),
     }
     remarks = benchmark.remarks(how) if isinstance(benchmark, Remarked) else {}
     notes = [*result.get("notes", ()), *exam.notes, *remarks.get("notes", ())]
     result |= remarks | ({"notes": notes} if notes else {})
-    result = sealed(hidden(result, exam.unread))
+    result = seal_facts(hide_environment_texts(result, exam.unread))
     if world.is_main:
         make_folder(out)
         write_text(out / SAMPLES, text)
@@ -134,7 +134,7 @@ def evaluate(
     return result
 
 
-def conditions(exam: Exam) -> dict[str, Any]:
+def exam_conditions(exam: Exam) -> dict[str, Any]:
     """How the model is asked, and how its answers are sampled."""
     how = exam.how.sampling
     said: dict[str, Any] = {"template": asdict(exam.template), "max_new_tokens": how.max_new_tokens}
@@ -143,10 +143,10 @@ def conditions(exam: Exam) -> dict[str, Any]:
     if not isinstance(how, agents.Agents):
         return said | {name: getattr(how, name) for name in SAMPLING}
     server = {"server": how.shown} if isinstance(how, ServedAgents) else {}
-    return said | {"agent": agents.settings(how)} | server
+    return said | {"agent": agents.agent_settings(how)} | server
 
 
-def longest(how: Evaluation, subject: Subject | None) -> dict[str, int | None]:
+def longest_prompt(how: Evaluation, subject: Subject | None) -> dict[str, int | None]:
     """The text, in tokens, at which an agent's trajectory ends as `context`."""
     if not isinstance(how.sampling, AgentRollouts):
         return {}
@@ -165,7 +165,7 @@ def run_all(
     made: list[tuple[int, Sample]] = []
     if tick is not None:
         tick(len(before))
-    with grader() as judge:
+    with start_grader() as judge:
         for mode in ("sample", "greedy"):
             rows = [j for j in mine if jobs[j][0] == mode]
             rollouts = how.sampling if mode == "sample" else greedy(how.sampling)
@@ -174,7 +174,7 @@ def run_all(
             for start in range(0, len(rows), max(size, 1)):
                 batch = rows[start : start + size]
                 some, noise = [problems[jobs[j][1]] for j in batch], Noise(exam.seed, stream="eval")
-                parts = attempt(subject, exam.template, some, rollouts, batch, noise, judge)
+                parts = sample_answers(subject, exam.template, some, rollouts, batch, noise, judge)
                 with closing(parts):  # requests in flight end with it, whatever ends the loop
                     for part in parts:
                         done = [(batch[i], {"mode": mode, "sample": jobs[batch[i]][2]} | a) for i, a in part]
@@ -188,11 +188,11 @@ def run_all(
 def greedy(sampling: Sampling) -> Sampling:
     """The same without chance."""
     if isinstance(sampling, agents.Agents):
-        return agents.greedy(sampling)
+        return agents.greedy_agents(sampling)
     return replace(sampling, temperature=0, top_p=1, top_k=0)
 
 
-def attempt(
+def sample_answers(
     subject: Subject | None,
     template: Template,
     problems: Sequence[Prompt],
@@ -203,13 +203,15 @@ def attempt(
 ) -> Generator[list[tuple[int, Sample]]]:
     """(place in `problems`, graded answer or trajectory) of each, some at a time; draws are keyed by `rows`."""
     if isinstance(how, ServedAgents):
-        for place, sample in agents.served(how, problems, rows, noise):
+        for place, sample in agents.act_behind_server(how, problems, rows, noise):
             yield [(place, sample)]
         return
     if subject is None:
         raise TypeError(f"{type(how).__name__} needs a model, and there is none on this machine")
     if isinstance(how, AgentRollouts):
-        yield list(enumerate(agents.act(how, subject.model, subject.tokenizer, template, problems, rows, noise)))
+        yield list(
+            enumerate(agents.act_with_model(how, subject.model, subject.tokenizer, template, problems, rows, noise))
+        )
     else:
         yield list(enumerate(answer(subject, template, problems, how, rows, noise, judge)))
 
@@ -229,7 +231,7 @@ def answer(
     rollout = rollouts(subject.model, subject.tokenizer, prompts, rows, noise)
     lengths, stops = rollout.lengths, rollout.stop_reasons
     kept = marks(subject.tokenizer)
-    texts = [readable(subject.tokenizer, kept, rollout.response_BT[b, :n].tolist()) for b, n in enumerate(lengths)]
+    texts = [readable_text(subject.tokenizer, kept, rollout.response_BT[b, :n].tolist()) for b, n in enumerate(lengths)]
     asked = [str(decode(prompt)) for prompt in prompts]
     grades = judge.grade_all(
         [Answer(texts[b], p.answer or "", stops[b] == "length", asked[b]) for b, p in enumerate(problems)]
@@ -256,7 +258,7 @@ def marks(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     return frozenset(i for i, text in special.items() if text and any(text in mark for pair in MARKS for mark in pair))
 
 
-def readable(tokenizer: PreTrainedTokenizerBase, kept: frozenset[int], tokens: Sequence[int]) -> str:
+def readable_text(tokenizer: PreTrainedTokenizerBase, kept: frozenset[int], tokens: Sequence[int]) -> str:
     """The text of some tokens, without special ones but those of `kept`."""
     parts: list[list[int]] = [[]]
     for token in tokens:

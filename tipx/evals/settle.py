@@ -60,7 +60,7 @@ class Settled:
         return Subject(self.source.load("student", device), self.tokenizer)
 
 
-def settle(job: EvalJob, how: Evaluation, place: str) -> Settled:
+def settle_evaluation(job: EvalJob, how: Evaluation, place: str) -> Settled:
     """Read the model's configuration and tokenizer, no weights; raises ModelError, or ConfigError for its sampling."""
     if isinstance(how.sampling, ServedAgents):
         return Settled(how, job.template)
@@ -75,7 +75,7 @@ def settle(job: EvalJob, how: Evaluation, place: str) -> Settled:
     tokenizer, (facts, generation) = source.load_tokenizer("student"), source.load_settings("student")
     if job.dtype == "auto":
         source = replace(source, dtype=own_dtype(facts, here(source.place("student"), None), place))
-    how, notes = by_card(how, generation, place) if job.sampling == "model_card" else (how, [])
+    how, notes = apply_model_card(how, generation, place) if job.sampling == "model_card" else (how, [])
     return Settled(how, job.template.of(tokenizer), tuple(notes), source, tokenizer)
 
 
@@ -93,7 +93,7 @@ def own_dtype(config: PreTrainedConfig, folder: Path | None, place: str) -> Dtyp
     raise ModelError(f"dtype: {place!r} {what}; type {wanted}")
 
 
-def by_card(how: Evaluation, generation: GenerationConfig, place: str) -> tuple[Evaluation, list[str]]:
+def apply_model_card(how: Evaluation, generation: GenerationConfig, place: str) -> tuple[Evaluation, list[str]]:
     """Sampling as the model's generation_config.json says, and notes of what it says that tipx does not do.
 
     Raises ModelError if it says nothing, ConfigError where another samples.
@@ -101,7 +101,7 @@ def by_card(how: Evaluation, generation: GenerationConfig, place: str) -> tuple[
     backend = how.sampling.backend if isinstance(how.sampling, AgentRollouts) else how.sampling
     if not isinstance(backend, HFRollouts | VLLMRollouts):
         raise ConfigError(f"sampling=model_card: {type(backend).__name__} does not sample by it; type sampling=eval")
-    numbers = said_by(generation, place)
+    numbers = card_sampling(generation, place)
     try:
         sampled = replace(backend, **numbers)
     except ValidationError as error:
@@ -121,7 +121,7 @@ def by_card(how: Evaluation, generation: GenerationConfig, place: str) -> tuple[
     return replace(how, sampling=sampling), notes
 
 
-def said_by(generation: GenerationConfig, place: str) -> dict[str, Any]:
+def card_sampling(generation: GenerationConfig, place: str) -> dict[str, Any]:
     """Temperature, top-p and top-k of a card; raises ModelError if it says nothing of sampling."""
     found = {name: getattr(generation, name, None) for name in CARD}
     if generation.do_sample is False:

@@ -14,10 +14,10 @@ from tipx.errors import ConfigError
 from tipx.evals import Evaluation
 from tipx.evals.exam import Exam
 from tipx.evals.job import EvalJob
-from tipx.evals.runner import conditions, evaluate, ready
-from tipx.evals.settle import Settled, settle
-from tipx.evals.suite import parts
-from tipx.evals.trained_on import trained_on
+from tipx.evals.runner import check_ready, evaluate_exam, exam_conditions
+from tipx.evals.settle import Settled, settle_evaluation
+from tipx.evals.suite import suite_parts
+from tipx.evals.trained_on import find_trained_problems
 from tipx.files.atomic import damaged
 from tipx.models.locate import EMBEDDED, PACKAGE
 from tipx.models.pair import Dtype
@@ -47,7 +47,7 @@ def evaluate_target(target: str, overrides: Sequence[str], config_dir: Path | No
         config.inherit(cfg, lent, overrides)
     job: EvalJob = config.build(cfg, config_dir)
     check_sampling(job, overrides)
-    how, usual = asked_by_name(job, target, run), "float32"
+    how, usual = name_served_model(job, target, run), "float32"
     if run is not None:
         step, folder = run.checkpoints.open(str(job.checkpoint))
         place, base, usual = str(folder), run.eval_dir(step), run.need(made, "model.student.dtype", str)
@@ -55,19 +55,20 @@ def evaluate_target(target: str, overrides: Sequence[str], config_dir: Path | No
             raise damaged(run.config_file, f"model.student.dtype is {usual!r:.40}", FRESH)
     else:
         elsewhere = isinstance(job.eval.sampling, ServedAgents)  # the target is the name of a result
-        place = target if elsewhere else known_model(target, runs_dir)
+        place = target if elsewhere else check_model_name(target, runs_dir)
         if job.checkpoint != "last":
             raise ConfigError(f"checkpoint={job.checkpoint}: {target!r} is a model, which has none; leave it out")
         base = runs_dir / "eval" / model_name(target)
     quiet_libraries()
-    settled = settle(job, how, place)
-    unread = config.from_environment(cfg)
-    exams = [settled.exam(one, job.seed, unread, usual) for one in parts(job.benchmark)]
+    settled = settle_evaluation(job, how, place)
+    unread = config.environment_texts(cfg)
+    exams = [settled.exam(one, job.seed, unread, usual) for one in suite_parts(job.benchmark)]
     todo = [(exam, base / exam.folder_name) for exam in exams]
     missing = [not (out / FILE).exists() for _, out in todo]
-    known = None if run is None else trained_on(run, step, settled.tokenizer, exams, config_dir)
+    known = None if run is None else find_trained_problems(run, step, settled.tokenizer, exams, config_dir)
     results = [
-        row | more for row, more in zip(measure(job, settled, todo, known), known or [{}] * len(todo), strict=True)
+        row | more
+        for row, more in zip(evaluate_exams(job, settled, todo, known), known or [{}] * len(todo), strict=True)
     ]
     return list(zip(results, [out for _, out in todo], missing, strict=True))
 
@@ -81,7 +82,7 @@ def check_sampling(job: EvalJob, overrides: Sequence[str]) -> None:
         raise ConfigError(f"{typed[0]} and sampling=model_card: two say how answers are sampled; leave one out")
 
 
-def asked_by_name(job: EvalJob, target: str, run: Run | None) -> Evaluation:
+def name_served_model(job: EvalJob, target: str, run: Run | None) -> Evaluation:
     """How it is evaluated, with the name of the model that a server has, so that two of them have two results."""
     sampling = job.how.sampling
     if not isinstance(sampling, ServedAgents):
@@ -94,7 +95,7 @@ def asked_by_name(job: EvalJob, target: str, run: Run | None) -> Evaluation:
     return replace(job.how, sampling=replace(sampling, model=sampling.served()))
 
 
-def known_model(target: str, runs_dir: Path) -> str:
+def check_model_name(target: str, runs_dir: Path) -> str:
     """`target` if it can be a model: an existing folder, the embedded pair or a hub id; else raises RunError."""
     hub_id = target.count("/") == 1 and not target.startswith(".")
     if hub_id or Path(target).exists() or target.startswith((EMBEDDED, PACKAGE)):
@@ -102,7 +103,7 @@ def known_model(target: str, runs_dir: Path) -> str:
     raise no_run(target, runs_dir, also=" and no model folder or hub id")
 
 
-def measure(
+def evaluate_exams(
     job: EvalJob, settled: Settled, todo: Sequence[tuple[Exam, Path]], trained: Sequence[Row] | None
 ) -> list[Row]:
     """Load and evaluate on each benchmark, each result in its folder; an existing one is returned as it is.
@@ -116,10 +117,10 @@ def measure(
         with Screen(sum(exam.answers for exam, _ in todo)) if world.is_main else Quiet() as screen:
             if subject is not None:
                 for exam, _ in todo:
-                    ready(subject, exam)
-                screen.say(asked(conditions(todo[0][0])))
+                    check_ready(subject, exam)
+                screen.say(asked(exam_conditions(todo[0][0])))
             return [
-                evaluate(
+                evaluate_exam(
                     subject, exam, out, world, screen.phase(exam.benchmark.name, exam.answers), one.get("trained_on")
                 )
                 for (exam, out), one in zip(todo, trained or [{}] * len(todo), strict=True)

@@ -12,13 +12,13 @@ class Suite:
     parts: dict[str, Benchmark]
 
 
-def parts(benchmark: Benchmark | Suite) -> list[Benchmark]:
+def suite_parts(benchmark: Benchmark | Suite) -> list[Benchmark]:
     """The benchmarks that are evaluated one by one."""
     return list(benchmark.parts.values()) if isinstance(benchmark, Suite) else [benchmark]
 
 
 def check_answers(benchmark: Benchmark | Suite, how: Evaluation) -> None:
     """Raises PydanticCustomError for more answers than an evaluation may keep; not every benchmark says its size."""
-    for one in parts(benchmark):
+    for one in suite_parts(benchmark):
         problems = min(getattr(one, "size", 0), how.limit or MOST)
         within(f"{one.name}: problems * n", problems * (how.n + how.greedy), MOST)

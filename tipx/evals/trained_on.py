@@ -12,7 +12,7 @@ from tipx import config
 from tipx.data import PromptSource, used_indices
 from tipx.data.file import FilePrompts
 from tipx.errors import ConfigError, DataError
-from tipx.evals.contamination import hashes, overlap
+from tipx.evals.contamination import overlapping_ids, problem_hashes
 from tipx.evals.exam import Exam
 from tipx.files.atomic import damaged
 from tipx.models.pair import Template
@@ -21,7 +21,7 @@ from tipx.runs.metrics_file import Row
 from tipx.types import Prompt
 
 
-class Trained:
+class TrainedPrompts:
     """The prompts of a run's first `steps` steps, as far as its training set can be read without network.
 
     Making one raises DataError where it cannot, and ConfigError for a configuration that is none.
@@ -34,34 +34,34 @@ class Trained:
         self.prompts, self.longest = (run.need(made, f"loop.{key}", int) for key in ("prompts", "max_prompt_tokens"))
         self.template: Template = built["template"]
         self.steps, self.seed, self.tokenizer = steps, run.need(made, "seed", int), tokenizer
-        left_out = dropped(run)
-        self.questions = [question for question in offline(built["data"]) if question.id not in left_out]
+        left_out = dropped_ids(run)
+        self.questions = [question for question in load_offline(built["data"]) if question.id not in left_out]
 
     def among(self, problems: Sequence[Prompt]) -> list[str]:
         """Ids of the problems that were trained on."""
-        known = hashes(problems)
-        if not any(hashes([question]) & known for question in self.questions):
+        known = problem_hashes(problems)
+        if not any(problem_hashes([question]) & known for question in self.questions):
             return []
         encoded = [(question, len(self.template.prompt(self.tokenizer, question))) for question in self.questions]
         fit = [question for question, length in encoded if 0 < length <= self.longest]
         used = used_indices(len(fit), self.steps, self.prompts, self.seed)
-        return overlap(problems, [fit[i] for i in used])
+        return overlapping_ids(problems, [fit[i] for i in used])
 
 
-def trained_on(
+def find_trained_problems(
     run: Run, step: int, tokenizer: PreTrainedTokenizerBase | None, exams: Sequence[Exam], config_dir: Path | None
 ) -> list[Row]:
     """Of each benchmark the ids of problems that were trained on, or why these are not known."""
     if tokenizer is None:
         return [{} for _ in exams]
     try:
-        trained = Trained(run, step, tokenizer, config_dir)
+        trained = TrainedPrompts(run, step, tokenizer, config_dir)
     except (DataError, ConfigError) as error:
         return [{"unchecked": str(error)} for _ in exams]
     return [{"trained_on": trained.among(exam.problems)} for exam in exams]
 
 
-def dropped(run: Run) -> set[str]:
+def dropped_ids(run: Run) -> set[str]:
     """Ids of prompts that the guard left out when the run began; raises Damaged."""
     noted = run.provenance().get("guard") or {}
     lists = noted.get("dropped", {}) if isinstance(noted, dict) else None
@@ -70,7 +70,7 @@ def dropped(run: Run) -> set[str]:
     return {str(one) for ids in lists.values() for one in ids}
 
 
-def offline(data: PromptSource) -> list[Prompt]:
+def load_offline(data: PromptSource) -> list[Prompt]:
     """A training set that is on this machine; raises DataError."""
     if not isinstance(data, FilePrompts):
         return data.load()

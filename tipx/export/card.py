@@ -4,11 +4,11 @@ from typing import Any
 
 import yaml
 
-from tipx.display.markdown import inert
-from tipx.export.licences import UNKNOWN, licence, shown
+from tipx.display.markdown import escape_markdown
+from tipx.export.licences import UNKNOWN, find_licence, shown_name
 from tipx.runs.directory import Run
 from tipx.runs.metrics_file import Row
-from tipx.runs.results import found_results
+from tipx.runs.results import read_results
 
 Tree = dict[str, Any]
 INTRODUCTION = """A student that learned from a teacher on its own answers (on-policy distillation,
@@ -22,24 +22,28 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```"""
 
 
-def card(run: Run, step: int, version: str, commit: str | None) -> str:
+def model_card(run: Run, step: int, version: str, commit: str | None) -> str:
     """README.md of the model at `step`, with the front matter that the hub reads."""
     made = run.config()
     parents = {role: made["model"][role]["path"] for role in ("student", "teacher")}
-    licences = {role: licence(path) for role, path in parents.items()}
+    licences = {role: find_licence(path) for role, path in parents.items()}
     parts = [
         front_matter(parents, licences),
-        f"# {inert(run.path.name)}, step {step}",
+        f"# {escape_markdown(run.path.name)}, step {step}",
         INTRODUCTION,
         "## Parents",
-        table(["", "model", "licence"], [[role, shown(parents[role]), licences[role]] for role in parents]),
+        markdown_table(
+            ["", "model", "licence"], [[role, shown_name(parents[role]), licences[role]] for role in parents]
+        ),
         "Whether a distilled model may be passed on, and how, is for the licences of both to say.",
         "## Training",
-        table(["", ""], [[name, text(value)] for name, value in facts(made, step).items()]),
+        markdown_table(["", ""], [[name, cell_text(value)] for name, value in run_facts(made, step).items()]),
         "## Results",
-        results(run, step),
+        results_section(run, step),
         "## Where it comes from",
-        table(["", ""], [[name, text(value)] for name, value in origin(run, version, commit).items()]),
+        markdown_table(
+            ["", ""], [[name, cell_text(value)] for name, value in origin_facts(run, version, commit).items()]
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -50,24 +54,24 @@ def front_matter(parents: dict[str, str], licences: dict[str, str]) -> str:
     matter: Tree = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if len(known) == 1 and UNKNOWN not in known:
         matter["license"] = known.pop()
-    hub = [path for path in dict.fromkeys(parents.values()) if shown(path) == path and path.count("/") == 1]
+    hub = [path for path in dict.fromkeys(parents.values()) if shown_name(path) == path and path.count("/") == 1]
     if hub:
         matter["base_model"] = hub
     matter["tags"] = ["on-policy-distillation", "tipx"]
     return f"---\n{yaml.safe_dump(matter, sort_keys=False)}---"
 
 
-def facts(made: Tree, step: int) -> Row:
+def run_facts(made: Tree, step: int) -> Row:
     """The configuration, as far as it says what the model is."""
     model, loop, rollout = made["model"], made["loop"], made["rollout"]
     return {
         "steps": f"{step} of {loop['steps']}",
         "layers kept of the student": model["student"].get("keep_layers") or "all",
-        "score": short(made["selector"]["score"]),
-        "pick": short(made["selector"]["pick"]),
+        "score": short_rule(made["selector"]["score"]),
+        "pick": short_rule(made["selector"]["pick"]),
         "share of tokens": made["selector"]["pick"].get("ratio", 1.0),
-        "divergence": short(made["divergence"]),
-        "prompts": shown(str(made["data"].get("path") or short(made["data"]))),
+        "divergence": short_rule(made["divergence"]),
+        "prompts": shown_name(str(made["data"].get("path") or short_rule(made["data"]))),
         "prompts x responses a step": f"{loop['prompts']} x {loop['rollouts']}",
         "longest prompt, response": f"{loop['max_prompt_tokens']}, {rollout.get('max_new_tokens')} tokens",
         "sampling temperature": rollout.get("temperature"),
@@ -79,62 +83,64 @@ def facts(made: Tree, step: int) -> Row:
     }
 
 
-def short(section: Tree) -> str:
+def short_rule(section: Tree) -> str:
     """A section's class and its own numbers, as in `Q3 (divergence=forward_kl)`."""
     own = [f"{k}={v}" for k, v in section.items() if k not in ("_target_", "ratio") and not isinstance(v, dict | list)]
     own = [pair for pair in own if "path=" not in pair and "field=" not in pair]
     return str(section["_target_"]).rsplit(".", 1)[-1] + (f" ({', '.join(own)})" if own else "")
 
 
-def results(run: Run, step: int) -> str:
+def results_section(run: Run, step: int) -> str:
     """Every evaluation before training and of this step, and what the metrics say of the student's own responses."""
     rows: list[list[str]] = []
     for when in dict.fromkeys((0, step)):
-        for _, result in found_results(run.eval_dir(when)):
-            rows += [[str(when), *line] for line in measured(result)]
+        for _, result in read_results(run.eval_dir(when)):
+            rows += [[str(when), *line] for line in result_rows(result)]
     steps = [row for row in run.rows() if row["step"] <= step and "select/div_all" in row]
     for row in dict.fromkeys((0, len(steps) - 1)) if steps else ():
         at, value = steps[row]["step"], steps[row]["select/div_all"]
         rows.append([str(at), "its own responses", "reverse KL, nats a token", f"{value:.3f}", "one step"])
     if not rows:
         return "None at this step: `tipx eval` makes some."
-    return table(["step", "measured on", "what", "value ± standard error", "of"], rows)
+    return markdown_table(["step", "measured on", "what", "value ± standard error", "of"], rows)
 
 
-def measured(result: Row) -> list[list[str]]:
+def result_rows(result: Row) -> list[list[str]]:
     """Lines of one evaluation."""
     if "benchmark" not in result:
         names = {"perplexity": "perplexity", "reverse_kl": "reverse KL, nats a token", "forward_kl": "forward KL"}
         names["teacher_perplexity"] = "perplexity of the teacher"
-        return [["held-out texts", say, number(result, key), f"{result['texts']} texts"] for key, say in names.items()]
+        return [
+            ["held-out texts", say, number_text(result, key), f"{result['texts']} texts"] for key, say in names.items()
+        ]
     of = f"{result['problems']} problems{', not all' if result['partial'] else ''}"
     kinds = {"mean": f"accuracy, mean of {result['n']} samples", "greedy": "accuracy, greedy"}
-    return [[result["benchmark"], say, number(result, key), of] for key, say in kinds.items() if key in result]
+    return [[result["benchmark"], say, number_text(result, key), of] for key, say in kinds.items() if key in result]
 
 
-def number(result: Row, key: str) -> str:
+def number_text(result: Row, key: str) -> str:
     error = result.get(f"{key}_se")
     return f"{result[key]:.3f}" + ("" if error is None else f" ± {error:.3f}")
 
 
-def origin(run: Run, version: str, commit: str | None) -> Row:
+def origin_facts(run: Run, version: str, commit: str | None) -> Row:
     """Versions and hardware of the run, and what exported it."""
     start = (run.provenance().get("starts") or [{}])[-1]
     own = start.get("commit")
     return {
         "run": run.path.name,
-        "trained with": ", ".join(f"{name} {number}" for name, number in start.get("versions", {}).items()),
+        "trained with": ", ".join(f"{name} {number_text}" for name, number_text in start.get("versions", {}).items()),
         "commit": f"{own or 'unknown'}{' with local changes' if start.get('dirty') else ''}",
         "device": f"{start.get('device')}, {start.get('processes')} process(es)",
         "exported with": f"tipx {version}, commit {commit or 'unknown'}",
     }
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """A markdown table."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(inert, line)) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(escape_markdown, line)) + " |" for line in lines)
 
 
-def text(value: Any) -> str:
+def cell_text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -13,28 +13,28 @@ UNKNOWN = "unknown: check"
 LOCAL = ("/", ".", "~")
 
 
-def shown(path: str) -> str:
+def shown_name(path: str) -> str:
     """A model or file as a card may name it: what a folder of one's own is called, not where it is."""
     return Path(path).name if path.startswith(LOCAL) or Path(path).exists() else path
 
 
-def licence(path: str) -> str:
+def find_licence(path: str) -> str:
     """Of a model path: its card's, beside it or in the hub's cache, or its package's; UNKNOWN if none says."""
     scheme, _, name = path.partition(":")
     if scheme == "embedded":
-        return of_card((AGENTS if name.startswith("agent/") else PAIR) / "README.md")
+        return card_licence((AGENTS if name.startswith("agent/") else PAIR) / "README.md")
     if scheme == "package":
-        return of_package(name)
+        return package_licence(name)
     local = Path(path).expanduser()
     if local.exists():
-        return of_card((local if local.is_dir() else local.parent) / "README.md")
+        return card_licence((local if local.is_dir() else local.parent) / "README.md")
     if path.startswith(LOCAL) or path.count("/") != 1:
         return UNKNOWN
     cached = try_to_load_from_cache(path, "README.md")
-    return of_card(Path(cached)) if isinstance(cached, str) else UNKNOWN
+    return card_licence(Path(cached)) if isinstance(cached, str) else UNKNOWN
 
 
-def of_card(card: Path) -> str:
+def card_licence(card: Path) -> str:
     """`license` in the front matter of a model card."""
     found = re.match(r"---\n(.*?)\n---", card.read_text(errors="replace"), re.DOTALL) if card.is_file() else None
     try:
@@ -45,7 +45,7 @@ def of_card(card: Path) -> str:
     return str(named) if named else UNKNOWN
 
 
-def of_package(name: str) -> str:
+def package_licence(name: str) -> str:
     """What an installed package's metadata says."""
     try:
         facts = metadata(name.replace("_", "-"))

@@ -5,8 +5,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tipx.errors import RunError
-from tipx.export.card import card
-from tipx.files.atomic import MANIFEST, damage, make_folder, read_json, write_folder, write_text
+from tipx.export.card import model_card
+from tipx.files.atomic import MANIFEST, find_damage, make_folder, read_json, write_folder, write_text
 from tipx.runs.directory import Run
 from tipx.runs.find import need_run
 from tipx.runs.mark import is_run
@@ -14,29 +14,29 @@ from tipx.runs.provenance import git_output
 from tipx.train.trainer import STATE
 
 
-def export(name: str, folder: Path, which: str, runs_dir: Path, *, force: bool) -> tuple[Run, int]:
+def export_model(name: str, folder: Path, which: str, runs_dir: Path, *, force: bool) -> tuple[Run, int]:
     """Write the model, tokenizer and card of a run's checkpoint to `folder`; (run, step).
 
     Raises RunError if there is no such run or checkpoint, or `folder` holds something: `force` takes the place of an
     earlier export, never of anything else. Where `folder` is a link, what it leads to is written.
     """
     run = need_run(name, runs_dir)
-    folder = place(folder)
-    refuse(folder, force=force)
+    folder = resolve_place(folder)
+    refuse_loss(folder, force=force)
     step, checkpoint = run.checkpoints.open(which)
 
     def fill(aside: Path) -> None:
         for path in sorted(checkpoint.iterdir()):
             if path.name not in (STATE, MANIFEST):
                 shutil.copyfile(path, aside / path.name)
-        write_text(aside / "README.md", card(run, step, version("tipx"), git_output("rev-parse", "HEAD")))
+        write_text(aside / "README.md", model_card(run, step, version("tipx"), git_output("rev-parse", "HEAD")))
 
     make_folder(folder.parent)
     write_folder(folder, fill, what="model")
     return run, step
 
 
-def place(folder: Path) -> Path:
+def resolve_place(folder: Path) -> Path:
     """Where it really is; raises RunError for links that lead nowhere."""
     try:
         return folder.resolve()
@@ -44,7 +44,7 @@ def place(folder: Path) -> Path:
         raise RunError(f"{folder} is no place for a model ({error}); give a new or empty folder") from error
 
 
-def refuse(folder: Path, *, force: bool) -> None:
+def refuse_loss(folder: Path, *, force: bool) -> None:
     """Raises RunError if something would be lost."""
     owner = next((path for path in (folder, *folder.parents) if is_run(path)), None)
     if owner is not None:
@@ -54,15 +54,15 @@ def refuse(folder: Path, *, force: bool) -> None:
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if there and not force:
         raise RunError(f"{folder} is not empty (it holds {there[0]}); give another folder, or --force to replace it")
-    if there and (other := foreign(folder, there)):
+    if there and (other := find_foreign(folder, there)):
         raise RunError(f"{folder}: {other}, so --force does not replace it; give another folder")
 
 
-def foreign(folder: Path, there: list[str]) -> str | None:
+def find_foreign(folder: Path, there: list[str]) -> str | None:
     """What a folder holds that no export made, or made otherwise; None for an export as it was written."""
     if not {MANIFEST, "README.md", "config.json"} <= set(there) or STATE in there:
         return f"it holds {there[0]}, and is no export of tipx"
-    if problem := damage(folder):
+    if problem := find_damage(folder):
         return f"it was changed after it was exported ({problem})"
     known = {MANIFEST, *read_json(folder / MANIFEST)}
     return next((f"it holds {name}, which no export made" for name in there if name not in known), None)

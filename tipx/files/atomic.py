@@ -45,15 +45,15 @@ def cache_dir() -> Path:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """Turns the disk's refusal of `path` into one line."""
     try:
         yield
     except OSError as error:
-        raise RunFailed(f"cannot write {path}: {error.strerror}; {advice(error)}") from error
+        raise RunFailed(f"cannot write {path}: {error.strerror}; {disk_advice(error)}") from error
 
 
-def advice(error: BaseException) -> str:
+def disk_advice(error: BaseException) -> str:
     """What to do about a write that failed; more space helps only where there was none."""
     number = error_number(error)
     if number in (errno.ENOSPC, errno.EDQUOT):
@@ -63,7 +63,7 @@ def advice(error: BaseException) -> str:
 
 def make_folder(folder: Path) -> None:
     """A folder, and those above it, if they are not there; raises RunFailed when the disk does not take it."""
-    with writing(folder):
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -75,7 +75,7 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """As `write_text`."""
     aside = path.with_name(f".{path.name}.tmp")
-    with writing(path):
+    with disk_errors(path):
         with aside.open("wb") as handle:
             handle.write(data)
             handle.flush()
@@ -85,7 +85,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def append_text(path: Path, text: str) -> None:
     """Add to the end of `path`; raises RunFailed when the disk does not take it, which may leave a part of `text`."""
-    with writing(path), path.open("a") as handle:
+    with disk_errors(path), path.open("a") as handle:
         handle.write(text)
 
 
@@ -157,7 +157,7 @@ def refuse_others(path: Path) -> None:
         raise RunError(f"{path} is there and was not made by tipx; it stays: give another name, or move it away")
 
 
-def claim(folder: Path, names: Iterable[str]) -> None:
+def claim_place(folder: Path, names: Iterable[str]) -> None:
     """Note which files tipx writes into a folder; raises RunError for one that is there and was not written by tipx."""
     note, names = folder / WRITTEN, set(names)
     known = set(read_text(note).split("\n")) if note.is_file() else set()
@@ -185,7 +185,7 @@ def set_aside(path: Path, why: str) -> Path:
     return aside
 
 
-def digest(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
@@ -198,7 +198,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None], what: str = "checkp
     was written is removed, and nothing else is touched.
     """
     aside, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
-    with writing(folder):
+    with disk_errors(folder):
         if old.is_dir() and not folder.exists():  # killed between the two renames below
             old.rename(folder)
         for left in (aside, old):
@@ -206,14 +206,14 @@ def write_folder(folder: Path, fill: Callable[[Path], None], what: str = "checkp
     try:
         aside.mkdir(parents=True)
         fill(aside)
-        sums = {p.name: digest(p) for p in sorted(aside.iterdir())}
+        sums = {p.name: file_sha256(p) for p in sorted(aside.iterdir())}
         (aside / MANIFEST).write_text(json.dumps(sums, indent=1))
         for path in [*aside.iterdir(), aside]:
-            sync(path)
+            sync_file(path)
         if os.path.lexists(folder):
             folder.rename(old)
         aside.replace(folder)
-        sync(folder.parent)
+        sync_file(folder.parent)
         remove(old)
     except TipxError:
         remove(aside)
@@ -227,7 +227,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None], what: str = "checkp
         if reason is None:
             raise
         intact = "earlier checkpoints are intact: " if what == "checkpoint" else ""
-        raise RunFailed(f"cannot write {what} {folder}: {reason}; {intact}{advice(error)}") from error
+        raise RunFailed(f"cannot write {what} {folder}: {reason}; {intact}{disk_advice(error)}") from error
 
 
 def disk_error(error: BaseException) -> str | None:
@@ -258,7 +258,7 @@ def error_number(error: BaseException) -> int | None:
     return None
 
 
-def sync(path: Path) -> None:
+def sync_file(path: Path) -> None:
     """Fsync a file or a directory."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -267,7 +267,7 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def damage(folder: Path) -> str | None:
+def find_damage(folder: Path) -> str | None:
     """What is wrong with a folder made by `write_folder`, or None if every file is as it was written."""
     manifest = folder / MANIFEST
     if not manifest.is_file():
@@ -286,6 +286,6 @@ def changed(folder: Path, name: str, expected: object) -> str | None:
     if name != Path(name).name or not (folder / name).is_file():
         return f"{name} is missing"
     try:
-        return None if digest(folder / name) == expected else f"the checksum of {name} does not match"
+        return None if file_sha256(folder / name) == expected else f"the checksum of {name} does not match"
     except OSError as error:
         return f"{name} cannot be read ({error.strerror})"

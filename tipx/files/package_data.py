@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-def shipped(name: str) -> Path:
+def package_folder(name: str) -> Path:
     """The folder `name`: inside the package in a wheel, beside it in a checkout."""
     package = Path(__file__).parents[1]
     inside = package / name

@@ -52,7 +52,7 @@ class Overdue(RuntimeError):
     """Something of a stranger's took too long."""
 
 
-def said(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """One line of printable text: a library may quote the file, and a file may hold anything."""
     # transformers adds advice in further lines; the others say half of it in them.
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
@@ -60,17 +60,17 @@ def said(error: BaseException) -> str:
     if isinstance(error, UnpicklingError):  # torch's own text says how to run it all the same
         return "a pickle that is broken or holds more than weights; nothing of it was run"
     if type(error) is Exception or isinstance(error, PLAIN):
-        return printable(text) or type(error).__name__
-    return f"{type(error).__name__}: {printable(text)}" if text else type(error).__name__
+        return printable_text(text) or type(error).__name__
+    return f"{type(error).__name__}: {printable_text(text)}" if text else type(error).__name__
 
 
-def printable(text: str) -> str:
+def printable_text(text: str) -> str:
     """Without control characters and halves of surrogate pairs, which are written as escapes; not too long."""
     cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
 
 
-def foreign(error: BaseException) -> bool:
+def is_foreign(error: BaseException) -> bool:
     """Whether it is of a class that libraries raise on broken files: tokenizers raises `Exception` itself."""
     return isinstance(error, RAISED) or type(error) is Exception
 
@@ -81,7 +81,7 @@ def brings_code(made: object) -> bool:
 
 
 @contextmanager
-def bounded(seconds: float, memory: int) -> Iterator[None]:
+def bounded_resources(seconds: float, memory: int) -> Iterator[None]:
     """Raises Overdue after `seconds` of processor time, and MemoryError where `memory` more bytes are asked for.
 
     Time is kept in the main thread alone, memory where the system knows such a limit (Linux). For work in Python, which

@@ -38,7 +38,7 @@ def read_yaml(path: Path, error: type[TipxError], remedy: str) -> dict[str, Any]
 def read_text(path: Path, error: type[TipxError], remedy: str) -> str:
     """The text of a file of ordinary size; raises `error`."""
     try:
-        return decoded(content(path))
+        return decode_text(read_content(path))
     except (OSError, ValueError) as wrong:  # ValueError: a path that holds NUL
         reason = wrong.strerror if isinstance(wrong, OSError) else wrong
         raise error(f"cannot read {path}: {reason}; {remedy}") from wrong
@@ -49,25 +49,25 @@ def read_text(path: Path, error: type[TipxError], remedy: str) -> str:
 def parse_yaml(text: str, name: str, error: type[TipxError], remedy: str) -> dict[str, Any]:
     """The mapping that `text` is; raises `error`, which calls it `name`."""
     try:
-        count(text)
-        return mapping(text)
+        count_nodes(text)
+        return read_mapping(text)
     except Unreadable as wrong:
         raise error(f"{name}: {wrong}; {remedy}") from wrong
     except yaml.YAMLError as wrong:
-        raise error(f"{name}: {said(wrong)}; {remedy}") from wrong
+        raise error(f"{name}: {describe_error(wrong)}; {remedy}") from wrong
 
 
 def first_comment(path: Path) -> str:
     """The first comment line that is no `@package`; "" where there is none, or the file is none to be read."""
     try:
-        text = decoded(content(path))
+        text = decode_text(read_content(path))
     except (OSError, ValueError, Unreadable):
         return ""
     lines = (line[1:].strip() for line in text.splitlines() if line.startswith("#"))
     return next((line for line in lines if not line.startswith("@package")), "")
 
 
-def content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
     """The bytes of an ordinary file; raises OSError, ValueError or Unreadable."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise Unreadable("is no file")
@@ -78,7 +78,7 @@ def content(path: Path) -> bytes:
     return data
 
 
-def decoded(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     """As UTF-8; raises Unreadable."""
     try:
         text = data.decode("utf-8-sig")
@@ -89,7 +89,7 @@ def decoded(data: bytes) -> str:
     return text
 
 
-def count(text: str) -> None:
+def count_nodes(text: str) -> None:
     """Raises Unreadable for a tree that is too large or too deep, for an alias inside what it names, and for a tag."""
     sizes: dict[str, int] = {}  # nodes under an anchor
     open_anchors: list[str] = []
@@ -121,7 +121,7 @@ def count(text: str) -> None:
             raise Unreadable(f"more than {NODES} keys and values, every alias written out", line)
 
 
-def mapping(text: str) -> dict[str, Any]:
+def read_mapping(text: str) -> dict[str, Any]:
     """The mapping of a text that is small enough; raises Unreadable or yaml.YAMLError."""
     loader = CSafeLoader(text)
     try:
@@ -130,7 +130,7 @@ def mapping(text: str) -> dict[str, Any]:
             return {}
         if not isinstance(root, MappingNode):
             raise Unreadable("expected a mapping, KEY: VALUE", root.start_mark.line + 1)
-        once(root)
+        refuse_repeated_keys(root)
         tree: dict[Hashable, Any] = loader.construct_document(root)
     except ValueError as wrong:  # a date or number that looks like one and is none
         raise Unreadable(f"a value that cannot be read ({wrong})") from wrong
@@ -141,7 +141,7 @@ def mapping(text: str) -> dict[str, Any]:
     return tree  # type: ignore[return-value]
 
 
-def once(root: Node) -> None:
+def refuse_repeated_keys(root: Node) -> None:
     """Raises Unreadable for a key that stands twice in a mapping."""
     seen: set[int] = set()
     left = [root]
@@ -162,7 +162,7 @@ def once(root: Node) -> None:
                 keys.add(key.value)
 
 
-def said(error: yaml.YAMLError) -> str:
+def describe_error(error: yaml.YAMLError) -> str:
     """What the parser says, in one line."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: is no YAML: {error.problem}"

@@ -93,25 +93,25 @@ def has_box(text: str) -> bool:
     return BOX.search(text) is not None or UNBRACED.search(text) is not None
 
 
-def extract(response: str, prompt: str = "") -> str | None:
+def extract_answer(response: str, prompt: str = "") -> str | None:
     """The answer of a response; None if it has none. Both texts hold their special tokens."""
     return last_boxed(after_thinking(response, prompt)) or None
 
 
-def plain(answer: str) -> str:
+def plain_answer(answer: str) -> str:
     r"""An answer without what only changes its looks: spacing, dollar signs, `\left`, `\dfrac`, a final full stop."""
     for pattern, by in LOOKS:
         answer = pattern.sub(by, answer)
     return IDLE.sub("", " ".join(answer.split()).rstrip(".")).strip()
 
 
-def depth(answer: str) -> int:
+def brace_depth(answer: str) -> int:
     """How many brackets are open at once, at most."""
     steps = [(c in "([{") - (c in ")]}") for c in answer]
     return max(accumulate(steps), default=0)
 
 
-def number(answer: str) -> tuple[Fraction, bool] | None:
+def number_of(answer: str) -> tuple[Fraction, bool] | None:
     r"""(value, whether it is exact) of a `plain` answer that is a whole number, decimal, fraction or mixed number.
 
     Thousands may be parted by commas or spaces. A decimal is not exact: it may be a rounded fraction.
@@ -141,12 +141,12 @@ def same_text(gold: str, answer: str) -> bool | None:
     """
     if gold.strip() and gold.strip() == answer.strip():
         return True
-    if len(answer) > LONGEST or depth(answer) > DEEPEST:
+    if len(answer) > LONGEST or brace_depth(answer) > DEEPEST:
         return False
-    ours, theirs = plain(gold), plain(answer)
+    ours, theirs = plain_answer(gold), plain_answer(answer)
     if ours and ours == theirs:
         return True
-    a, b = number(ours), number(theirs)
+    a, b = number_of(ours), number_of(theirs)
     if a is None or b is None:
         return None
     if a[0] == b[0]:
@@ -154,8 +154,8 @@ def same_text(gold: str, answer: str) -> bool | None:
     return False if a[1] == b[1] else None
 
 
-def vote(answer: str) -> object:
+def majority_vote(answer: str) -> object:
     """What stands for an answer in a majority vote: equal numbers and equal plain texts are one answer."""
-    text = plain(answer[:LONGEST])
-    value = number(text)
+    text = plain_answer(answer[:LONGEST])
+    value = number_of(text)
     return text.casefold() if value is None else value[0]

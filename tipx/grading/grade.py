@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
-from tipx.grading.answers import extract, same_text
+from tipx.grading.answers import extract_answer, same_text
 from tipx.grading.mathematics.equality import TAKEN, VERSION, same
 
 Outcome = Literal["correct", "wrong", "no_answer", "truncated", "grader_error"]
@@ -63,7 +63,7 @@ class Grader:
     pool: ProcessPool | None = None
     known: dict[Pair, bool | None] = field(default_factory=dict)
 
-    def grade(self, response: str, gold: str, *, truncated: bool, prompt: str = "") -> Grade:
+    def grade_answer(self, response: str, gold: str, *, truncated: bool, prompt: str = "") -> Grade:
         """One response; see `grade_all`."""
         return self.grade_all([Answer(response, gold, truncated, prompt)])[0]
 
@@ -73,15 +73,15 @@ class Grader:
         An answer outside a box, or only inside the reasoning, does not count: a model that never boxes would otherwise
         score by luck. `truncated` is the outcome of a cut response only if it holds no boxed answer.
         """
-        extracted = [extract(answer.response, answer.prompt) for answer in answers]
+        extracted = [extract_answer(answer.response, answer.prompt) for answer in answers]
         pairs = [(answer.gold, found) for answer, found in zip(answers, extracted, strict=True) if found is not None]
-        verdicts = self.same(pairs)
+        verdicts = self.same_text(pairs)
         return [
-            no_answer(answer) if found is None else judged(found, verdicts[answer.gold, found])
+            no_answer(answer) if found is None else grade_in_time(found, verdicts[answer.gold, found])
             for answer, found in zip(answers, extracted, strict=True)
         ]
 
-    def same(self, pairs: Sequence[Pair]) -> dict[Pair, bool | None]:
+    def same_text(self, pairs: Sequence[Pair]) -> dict[Pair, bool | None]:
         """For each (gold, answer): are they equal? None when a worker hung or died, or the gold cannot be read."""
         found = {pair: same_text(*pair) for pair in pairs}
         open_pairs = [pair for pair, verdict in found.items() if verdict is None]
@@ -112,7 +112,7 @@ class Grader:
     def _ask(self, pair: Pair) -> ProcessFuture[Any]:
         if self.pool is None:
             raise RuntimeError("the grader has no workers")
-        return self.pool.schedule(equal, args=[*pair, DEADLINE_S], timeout=HANG_S)
+        return self.pool.schedule(answers_equal, args=[*pair, DEADLINE_S], timeout=HANG_S)
 
     def close(self) -> None:
         if self.pool is not None:
@@ -124,14 +124,14 @@ def no_answer(answer: Answer) -> Grade:
     return Grade(0.0, None, "truncated" if answer.truncated else "no_answer")
 
 
-def judged(extracted: str, verdict: bool | None) -> Grade:  # noqa: FBT001 - a verdict is the whole argument
+def grade_in_time(extracted: str, verdict: bool | None) -> Grade:  # noqa: FBT001 - a verdict is the whole argument
     if verdict is None:
         return Grade(0.0, extracted, "grader_error")
     return Grade(float(verdict), extracted, "correct" if verdict else "wrong")
 
 
 @contextmanager
-def grader() -> Iterator[Grader]:
+def start_grader() -> Iterator[Grader]:
     """A grader whose worker processes are gone afterwards."""
     one = Grader()
     try:
@@ -145,7 +145,7 @@ def was_killed(error: BaseException | None) -> bool:
     return isinstance(error, ProcessExpired) and error.exitcode != -signal.SIGPROF
 
 
-def readings() -> dict[str, Any]:
+def read_both() -> dict[str, Any]:
     """What a result records of its grader: results of two versions say nothing about the models."""
     return {"version": VERSION, "readings": TAKEN}
 
@@ -157,7 +157,7 @@ def prepare() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
-def equal(gold: str, answer: str, seconds: float) -> bool | None:
+def answers_equal(gold: str, answer: str, seconds: float) -> bool | None:
     """Runs in a worker; None when the gold answer itself cannot be read.
 
     The system ends the worker when its processor time is over, whatever it is doing.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tipx.grading.grade import Answer, Grade, grader
+from tipx.grading.grade import Answer, Grade, start_grader
 from tipx.inspect.quadrants import AXES, table
 from tipx.inspect.read import ENDS, Step
 from tipx.inspect.rules import Rule, only, overlap
@@ -103,7 +103,7 @@ def rollouts(rows: Sequence[Row], lengths: Sequence[int]) -> list[dict[str, Any]
 def graded(rows: Sequence[Row]) -> list[Grade | None]:
     """The grade of each rollout that has an answer to be graded by. Saved texts hold their special tokens."""
     found = [i for i, row in enumerate(rows) if row.get("answer")]
-    with grader() as judge:
+    with start_grader() as judge:
         answers = [
             Answer(rows[i]["response"], rows[i]["answer"], rows[i]["stop"] == "length", rows[i]["prompt"])
             for i in found

@@ -43,9 +43,9 @@ def own_rule(step: Step, config_dir: Path | None = None) -> Rule:
 
 def asked_rules(step: Step, overrides: Sequence[str], config_dir: Path | None) -> list[Rule]:
     """Those that overrides stand for; if it is one, the run's own before it."""
-    from tipx.config import rules
+    from tipx.config import build_rules
 
-    found = [Rule(n, *replay(step.snapshot, one)) for n, one in rules(step.config, overrides, config_dir).items()]
+    found = [Rule(n, *replay(step.snapshot, one)) for n, one in build_rules(step.config, overrides, config_dir).items()]
     return found if len(found) > 1 else [own_rule(step, config_dir), *found]
 
 

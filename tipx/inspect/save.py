@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tipx.errors import ConfigError
-from tipx.files.atomic import MADE, refuse_others, write_text, writing
+from tipx.files.atomic import MADE, disk_errors, refuse_others, write_text
 from tipx.runs.directory import Run
 
 
@@ -21,7 +21,7 @@ def save_page(run: Run, step: int, content: str, out: Path | None) -> Path:
 
 def save_picture(figure: Figure, out: Path) -> None:
     """As a PNG, or what the name ends in."""
-    with writing(checked(out, "a picture, e.g. tokens.png")), warnings.catch_warnings():
+    with disk_errors(checked(out, "a picture, e.g. tokens.png")), warnings.catch_warnings():
         # A token in a script that the font lacks is a box; the table has it.
         warnings.filterwarnings("ignore", message="Glyph")
         kind = out.suffix.lower().lstrip(".") or "png"

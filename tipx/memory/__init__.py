@@ -5,8 +5,8 @@ off it.
 """
 
 from tipx.memory.layout import Layout
-from tipx.memory.predict import Prediction, predict
-from tipx.memory.report import make_folder, save, tables
+from tipx.memory.predict import Prediction, predict_memory
+from tipx.memory.report import make_folder, memory_tables, save_report
 from tipx.memory.table import memory_frame
 
-__all__ = ["Layout", "Prediction", "make_folder", "memory_frame", "predict", "save", "tables"]
+__all__ = ["Layout", "Prediction", "make_folder", "memory_frame", "memory_tables", "predict_memory", "save_report"]

@@ -16,16 +16,16 @@ TABLE = Path(__file__).parent / "architectures.yaml"
 PER_LAYER = ("layer_types", "mlp_layer_types")
 
 
-def architecture(role: str, source: ModelSource) -> PretrainedConfig:
+def load_architecture(role: str, source: ModelSource) -> PretrainedConfig:
     """The config of a folder, a package, the hub's cache, or the table, with the layers kept; raises ModelError."""
-    found = whole(role, source)
+    found = full_config(role, source)
     if source.keep_layers is None:
         return found
     key = f"model.{role}.keep_layers"
-    return shallow(found, len(chosen(source.keep_layers, found.get_text_config().num_hidden_layers, key)))
+    return with_layers(found, len(chosen(source.keep_layers, found.get_text_config().num_hidden_layers, key)))
 
 
-def whole(role: str, source: ModelSource) -> PretrainedConfig:
+def full_config(role: str, source: ModelSource) -> PretrainedConfig:
     """With all its layers."""
     key = f"model.{role}.path"
     folder = here(located(source.path, None, key), source.revision)
@@ -48,7 +48,7 @@ def whole(role: str, source: ModelSource) -> PretrainedConfig:
     )
 
 
-def shallow(config: PretrainedConfig, layers: int) -> PretrainedConfig:
+def with_layers(config: PretrainedConfig, layers: int) -> PretrainedConfig:
     """The same model with its first `layers` layers only."""
     tree = config.to_dict()
     tree["num_hidden_layers"] = layers

@@ -9,7 +9,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedCon
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tipx.errors import ModelError
-from tipx.files.untrusted import RAISED, brings_code, said
+from tipx.files.untrusted import RAISED, brings_code, error_text
 from tipx.memory.tracker import Tracker
 
 UNMASKED = "tipx_unmasked"
@@ -17,7 +17,7 @@ UNMASKED = "tipx_unmasked"
 AttentionInterface.register(UNMASKED, sdpa_attention_forward)
 
 
-def model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
+def fake_model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
     """The real modules, in eval mode as tipx has them."""
     try:
         made = AutoModelForCausalLM.from_config(
@@ -28,29 +28,30 @@ def model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
         )
     except RAISED as error:
         raise ModelError(
-            f"model: no {type(config).__name__} can be made to trace its memory ({said(error)}); see its config.json"
+            f"model: no {type(config).__name__} can be made to trace its memory ({error_text(error)}); see its "
+            "config.json"
         ) from error
     evaluated: PreTrainedModel = made.eval()
     return evaluated
 
 
-def padded(of: PreTrainedModel, rows: int) -> PreTrainedModel:
+def pad_vocabulary(of: PreTrainedModel, rows: int) -> PreTrainedModel:
     """The model, told whether its batches hold padding: one sequence alone has none, of several the lengths differ."""
     of.set_attn_implementation("sdpa" if rows > 1 else UNMASKED)
     return of
 
 
-def storages(of: PreTrainedModel) -> Iterator[Tensor]:
+def iterate_storages(of: PreTrainedModel) -> Iterator[Tensor]:
     """What holds a model's memory."""
     yield from of.parameters()
     yield from of.buffers()
 
 
-def ids(rows: int, length: int) -> Tensor:
+def fake_ids(rows: int, length: int) -> Tensor:
     return torch.zeros(rows, length, dtype=torch.long)
 
 
-def grow(cache: Any, length: int, tracker: Tracker) -> None:
+def grow_cache(cache: Any, length: int, tracker: Tracker) -> None:
     """A key-value cache as it is after `length` tokens, in the dtypes that it began with."""
     if cache is None:
         raise ModelError("model: it keeps no keys and values of what it has read: is it made to generate?")

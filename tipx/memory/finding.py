@@ -6,7 +6,7 @@ import torch
 
 from tipx.errors import ModelError
 from tipx.memory.layout import Layout
-from tipx.memory.predict import predict
+from tipx.memory.predict import predict_memory
 from tipx.train.experiment import Experiment
 from tipx.train.preflight import Finding
 
@@ -18,7 +18,7 @@ def memory_finding(exp: Experiment) -> Finding:
     on_gpu = exp.hardware.device == "auto" and torch.cuda.is_available()
     there = torch.cuda.mem_get_info()[1] if on_gpu else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
-        prediction = predict(exp, Layout(device="cuda" if on_gpu else "cpu"))
+        prediction = predict_memory(exp, Layout(device="cuda" if on_gpu else "cpu"))
     except ModelError as error:
         return Finding("memory", "warning", f"it cannot be predicted: {error}")
     where = "the GPU" if on_gpu else "this machine"

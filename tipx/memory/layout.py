@@ -51,7 +51,7 @@ class Sizes:
         return self.micro_batch * self.tokens
 
 
-def sizes(exp: Experiment, layout: Layout) -> Sizes:
+def step_sizes(exp: Experiment, layout: Layout) -> Sizes:
     """Sizes at the limits, or at the given lengths; raises ConfigError for what cannot be laid out."""
     total, processes = exp.loop.sequences, max(layout.processes, layout.shard)
     if processes % layout.shard:

@@ -7,9 +7,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PretrainedConfig
 
-from tipx.memory.architectures import architecture, shallow
-from tipx.memory.layout import Implementation, Layout, Sizes, sizes
-from tipx.memory.steps import Step
+from tipx.memory.architectures import load_architecture, with_layers
+from tipx.memory.layout import Implementation, Layout, Sizes, step_sizes
+from tipx.memory.steps import PredictedStep
 from tipx.memory.tracker import Parts, Tracker
 from tipx.models.head import checkpointed
 from tipx.train.experiment import Experiment
@@ -52,11 +52,11 @@ class Prediction:
         return sum(self.phases[self.highest].values())
 
 
-def predict(exp: Experiment, layout: Layout, implementation: Implementation = "tiled") -> Prediction:
+def predict_memory(exp: Experiment, layout: Layout, implementation: Implementation = "tiled") -> Prediction:
     """Peaks of one step; raises ModelError for an unknown model and ConfigError for sizes that do not fit."""
-    step_sizes = sizes(exp, layout)
-    teacher, student = architecture("teacher", exp.model.teacher), architecture("student", exp.model.student)
-    case = Case(exp, layout, step_sizes, implementation, teacher, student)
+    sizes = step_sizes(exp, layout)
+    teacher, student = load_architecture("teacher", exp.model.teacher), load_architecture("student", exp.model.student)
+    case = MemoryCase(exp, layout, sizes, implementation, teacher, student)
     sections = case.whole()
     phases = {}
     for phase, names in PHASES.items():
@@ -64,11 +64,11 @@ def predict(exp: Experiment, layout: Layout, implementation: Implementation = "t
         if moments:
             highest = max(moments, key=lambda parts: sum(parts.values()))
             phases[phase] = {part: sum(highest.get(name, 0) for name in names) for part, names in PARTS.items()}
-    return Prediction(implementation, step_sizes, phases)
+    return Prediction(implementation, sizes, phases)
 
 
 @dataclass(frozen=True)
-class Case:
+class MemoryCase:
     """One prediction's inputs."""
 
     exp: Experiment
@@ -81,7 +81,7 @@ class Case:
     def trace(self, teacher: PretrainedConfig, student: PretrainedConfig) -> dict[str, Parts]:
         """Parts at the highest moment of each section."""
         with FakeTensorMode(), Tracker() as tracker:
-            step = Step(self.exp, self.sizes, self.layout.device, teacher, student, tracker)
+            step = PredictedStep(self.exp, self.sizes, self.layout.device, teacher, student, tracker)
             if self.layout.rollout:
                 step.rollout()
             with checkpointed(step.student, self.sizes.checkpointing):
@@ -95,8 +95,8 @@ class Case:
         depth_t, depth_s = self.teacher.num_hidden_layers, self.student.num_hidden_layers
         if max(depth_t, depth_s) <= MORE:
             return self.trace(self.teacher, self.student)
-        few, more = (self.trace(shallow(self.teacher, n), shallow(self.student, n)) for n in (FEW, MORE))
-        return {name: line(few[name], more[name], depth_t, depth_s, name) for name in few}
+        few, more = (self.trace(with_layers(self.teacher, n), with_layers(self.student, n)) for n in (FEW, MORE))
+        return {name: extrapolate_depth(few[name], more[name], depth_t, depth_s, name) for name in few}
 
     def laid_out(self, section: str, traced: Parts) -> Parts:
         """A section's parts on one device of many."""
@@ -135,7 +135,7 @@ class Case:
         return int(config.vocab_size * config.hidden_size * getattr(torch, source.dtype).itemsize)
 
 
-def line(few: Parts, more: Parts, depth_t: int, depth_s: int, section: str) -> Parts:
+def extrapolate_depth(few: Parts, more: Parts, depth_t: int, depth_s: int, section: str) -> Parts:
     """Each part at full depth: the teacher's own with its layers, all else with the student's."""
     out = {}
     for part in few.keys() | more.keys():

@@ -13,7 +13,7 @@ from rich.table import Table
 from tipx.display.plots import BLUE, GREEN, GREY, ORANGE, STYLE
 from tipx.display.tables import show_frame
 from tipx.errors import ConfigError
-from tipx.files.atomic import claim, write_text, writing
+from tipx.files.atomic import claim_place, disk_errors, write_text
 from tipx.memory.layout import Layout
 from tipx.memory.predict import PARTS, PHASES
 from tipx.memory.table import PAPER_COLUMN
@@ -41,29 +41,29 @@ SHORT = {
 """Headings that fit a terminal of 80 characters."""
 
 
-def tables(frame: pd.DataFrame, layout: Layout) -> list[Table]:
+def memory_tables(frame: pd.DataFrame, layout: Layout) -> list[Table]:
     """Peaks of the phases with the paper's column if it has one, and what each peak consists of; GiB."""
     which = [c for c in NAMES if len(frame[c].unique()) > 1 or c == "ratio"]
     there = [c for c in (*PHASES, "peak", PAPER_COLUMN) if frame[c].notna().any()]
-    phases = rounded(frame[[*which, *there]])
-    parts = rounded(frame[[*which, "at", *(f"peak/{part}" for part in PARTS)]])
+    phases = round_numbers(frame[[*which, *there]])
+    parts = round_numbers(frame[[*which, "at", *(f"peak/{part}" for part in PARTS)]])
     parts.columns = [SHORT.get(str(name), str(name).removeprefix("peak/")) for name in parts.columns]
     return [
-        show_frame(phases, f"predicted peak of one device, GiB ({described(frame, layout)})"),
+        show_frame(phases, f"predicted peak of one device, GiB ({describe_memory(frame, layout)})"),
         show_frame(parts, "what it consists of, GiB"),
     ]
 
 
-def rounded(frame: pd.DataFrame) -> pd.DataFrame:
+def round_numbers(frame: pd.DataFrame) -> pd.DataFrame:
     """Numbers as text of four characters or so: the embedded pair's are small, and a 70 B teacher's large."""
-    return frame.map(lambda x: f"{x:.3g}" if isinstance(x, float) and 0 < x < 10 else f"{x:.1f}" if number(x) else x)
+    return frame.map(lambda x: f"{x:.3g}" if isinstance(x, float) and 0 < x < 10 else f"{x:.1f}" if is_number(x) else x)
 
 
-def number(x: object) -> bool:
+def is_number(x: object) -> bool:
     return isinstance(x, float) and not pd.isna(x)
 
 
-def described(frame: pd.DataFrame, layout: Layout) -> str:
+def describe_memory(frame: pd.DataFrame, layout: Layout) -> str:
     """The layout in a few words."""
     first = frame.iloc[0]
     words = [str(name) for name in frame["model"].unique()]
@@ -87,21 +87,21 @@ def make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot make that folder ({error.strerror}); give another") from error
-    claim(out, [f"memory.{kind}" for kind in KINDS])
+    claim_place(out, [f"memory.{kind}" for kind in KINDS])
 
 
-def save(out: Path, frame: pd.DataFrame, layout: Layout) -> list[Path]:
+def save_report(out: Path, frame: pd.DataFrame, layout: Layout) -> list[Path]:
     """memory.csv, memory.json and memory.png in `out`, which is there."""
     paths = [out / f"memory.{kind}" for kind in KINDS]
     records = frame.astype(object).where(frame.notna(), None).to_dict("records")
     write_text(paths[0], str(frame.to_csv(None, index=False)))
     write_text(paths[1], json.dumps({"unit": "GiB", "layout": vars(layout), "rows": records}, indent=1) + "\n")
-    with writing(paths[2]):
-        picture(frame, described(frame, layout)).savefig(paths[2], format="png")
+    with disk_errors(paths[2]):
+        draw_memory(frame, describe_memory(frame, layout)).savefig(paths[2], format="png")
     return paths
 
 
-def picture(frame: pd.DataFrame, title: str) -> Figure:
+def draw_memory(frame: pd.DataFrame, title: str) -> Figure:
     """A bar a row, made of the parts of its peak; the paper's measured peak as a diamond."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.5, 1.6 + 0.42 * len(frame)), layout="constrained")
@@ -111,15 +111,19 @@ def picture(frame: pd.DataFrame, title: str) -> Figure:
         for part, (colour, hatch) in LOOKS.items():
             width = frame[f"peak/{part}"]
             if (width > 0.005 * frame["peak"]).any():
-                axes.barh(places, width, left=left, color=colour, hatch=hatch, edgecolor="white", lw=0.5, label=part)
+                axes.barh(
+                    places, width, left=left, color=colour, hatch=hatch, edgecolor="white", lw=0.5, case_label=part
+                )
             left = left + width
         paper = frame[PAPER_COLUMN].astype(float)
         ends = frame["peak"].where(frame["peak"] >= paper.fillna(0), paper)  # beside the bar and the diamond
         for place, end, peak, phase in zip(places, ends, frame["peak"], frame["at"], strict=True):
             axes.annotate(f"{peak:.3g}, {phase}", (end, place), (6, 0), textcoords="offset points", va="center")
         if paper.notna().any():
-            axes.plot(paper, places, "D", color="black", mec="white", ms=6, ls="", label="measured in the paper, GB")
-        axes.set_yticks(places, [label(row, frame) for _, row in frame.iterrows()])
+            axes.plot(
+                paper, places, "D", color="black", mec="white", ms=6, ls="", case_label="measured in the paper, GB"
+            )
+        axes.set_yticks(places, [case_label(row, frame) for _, row in frame.iterrows()])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.set_xlim(0, 1.25 * max(frame["peak"].max(), paper.max() if paper.notna().any() else 0))
@@ -129,7 +133,7 @@ def picture(frame: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def label(row: Any, frame: pd.DataFrame) -> str:
+def case_label(row: Any, frame: pd.DataFrame) -> str:
     """What a bar is, as far as it differs from the others."""
     words = [str(row[c]) for c in NAMES if c != "ratio" and len(frame[c].unique()) > 1]
     return " ".join([*words, f"ratio {row['ratio']:g}"])

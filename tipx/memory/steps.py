@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from tipx.memory import materialise
-from tipx.memory.fakes import grow, ids, model, padded, storages
+from tipx.memory.fakes import fake_ids, fake_model, grow_cache, iterate_storages, pad_vocabulary
 from tipx.memory.layout import Sizes
 from tipx.memory.tracker import Tracker
 from tipx.models.head import body, lm_head
@@ -40,7 +40,7 @@ class AimedVocab(Vocab):
 
 
 @dataclass
-class Step:
+class PredictedStep:
     """Teacher, student and optimizer of a run, and the phases of one step with each tensor counted."""
 
     exp: Experiment
@@ -56,10 +56,10 @@ class Step:
     def __post_init__(self) -> None:
         """Models, and the optimizer's state as it is after the first step."""
         self.tracker.begin("setup", "other")
-        self.teacher = model(self.teacher_config, self.exp.model.teacher.dtype).requires_grad_(requires_grad=False)
-        self.student = model(self.student_config, self.exp.model.student.dtype)
-        self.tracker.tag(storages(self.teacher), "teacher")
-        self.tracker.tag(storages(self.student), "student")
+        self.teacher = fake_model(self.teacher_config, self.exp.model.teacher.dtype).requires_grad_(requires_grad=False)
+        self.student = fake_model(self.student_config, self.exp.model.student.dtype)
+        self.tracker.tag(iterate_storages(self.teacher), "teacher")
+        self.tracker.tag(iterate_storages(self.student), "student")
         self.optimizer = self.exp.optim.build(self.student.parameters())
         for group in self.optimizer.param_groups:
             # What torch chooses by itself: on CUDA all parameters at once, with temporaries for all of them.
@@ -94,28 +94,32 @@ class Step:
     @torch.no_grad()
     def rollout(self) -> None:
         """Prompts, then the last token of the responses, when the cache is longest."""
-        b, length, student = self.sizes.rollout_batch, self.sizes.length, padded(self.student, self.sizes.rollout_batch)
+        b, length, student = (
+            self.sizes.rollout_batch,
+            self.sizes.length,
+            pad_vocabulary(self.student, self.sizes.rollout_batch),
+        )
         mask_BL = torch.ones(b, length, dtype=torch.long)
         with self.autocast():
             self.tracker.begin("prefill", "activations")
-            prompt = {"input_ids": ids(b, self.sizes.prompt), "attention_mask": mask_BL[:, : self.sizes.prompt]}
+            prompt = {"input_ids": fake_ids(b, self.sizes.prompt), "attention_mask": mask_BL[:, : self.sizes.prompt]}
             cache = student(**prompt, use_cache=True, logits_to_keep=1).past_key_values
             self.tracker.begin("setup", "other")
-            grow(cache, length - 1, self.tracker)
+            grow_cache(cache, length - 1, self.tracker)
             self.tracker.begin("decode", "activations")
-            last = {"input_ids": ids(b, 1), "attention_mask": mask_BL, "past_key_values": cache}
+            last = {"input_ids": fake_ids(b, 1), "attention_mask": mask_BL, "past_key_values": cache}
             logits_BV = student(**last, use_cache=True, logits_to_keep=1).logits[:, -1].float()
             if isinstance(self.exp.rollout, HFRollouts):
                 draws_BT = torch.empty(b, self.sizes.tokens, dtype=torch.double)
                 sample: Any = self.exp.rollout.sampler(draws_BT, self.sizes.prompt)
-                sample(ids(b, length - 1), logits_BV)
+                sample(fake_ids(b, length - 1), logits_BV)
 
     def hidden(self, of: PreTrainedModel, section: str) -> Hidden:
         """Last hidden states at the N response positions."""
         self.tracker.begin(section, "activations")
         b, length = self.sizes.micro_batch, self.sizes.length
-        batch = {"input_ids": ids(b, length), "attention_mask": torch.ones(b, length, dtype=torch.long)}
-        out = body(padded(of, b))(**batch, use_cache=False)
+        batch = {"input_ids": fake_ids(b, length), "attention_mask": torch.ones(b, length, dtype=torch.long)}
+        out = body(pad_vocabulary(of, b))(**batch, use_cache=False)
         states_ND = out.last_hidden_state.flatten(0, 1)[torch.zeros(self.sizes.predicted, dtype=torch.long)]
         return Hidden(states_ND, lm_head(of, self.rows))
 

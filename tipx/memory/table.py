@@ -8,9 +8,9 @@ import pandas as pd
 
 from tipx import config
 from tipx.errors import ConfigError
-from tipx.memory.architectures import architecture
+from tipx.memory.architectures import load_architecture
 from tipx.memory.layout import Implementation, Layout, kept_share
-from tipx.memory.predict import PARTS, PHASES, Prediction, predict
+from tipx.memory.predict import PARTS, PHASES, Prediction, predict_memory
 from tipx.models.pair import ModelSource, Pair
 from tipx.report import paper_numbers as paper
 from tipx.train.experiment import Experiment
@@ -38,7 +38,7 @@ def memory_frame(
     """One row a combination, GiB, with the paper's measured peak if it has one. Raises ConfigError, ModelError."""
     rows = []
     hows: tuple[Implementation, ...] = ("materialise", "tiled") if implementation == "both" else (implementation,)
-    for words in config.expand(overrides, config_dir):
+    for words in config.expand_overrides(overrides, config_dir):
         exp = config.build(config.load(words, "train", config_dir), config_dir)
         if not isinstance(exp, Experiment):
             raise ConfigError(f"{' '.join(words)}: no training run; expected overrides of `tipx train`")
@@ -46,14 +46,14 @@ def memory_frame(
         for how in hows:
             row = {"model": chosen["model"], "selector": chosen["selector"], "ratio": exp.ratio}
             row["implementation"] = how
-            row |= cells(predict(exp, layout, how)) | {"offload": exp.model.teacher.offload}
+            row |= prediction_cells(predict_memory(exp, layout, how)) | {"offload": exp.model.teacher.offload}
             papers = papers_models(chosen["model"], exp.model)
             row[PAPER_COLUMN] = paper_gb(chosen["model"], chosen["selector"], kept_share(exp)) if papers else None
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def cells(prediction: Prediction) -> dict[str, Any]:
+def prediction_cells(prediction: Prediction) -> dict[str, Any]:
     """Peaks of the phases, the highest of them, and what it consists of, GiB."""
     phases = {name: sum(parts.values()) / GIB for name, parts in prediction.phases.items()}
     at_peak = prediction.phases[prediction.highest]
@@ -82,10 +82,10 @@ def papers_models(model: str, pair: Pair) -> bool:
     preset: Experiment = config.build(config.load([f"model={model}"], "train"))
     theirs: dict[str, ModelSource] = {"teacher": preset.model.teacher, "student": preset.model.student}
     ours: dict[str, ModelSource] = {"teacher": pair.teacher, "student": pair.student}
-    return all(shape(role, ours[role]) == shape(role, theirs[role]) for role in theirs)
+    return all(model_shape(role, ours[role]) == model_shape(role, theirs[role]) for role in theirs)
 
 
-def shape(role: str, source: ModelSource) -> list[Any]:
+def model_shape(role: str, source: ModelSource) -> list[Any]:
     """What a model's memory depends on."""
-    found = architecture(role, source).get_text_config()
+    found = load_architecture(role, source).get_text_config()
     return [getattr(found, name, None) for name in SHAPE]

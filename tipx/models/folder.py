@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from tipx.files.untrusted import printable
+from tipx.files.untrusted import printable_text
 
 DESCRIBED = "gguf.json"
 """What tipx notes of the weights of a GGUF file, in the folder that holds its configuration and tokenizer alone."""
@@ -80,8 +80,8 @@ def survey(folder: Path, *, code: bool) -> dict[str, Any]:
             raise Broken(f"{CONFIG}: {key} is {value}, and no model has more than {MOST_LAYERS}")
         if key in KERNELS and not code and "/" in str(value):
             raise Broken(
-                f"{CONFIG}: {key} names {printable(repr(value))}, which transformers would fetch from the hub and run; "
-                "remove the line"
+                f"{CONFIG}: {key} names {printable_text(repr(value))}, which transformers would fetch from the hub and "
+                "run; remove the line"
             )
     return config
 
@@ -109,9 +109,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # no text in UTF-8 is a ValueError, too
-        raise Broken(f"{path.name} is not a valid JSON file: {printable(str(error))}") from error
+        raise Broken(f"{path.name} is not a valid JSON file: {printable_text(str(error))}") from error
     if not isinstance(value, dict):
-        raise Broken(f"{path.name} holds {printable(json.dumps(value))[:40]}, expected an object in braces")
+        raise Broken(f"{path.name} holds {printable_text(json.dumps(value))[:40]}, expected an object in braces")
     return value
 
 
@@ -135,10 +135,10 @@ def shards(folder: Path, index: str, found: Mapping[str, Any]) -> list[Path]:
     names = sorted(set(placed.values()))
     for name in names:
         if PurePosixPath(name).name != name or "\\" in name:
-            raise Broken(f"{index} names {printable(repr(name))}, which is outside the folder")
+            raise Broken(f"{index} names {printable_text(repr(name))}, which is outside the folder")
         check_file(folder / name)
         if not (folder / name).exists():
-            raise Broken(f"{index} names {printable(repr(name))}, which is not there")
+            raise Broken(f"{index} names {printable_text(repr(name))}, which is not there")
     return [folder / name for name in names]
 
 
@@ -169,7 +169,7 @@ def heads(file: Path) -> list[int]:
         with safe_open(file, framework="pt") as opened:
             return [product(opened.get_slice(name).get_shape()) for name in opened.keys()]  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
-        raise Broken(f"{file.name} is cut short or no safetensors file ({printable(str(error))})") from error
+        raise Broken(f"{file.name} is cut short or no safetensors file ({printable_text(str(error))})") from error
 
 
 def first_dtype(folder: Path) -> str | None:
@@ -179,7 +179,7 @@ def first_dtype(folder: Path) -> str | None:
             with safe_open(file, framework="pt") as opened:
                 kinds = [opened.get_slice(name).get_dtype() for name in opened.keys()]  # noqa: SIM118 - no mapping
         except (SafetensorError, OSError) as error:
-            raise Broken(f"{file.name} is cut short or no safetensors file ({printable(str(error))})") from error
+            raise Broken(f"{file.name} is cut short or no safetensors file ({printable_text(str(error))})") from error
         if floats := [FLOATS[kind] for kind in kinds if kind in FLOATS]:
             return floats[0]
     return None

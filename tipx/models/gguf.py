@@ -36,7 +36,7 @@ from tipx.display.console import console
 from tipx.display.progress import bar
 from tipx.errors import ModelError, TipxError
 from tipx.files.atomic import MANIFEST, cache_dir, write_folder
-from tipx.files.untrusted import bounded, foreign, printable, said
+from tipx.files.untrusted import bounded_resources, error_text, is_foreign, printable_text
 from tipx.models.folder import DESCRIBED, FLOATS, Broken, read
 
 SUFFIX = ".gguf"
@@ -114,10 +114,13 @@ def explaining(file: Path, key: str) -> Iterator[None]:
     except TipxError:
         raise
     except Exception as error:
-        if not foreign(error) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        if not is_foreign(error) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
             raise
-        reason, remedy = said(error), f"give the original model's folder: {key}=/models/{printable(file.stem)}"
-        shown = printable(str(file))
+        reason, remedy = (
+            error_text(error),
+            f"give the original model's folder: {key}=/models/{printable_text(file.stem)}",
+        )
+        shown = printable_text(str(file))
         if "build a tokenizer" in str(error):
             text = f"{key}: {shown} holds no tokenizer that transformers can read ({reason}); {remedy}"
         else:
@@ -227,7 +230,7 @@ def check_facts(file: Path) -> tuple[str | None, int, int]:
     with file.open("rb") as opened:
         if opened.read(len(MAGIC)) != MAGIC:
             raise Broken("it is not a GGUF file")
-    with bounded(SECONDS, MEMORY):
+    with bounded_resources(SECONDS, MEMORY):
         reader = GGUFReader(file)
         tensors, size = len(reader.tensors), file.stat().st_size
         for name, field in reader.fields.items():

@@ -9,7 +9,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tipx.errors import ModelError
-from tipx.files.untrusted import RAISED, said
+from tipx.files.untrusted import RAISED, error_text
 from tipx.vocab import Head
 
 SHORT = [1, 2, 3, 4]
@@ -76,7 +76,7 @@ def running(
     except torch.OutOfMemoryError:  # the device's, not the model's fault
         raise
     except RAISED as error:
-        raise ModelError(f"model.{role}: {type(model).__name__} cannot run ({said(error)}); {why}") from error
+        raise ModelError(f"model.{role}: {type(model).__name__} cannot run ({error_text(error)}); {why}") from error
 
 
 @torch.no_grad()

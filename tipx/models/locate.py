@@ -20,7 +20,7 @@ from transformers.utils.logging import get_verbosity, set_verbosity
 
 from tipx.errors import ModelError
 from tipx.files.hub import find_hub
-from tipx.files.untrusted import foreign, printable, said
+from tipx.files.untrusted import error_text, is_foreign, printable_text
 from tipx.models.folder import WEIGHTS, Broken, Weights, faulty, survey, weights
 from tipx.models.gguf import SUFFIX, converted, described
 
@@ -114,7 +114,7 @@ def loading(
         with quiet():
             yield Found(place, folder, {} if folder is None else survey(folder, code=code))
     except Exception as error:
-        if not foreign(error):
+        if not is_foreign(error):
             raise
         raise ModelError(refused(key, path, revision, attn, folder, error)) from error
 
@@ -146,9 +146,9 @@ def refused(
     key: str, path: str, revision: str | None, attn: str | None, folder: Path | None, error: BaseException
 ) -> str:
     """What is wrong with a model, and what to type next, in one line."""
-    shown, name = repr(path), printable(Path(path).name)
+    shown, name = repr(path), printable_text(Path(path).name)
     remedy = f"give a folder that holds it: {key}=/models/{name}"
-    reason, setting = said(error), key.removesuffix("path")
+    reason, setting = error_text(error), key.removesuffix("path")
     if "trust_remote_code" in str(error):
         return (
             f"{key}: {shown} comes with Python code of its own, which is not run; if you have read it and trust it, "

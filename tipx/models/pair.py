@@ -19,7 +19,7 @@ from transformers import (
 
 from tipx.agents.chat import Chat
 from tipx.errors import ModelError
-from tipx.files.untrusted import printable
+from tipx.files.untrusted import printable_text
 from tipx.models.folder import Broken
 from tipx.models.head import check_generation, check_head, check_logits, lm_head
 from tipx.models.locate import Found, loading, located
@@ -79,7 +79,7 @@ class ModelSource:
             raise ModelError(
                 f"{key}: {self.path!r} lacks {len(lacking)} weights of a {type(model).__name__}, or has "
                 f"them in another shape, e.g. {lacking[0]}; give a folder that holds them all: "
-                f"{key}=/models/{printable(Path(self.path).name)}"
+                f"{key}=/models/{printable_text(Path(self.path).name)}"
             )
         if self.keep_layers is not None:
             keep_layers(model, self.keep_layers, f"model.{role}.keep_layers")
@@ -281,7 +281,7 @@ def check_endings(generation: GenerationConfig) -> None:
     ends = generation.eos_token_id
     several = ends if isinstance(ends, list) else [] if ends is None else [ends]
     if not all(type(end) is int and 0 <= end < 2**31 for end in several):
-        shown = printable(repr(ends))[:40]
+        shown = printable_text(repr(ends))[:40]
         raise Broken(f"generation_config.json: eos_token_id is {shown}, expected the number of a token or several")
 
 

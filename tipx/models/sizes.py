@@ -5,7 +5,7 @@ import warnings
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from tipx.files.untrusted import bounded
+from tipx.files.untrusted import bounded_resources
 from tipx.models.folder import CONFIG, Broken, Weights
 
 MORE = 1.5
@@ -61,7 +61,7 @@ def elements(config: PreTrainedConfig, *, code: bool) -> int:
 
     Raises Broken for one that is not made to go on with a text.
     """
-    with warnings.catch_warnings(), bounded(SECONDS, MEMORY), torch.device("meta"):
+    with warnings.catch_warnings(), bounded_resources(SECONDS, MEMORY), torch.device("meta"):
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=code)
     for name, weight in model.named_parameters():

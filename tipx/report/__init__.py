@@ -17,7 +17,7 @@ from tipx.report.significance import add_tests, mark_best
 from tipx.report.spec import Report
 from tipx.report.store import Store, groups_of, read_store
 from tipx.report.table import Table, build
-from tipx.runs.sweep_folder import Board
+from tipx.runs.sweep_folder import SweepFolder
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def make(ask: Ask) -> tuple[Table, Path]:
         damaged = f", {len(store.damaged)} more are damaged" if store.damaged else ""
         raise ReportError(
             f"{', '.join(groups)}: none of {len(store.runs)} runs is finished{damaged}; "
-            f"`{Board(store.groups[0]).command}` makes them, `tipx runs group={groups[0]}` shows how far they are"
+            f"`{SweepFolder(store.groups[0]).command}` makes them, `tipx runs group={groups[0]}` shows how far they are"
         )
     table = table_of(found or plain(name, store), store, partial=ask.partial)
     if ask.where:
@@ -69,7 +69,7 @@ def table_of(report: Report, store: Store, *, partial: bool) -> Table:
     insist(report.keys, store.finished, "rows and columns")
     guards.refuse_confounds(store.finished, report.keys)
     table = build(report, store)
-    guards.refuse_missing(table, Board(store.groups[0]).command, partial=partial)
+    guards.refuse_missing(table, SweepFolder(store.groups[0]).command, partial=partial)
     add_references(table, store.groups[0].parent)
     guards.note_seeds(table)
     add_paper(table)

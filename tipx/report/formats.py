@@ -11,8 +11,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
-from tipx.display.console import clean
-from tipx.display.markdown import inert
+from tipx.display.console import clean_text
+from tipx.display.markdown import escape_markdown
 from tipx.display.plots import QUADRANTS
 from tipx.report.keys import shown
 from tipx.report.metrics import KEPT_FROM, Metric
@@ -102,13 +102,13 @@ def markdown(table: Table) -> str:
         value = f"**{part.value}**" if part.best else part.value
         return Parts(value, part.error, part.stars.replace("*", r"\*"), part.n, part.paper, part.best).text
 
-    rows = dressed(table, dress, inert)
+    rows = dressed(table, dress, escape_markdown)
     align = ["left"] * len(table.report.rows) + ["right"] * len(table.columns)
     body = tabulate(
-        rows, [inert(head) for head in heads(table)], tablefmt="github", colalign=align, disable_numparse=True
+        rows, [escape_markdown(head) for head in heads(table)], tablefmt="github", colalign=align, disable_numparse=True
     )
-    notes = "".join(f"- {inert(note)}\n" for note in [*notes_of(table), *table.names])
-    return f"# {inert(table.report.title)}\n\n{body}\n\n{notes}"
+    notes = "".join(f"- {escape_markdown(note)}\n" for note in [*notes_of(table), *table.names])
+    return f"# {escape_markdown(table.report.title)}\n\n{body}\n\n{notes}"
 
 
 def notes_of(table: Table) -> list[str]:
@@ -148,7 +148,7 @@ def latex(table: Table) -> str:
 
 
 def escape(text: str) -> str:
-    return clean(" ".join(text.split("\n"))).translate(TEX)
+    return clean_text(" ".join(text.split("\n"))).translate(TEX)
 
 
 def csv(table: Table) -> str:

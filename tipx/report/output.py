@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from tipx.errors import ReportError
-from tipx.files.atomic import claim, write_text, writing
+from tipx.files.atomic import claim_place, disk_errors, write_text
 from tipx.report import formats
 from tipx.report.page import page
 from tipx.report.table import Table
@@ -26,7 +26,7 @@ def save(table: Table, figures: dict[str, Figure], folder: Path, made: str, *, c
     except OSError as error:
         raise ReportError(f"{folder}: cannot make that folder ({error.strerror}); give another with --out") from error
     if chosen:
-        claim(folder, [*TEXTS, *(f"{name}.{kind}" for name in figures for kind in KINDS)])
+        claim_place(folder, [*TEXTS, *(f"{name}.{kind}" for name in figures for kind in KINDS)])
     texts = {"table.md": formats.markdown(table), "table.tex": formats.latex(table), "table.csv": formats.csv(table)}
     for figure in figures.values():
         # Laid out once, not again for each format.
@@ -46,7 +46,7 @@ def save(table: Table, figures: dict[str, Figure], folder: Path, made: str, *, c
 
 def save_figure(figure: Figure, path: Path, kind: str) -> None:
     aside = path.with_name(f".{path.name}.tmp")
-    with writing(path), mpl.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "tipx"}):
+    with disk_errors(path), mpl.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "tipx"}):
         # Without a date the same report is the same file.
         meta = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
         figure.savefig(aside, format=kind, dpi=200, metadata=meta)

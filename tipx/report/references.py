@@ -12,7 +12,7 @@ from tipx.report.store import Elsewhere
 from tipx.report.table import Cell, Table
 from tipx.runs.directory import Run
 from tipx.runs.metrics_file import Row
-from tipx.runs.results import found_results, model_name
+from tipx.runs.results import model_name, read_results
 
 TEACHER, START = "teacher", "start"
 ROLES = {TEACHER: "teacher", START: "student"}
@@ -69,7 +69,7 @@ def of_teacher(table: Table, one: Measured, runs_dir: Path) -> list[Measured]:
         return []
     folder = runs_dir / "eval" / model_name(path)
     try:
-        results = [(file, facts) for file, facts in found_results(folder) if facts.get("benchmark") == one.benchmark]
+        results = [(file, facts) for file, facts in read_results(folder) if facts.get("benchmark") == one.benchmark]
     except Damaged as error:
         say(table.names, f"left out: {error}")
         return []

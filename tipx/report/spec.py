@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError, field_validator
 
 from tipx.errors import ReportError
-from tipx.files.package_data import shipped
+from tipx.files.package_data import package_folder
 from tipx.files.yamls import read_yaml
 from tipx.report.metrics import KEPT_FROM, metric
 from tipx.spec import Count, spec
@@ -80,7 +80,7 @@ def available(own: Path | None) -> dict[str, Path]:
     """Report files by name, the user's own before those that come with tipx; raises ReportError for no folder."""
     if own is not None and not own.is_dir():
         raise ReportError(f"--report-dir: {own} is not a folder; give one that holds YAML as in reports/")
-    folders = [shipped("reports"), *([own] if own else [])]
+    folders = [package_folder("reports"), *([own] if own else [])]
     return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
 
 

@@ -11,8 +11,8 @@ from tipx.runs.directory import Run
 from tipx.runs.find import all_runs
 from tipx.runs.identity import identity, meaning
 from tipx.runs.metrics_file import Row
-from tipx.runs.results import found_results
-from tipx.runs.sweep_folder import Board, Point
+from tipx.runs.results import read_results
+from tipx.runs.sweep_folder import Point, SweepFolder
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Stored:
         return self.results_at(0)
 
     def results_at(self, step: int) -> list[tuple[Path, Row]]:
-        return found_results(self.run.eval_dir(step))
+        return read_results(self.run.eval_dir(step))
 
     @cached_property
     def damage(self) -> str | None:
@@ -130,7 +130,7 @@ class Elsewhere(Stored):
 class Planned:
     """A point of a sweep, in its folder."""
 
-    board: Board
+    board: SweepFolder
     point: Point
 
     @property
@@ -186,7 +186,7 @@ def read_store(runs_dir: Path, groups: Sequence[str]) -> Store:
                 f"`tipx sweep {group}` makes one, --sweep GROUP reads another"
             )
         folders.append(folder)
-    boards = [Board(folder) for folder in folders]
+    boards = [SweepFolder(folder) for folder in folders]
     points = [Planned(board, point) for board in boards for point in board.points()]
     places = [run for run in all_runs(runs_dir) if run.path.parent in folders]
     order = {point.path: i for i, point in enumerate(points)}

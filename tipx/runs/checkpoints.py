@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tipx.errors import RunError
-from tipx.files.atomic import MANIFEST, damage, remove, write_folder
+from tipx.files.atomic import MANIFEST, find_damage, remove, write_folder
 
 STEP = re.compile(r"\d{6,12}")
 """How a step is written in the name of a file or folder."""
@@ -50,7 +50,7 @@ class Checkpoints:
             steps = ", ".join(map(str, there))
             raise RunError(f"checkpoint={which}: {run} has checkpoints at steps {steps}; give one of them, or last")
         step = max(there) if which == "last" else int(which)
-        problem = damage(there[step])
+        problem = find_damage(there[step])
         if problem is not None:
             others = ", ".join(str(s) for s in there if s != step) or "none"
             raise RunError(

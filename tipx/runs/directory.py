@@ -27,18 +27,18 @@ from matplotlib.figure import Figure
 
 from tipx.errors import Damaged, RunError
 from tipx.files.atomic import (
-    damage,
     damaged,
+    disk_errors,
+    find_damage,
     make_folder,
     read_json,
     read_lines,
     remove,
     set_aside,
-    sync,
+    sync_file,
     write_bytes,
     write_json,
     write_text,
-    writing,
 )
 from tipx.files.yamls import read_yaml
 from tipx.moved import with_current_targets
@@ -344,7 +344,7 @@ class Run:
         """Append one line; raises RunFailed when the disk does not take it."""
         append_row(self.metrics_file, row)
         if self._previous.exists():
-            sync(self.metrics_file)
+            sync_file(self.metrics_file)
             remove(self._previous)
 
     def rewind(self, step: int) -> None:
@@ -398,7 +398,7 @@ class Run:
         file, remedy = self.sample_files(step)[0], f"inspect another step, or {FRESH}"
         rows = read_lines(file, remedy)
         for number, row in enumerate(rows, 1):
-            if wrong := unlike_sample(row):
+            if wrong := missing_in_sample(row):
                 raise damaged(file, f"line {number} has no {wrong}", remedy)
         return rows
 
@@ -415,7 +415,7 @@ class Run:
     def save_figure(self, name: str, figure: Figure) -> None:
         """A matplotlib figure, whole or not there; raises RunFailed when the disk does not take it."""
         aside = self.path / f".{name}"
-        with writing(self.path / name):
+        with disk_errors(self.path / name):
             figure.savefig(aside, format="png")
             aside.replace(self.path / name)
 
@@ -428,7 +428,7 @@ class Run:
     def save_checkpoint(self, step: int, fill: Callable[[Path], None], keep: int) -> None:
         """Write a checkpoint. It must not outlive the lines of metrics that it follows: those go to the disk first."""
         if self.metrics_file.exists():
-            sync(self.metrics_file)
+            sync_file(self.metrics_file)
         self.checkpoints.write(step, fill, keep)
 
     def newest_checkpoint(self, say: Say) -> tuple[int, Path] | None:
@@ -449,7 +449,7 @@ class Run:
                 if problem is None:
                     say(f"warning: {self.metrics_file} ends at step {reached}, before checkpoint {path}; going back")
                 continue
-            if (bad := damage(path)) is None:
+            if (bad := find_damage(path)) is None:
                 return step, path
             kept = set_aside(path, "damaged")
             say(f"warning: checkpoint {path} is damaged ({bad}), kept as {kept.name}; going back to the one before it")
@@ -465,7 +465,7 @@ def lasting(row: Row) -> Row:
     return {key: value for key, value in row.items() if not key.startswith(VOLATILE)}
 
 
-def unlike_sample(row: Row) -> str | None:
+def missing_in_sample(row: Row) -> str | None:
     """What a line of saved rollouts lacks that readers rely on; None if it is all there."""
     tokens, stats = row.get("tokens"), row.get("stats")
     if not isinstance(tokens, list) or not isinstance(stats, dict):

@@ -11,21 +11,21 @@ from tipx.runs.mark import is_run
 
 def all_runs(runs_dir: Path) -> list[Run]:
     """Every run in the groups below `runs_dir`, oldest first."""
-    return by_age(runs_dir.glob("*/*"))
+    return sort_by_age(runs_dir.glob("*/*"))
 
 
 def runs_of(group: Path) -> list[Run]:
     """Every run in a group, oldest first."""
-    return by_age(group.glob("*"))
+    return sort_by_age(group.glob("*"))
 
 
-def by_age(paths: Iterable[Path]) -> list[Run]:
+def sort_by_age(paths: Iterable[Path]) -> list[Run]:
     """The runs among some directories, oldest first."""
     run_paths = [path for path in paths if not path.name.startswith(".") and is_run(path)]
-    return [Run(path) for path in sorted(run_paths, key=lambda path: (age(path), path.name))]
+    return [Run(path) for path in sorted(run_paths, key=lambda path: (run_age(path), path.name))]
 
 
-def age(path: Path) -> float:
+def run_age(path: Path) -> float:
     """When a run was made, as far as its files tell."""
     for file in (path / "config.yaml", path):
         with suppress(OSError):

@@ -37,22 +37,22 @@ LINES: dict[str, tuple[str, ...]] = {
 WORDS = ("id", "mode")
 
 
-def checksum(text: str) -> str:
+def text_checksum(text: str) -> str:
     """Of a file's text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sealed(facts: Row) -> Row:
+def seal_facts(facts: Row) -> Row:
     """Facts as they are written: in plain containers, with the checksum of all that the same evaluation has again."""
     plain: Row = json.loads(json.dumps({name: value for name, value in facts.items() if name != SEAL}))
     lasting = {name: value for name, value in plain.items() if name not in PASSING}
-    return plain | {SEAL: checksum(json.dumps(lasting, sort_keys=True))}
+    return plain | {SEAL: text_checksum(json.dumps(lasting, sort_keys=True))}
 
 
 def read_result(file: Path) -> Row:
     """The facts of an evaluation; raises Damaged where they are not those of its answers."""
     facts = read_json(file, REMEDY)
-    if SEAL in facts and sealed(facts)[SEAL] != facts[SEAL]:
+    if SEAL in facts and seal_facts(facts)[SEAL] != facts[SEAL]:
         raise damaged(file, "it was changed after it was written", REMEDY)
     answers = file.with_name(SAMPLES if "benchmark" in facts else TEXTS)
     for name in NUMBERS[answers.name]:
@@ -63,10 +63,10 @@ def read_result(file: Path) -> Row:
     if answers.exists() or CHECKSUM in facts:
         rows = read_answers(answers, facts.get(CHECKSUM))
         try:
-            found = of_answers(rows, facts) if "benchmark" in facts else of_texts(rows)
+            found = answer_statistics(rows, facts) if "benchmark" in facts else text_statistics(rows)
         except (ValueError, OverflowError) as error:
             raise damaged(answers, f"its numbers cannot be ({error})", REMEDY) from error
-        compare(file, facts, found)
+        refuse_other_numbers(file, facts, found)
     return facts
 
 
@@ -88,23 +88,23 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def compare(file: Path, facts: Row, found: Row) -> None:
+def refuse_other_numbers(file: Path, facts: Row, found: Row) -> None:
     """Raises Damaged for the first number that is another one than was counted."""
     for name, value in found.items():
-        if name in facts and not same(facts[name], value):
+        if name in facts and not equal_values(facts[name], value):
             raise damaged(file, f"its {name} is {facts[name]!r:.80}, but that of its answers is {value!r:.80}", REMEDY)
 
 
-def same(one: object, other: object) -> bool:
+def equal_values(one: object, other: object) -> bool:
     """Equal, numbers up to rounding."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(equal_values(one[key], other[key]) for key in one)
     if is_number(one) and is_number(other):
         return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)  # type: ignore[arg-type]
     return one == other
 
 
-def of_answers(rows: Sequence[Row], facts: Row) -> Row:
+def answer_statistics(rows: Sequence[Row], facts: Row) -> Row:
     """Means with their errors over problems, scores, and how answers ended."""
     sampled, greedy = ([row for row in rows if row["mode"] == mode] for mode in ("sample", "greedy"))
     by_problem: dict[str, list[float]] = {}
@@ -129,7 +129,7 @@ def of_answers(rows: Sequence[Row], facts: Row) -> Row:
     return found
 
 
-def of_texts(rows: Sequence[Row]) -> Row:
+def text_statistics(rows: Sequence[Row]) -> Row:
     """Means over all tokens, with standard errors over texts; a perplexity's is carried over from its logarithm."""
     counts = [row["tokens"] for row in rows]
     result: Row = {"texts": len(rows), "tokens": sum(counts)}
@@ -152,6 +152,6 @@ def model_name(target: str) -> str:
     return f"{Path(place).name.replace(':', '-')}-{digest}"
 
 
-def found_results(folder: Path) -> list[tuple[Path, Row]]:
+def read_results(folder: Path) -> list[tuple[Path, Row]]:
     """(file, facts) of every evaluation in the folders of a step; raises Damaged."""
     return [(file, read_result(file)) for file in sorted(folder.glob(f"*/{FILE}"))]

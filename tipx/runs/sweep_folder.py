@@ -51,7 +51,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Board:
+class SweepFolder:
     """The folder `runs_dir/group` of a sweep."""
 
     folder: Path
@@ -71,7 +71,7 @@ class Board:
 
     def points(self) -> list[Point]:
         """What is planned here, in order; nothing where no sweep did. Raises Damaged."""
-        return [point(one, self.file) for one in self._plan().get("points", [])]
+        return [parse_point(one, self.file) for one in self._plan().get("points", [])]
 
     @property
     def command(self) -> str:
@@ -152,10 +152,10 @@ class Board:
         else:
             status = "stopped" if rows else "waiting"
         step = max((row["step"] for row in rows), default=0)
-        return State(point, status, step, spent(rows), accuracies(rows), error)
+        return State(point, status, step, seconds_spent(rows), last_accuracies(rows), error)
 
 
-def point(one: Any, file: Path) -> Point:
+def parse_point(one: Any, file: Path) -> Point:
     """A point of a plan; raises Damaged if it is none."""
     run, overrides, choices = (one.get(k) if isinstance(one, dict) else None for k in ("run", "overrides", "choices"))
     texts = (
@@ -166,12 +166,12 @@ def point(one: Any, file: Path) -> Point:
     return Point(str(run), tuple(map(str, overrides or ())), choices or {})
 
 
-def spent(rows: Sequence[dict[str, Any]]) -> float:
+def seconds_spent(rows: Sequence[dict[str, Any]]) -> float:
     """Seconds of all phases of all steps."""
     return sum(value for row in rows for key, value in row.items() if key.startswith("time/"))
 
 
-def accuracies(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+def last_accuracies(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The last sampled accuracy on each benchmark."""
     names = {key: key.split("/")[1] for row in rows for key in row if key.startswith("eval/") and key.endswith("/mean")}
     return {name: next(row[key] for row in reversed(rows) if key in row) for key, name in names.items()}

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tipx.runs.sweep_folder import Board
+from tipx.runs.sweep_folder import SweepFolder
 
 GRACE_S = 120.0
 """Seconds a run has to save when it is told to stop."""
@@ -21,21 +21,21 @@ KILLED = {sign for number in (1, 2, 9, 15) for sign in (-number, 128 + number)}
 
 def run_point(cfg: Any) -> None:
     """`conf/launch.yaml`: do the point `cfg.run` of the sweep in `cfg.folder`, unless another sweep did or does."""
-    board = Board(Path(cfg.folder))
+    board = SweepFolder(Path(cfg.folder))
     point = next(point for point in board.points() if point.run == cfg.run)
     if board.state(point).status in ("done", "running", "failed"):
         return
     own = [] if cfg.config_dir is None else ["--config-dir", cfg.config_dir]
     command = [sys.executable, *RUN, *own, *point.overrides]
-    code = execute(command, board.log(point), Path(cfg.cwd))
+    code = run_command(command, board.log(point), Path(cfg.cwd))
     if code == 0:
         board.forgive(point)
     # Held by another process: two sweeps came to the same point, and this one was second.
     elif not board.run(point).locked and not board.run(point).finished:
-        board.fail(point, reason(board.log(point), code), killed=code in KILLED)
+        board.fail(point, failure_reason(board.log(point), code), killed=code in KILLED)
 
 
-def execute(command: Sequence[str], log: Path, cwd: Path) -> int:
+def run_command(command: Sequence[str], log: Path, cwd: Path) -> int:
     """The exit code of `command`, its output in `log`. If this process is told to stop, so is that one."""
     with log.open("a") as handle:
         # A session of its own: Ctrl-C in a terminal goes to every process of a group, and a run takes a second one as
@@ -43,12 +43,12 @@ def execute(command: Sequence[str], log: Path, cwd: Path) -> int:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=handle, stderr=subprocess.STDOUT, cwd=cwd, start_new_session=True
         )
-        with ended(process):
+        with end_with_parent(process):
             return process.wait()
 
 
 @contextmanager
-def ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+def end_with_parent(process: "subprocess.Popen[bytes]") -> Iterator[None]:
     """No process is left behind, however this one leaves."""
     try:
         yield
@@ -64,7 +64,7 @@ def ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
                 raise
 
 
-def reason(log: Path, code: int) -> str:
+def failure_reason(log: Path, code: int) -> str:
     """One line: what the run said last, or which signal ended it."""
     if code < 0 or code == 137:
         number = -code if code < 0 else code - 128

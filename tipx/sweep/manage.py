@@ -9,7 +9,7 @@ import psutil
 from tipx import config
 from tipx.errors import Interrupted
 from tipx.runs.sweep_folder import State
-from tipx.signals import Stopped, line, restore, set_handlers
+from tipx.signals import Stopped, restore_handlers, set_handlers, stop_line
 from tipx.sweep.job import GRACE_S, RUN, run_point
 from tipx.sweep.plan import Plan
 
@@ -17,7 +17,7 @@ LOOK_EVERY_S = 2.0
 Say = Callable[[str], None]
 
 
-def sweep(plan: Plan, say: Say, *, retry_failed: bool) -> list[State]:
+def run_sweep(plan: Plan, say: Say, *, retry_failed: bool) -> list[State]:
     """Run every point that is neither done nor failed, those too that were killed; returns how all of them stand.
 
     Points that another sweep is running are waited for, and taken over if they are given up. Raises Interrupted when
@@ -32,7 +32,7 @@ def sweep(plan: Plan, say: Say, *, retry_failed: bool) -> list[State]:
             plan.board.forgive(point)
     tried: set[str] = set()
     said = False
-    with stoppable():
+    with stop_points_on_signal():
         while True:
             states = [plan.board.state(point) for point in plan.points]
             todo = [s.point.run for s in states if s.status in ("waiting", "stopped") and s.point.run not in tried]
@@ -56,7 +56,7 @@ def launch(plan: Plan, runs: Sequence[str]) -> None:
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def stop_points_on_signal() -> Iterator[None]:
     """A signal ends the points that run below this process, which save, and is `Interrupted`."""
 
     def stop(number: int) -> None:
@@ -68,14 +68,14 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        raise Interrupted(line(["sweep"]), stopped.number) from None
+        raise Interrupted(stop_line(["sweep"]), stopped.number) from None
     finally:
-        restore(before)
+        restore_handlers(before)
 
 
 def end_points() -> None:
     """Tell every run below this process to stop, and wait until it has saved."""
-    told = [process for process in psutil.Process().children(recursive=True) if is_run(process)]
+    told = [process for process in psutil.Process().children(recursive=True) if is_run_process(process)]
     for process in told:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -84,7 +84,7 @@ def end_points() -> None:
             process.kill()
 
 
-def is_run(process: psutil.Process) -> bool:
+def is_run_process(process: psutil.Process) -> bool:
     """Whether it is what `execute` starts; where that one starts several processes, it passes signals on."""
     try:
         return process.cmdline()[1:4] == RUN

@@ -10,8 +10,8 @@ from pathlib import Path
 from tipx import config
 from tipx.errors import ConfigError
 from tipx.runs.place import run_path
-from tipx.runs.sweep_folder import Board, Point
-from tipx.sweep.question import Question, read
+from tipx.runs.sweep_folder import Point, SweepFolder
+from tipx.sweep.question import SweepFile, read_sweep
 
 HYDRA = ("hydra/", "hydra.", "+hydra.", "++hydra.")
 
@@ -23,20 +23,20 @@ class Plan:
     name: str
     description: str
     command: str
-    board: Board
+    board: SweepFolder
     points: tuple[Point, ...]
     settings: tuple[str, ...]
     config_dir: Path | None
 
 
-def plan(words: Sequence[str], config_dir: Path | None = None) -> Plan:
+def plan_sweep(words: Sequence[str], config_dir: Path | None = None) -> Plan:
     """`[NAME] [override ...]` as typed; raises ConfigError for what cannot be composed or built."""
     name, typed = (words[0], list(words[1:])) if words and not is_override(words[0]) else (None, list(words))
     if stray := [word for word in typed if not is_override(word)]:
         raise ConfigError(f"{stray[0]!r}: expected one sweep's name, then overrides KEY=VALUE; got a second name")
     settings = [word for word in typed if word.startswith(HYDRA)]
     typed = [word for word in typed if word not in settings]
-    question, description = (Question(), " ".join(typed)) if name is None else read(name, config_dir)
+    question, description = (SweepFile(), " ".join(typed)) if name is None else read_sweep(name, config_dir)
     if name is None and not typed:
         raise ConfigError("which sweep? Give a name of `tipx list sweeps`, or overrides such as selector=full,soft_or")
     group = (
@@ -44,14 +44,14 @@ def plan(words: Sequence[str], config_dir: Path | None = None) -> Plan:
     )
     if not any(config.key_of(word) == "group" for word in typed):
         typed.append(f"group={group}")
-    found = [located(overrides, config_dir) for overrides in question.combinations(typed, config_dir)]
+    found = [locate_point(overrides, config_dir) for overrides in question.combinations(typed, config_dir)]
     groups = {path.parent for path, _ in found}
     if len(groups) > 1:
         raise ConfigError(f"a sweep has one folder, these points have {len(groups)}: {', '.join(map(str, groups))}")
     points: dict[str, Point] = {}
     for _, point in found:
         points.setdefault(point.run, point)
-    board, command = Board(groups.pop()), shlex.join(["tipx", "sweep", *words])
+    board, command = SweepFolder(groups.pop()), shlex.join(["tipx", "sweep", *words])
     return Plan(name or group, description, command, board, tuple(points.values()), tuple(settings), config_dir)
 
 
@@ -59,9 +59,9 @@ def is_override(word: str) -> bool:
     return "=" in word or word.startswith("~")
 
 
-def located(overrides: Sequence[str], config_dir: Path | None) -> tuple[Path, Point]:
+def locate_point(overrides: Sequence[str], config_dir: Path | None) -> tuple[Path, Point]:
     """Where a point's run lies, and the point; building what it describes finds what cannot be."""
-    cfg, choices = config.composed(overrides, "train", config_dir)
+    cfg, choices = config.compose_with_choices(overrides, "train", config_dir)
     config.build(cfg, config_dir)
-    path = run_path(config.resolved(cfg), choices)
+    path = run_path(config.resolve(cfg), choices)
     return path, Point(path.name, tuple(overrides), choices)

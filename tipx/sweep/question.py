@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tipx.config import check_points, expand, key_of
+from tipx.config import check_points, expand_overrides, key_of
 from tipx.errors import ConfigError
-from tipx.files.package_data import shipped
+from tipx.files.package_data import package_folder
 from tipx.files.yamls import first_comment, read_yaml
 from tipx.spec import spec
 
@@ -17,7 +17,7 @@ ALIKE = frozenset({"model", "experiment"})
 
 
 @spec
-class Question:
+class SweepFile:
     """`base` holds for every run; each combination of the values of `axes` is run, with each of `variants`.
 
     All are Hydra overrides, and each may name several values (`ratio=0.5,0.2`, `seed=range(0,3)`). What is typed beside
@@ -37,41 +37,43 @@ class Question:
             return [override for override in overrides if key_of(override) not in given]
 
         crossed = [*left(self.axes), *typed]
-        along = expand(crossed, config_dir)
-        variants = [variant for some in self.variants for variant in expand(left(some), config_dir)]
+        along = expand_overrides(crossed, config_dir)
+        variants = [variant for some in self.variants for variant in expand_overrides(left(some), config_dir)]
         check_points(len(along) * len(variants), crossed)
         return [[*left(self.base), *variant, *axes] for axes in along for variant in variants]
 
 
-def read(name: str, config_dir: Path | None) -> tuple[Question, str]:
+def read_sweep(name: str, config_dir: Path | None) -> tuple[SweepFile, str]:
     """The sweep file called `name`, or at the path `name`, and its first comment line; raises ConfigError."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else find(name, config_dir)
+    path = Path(name) if name.endswith((".yaml", ".yml")) else find_sweep(name, config_dir)
     tree = read_yaml(path, ConfigError, "`tipx list sweeps` names those there are")
     try:
-        return Question(**tree), first_comment(path)
+        return SweepFile(**tree), first_comment(path)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {wrong(error)}; a sweep has base, axes and variants, lists of overrides") from error
+        raise ConfigError(
+            f"{path}: {first_error(error)}; a sweep has base, axes and variants, lists of overrides"
+        ) from error
 
 
-def wrong(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     """The first thing that is wrong with a file."""
     first: Any = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}, got {first['input']!r}"
 
 
-def folders(config_dir: Path | None) -> list[Path]:
+def sweep_folders(config_dir: Path | None) -> list[Path]:
     """Where sweep files are looked for; a user's own come first."""
-    return [*([config_dir / "sweeps"] if config_dir else []), shipped("sweeps")]
+    return [*([config_dir / "sweeps"] if config_dir else []), package_folder("sweeps")]
 
 
 def names(config_dir: Path | None) -> list[str]:
     """Every sweep there is."""
-    return sorted({path.stem for folder in folders(config_dir) for path in folder.glob("*.yaml")})
+    return sorted({path.stem for folder in sweep_folders(config_dir) for path in folder.glob("*.yaml")})
 
 
-def find(name: str, config_dir: Path | None) -> Path:
+def find_sweep(name: str, config_dir: Path | None) -> Path:
     """The file of the sweep `name`; raises ConfigError."""
-    for folder in folders(config_dir):
+    for folder in sweep_folders(config_dir):
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
     raise ConfigError(

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tipx.display.console import console
-from tipx.runs.sweep_folder import Board, Point, State, Status
+from tipx.runs.sweep_folder import Point, State, Status, SweepFolder
 
 LOOK_EVERY_S = 1.0
 MARKS: dict[Status, str] = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "waiting": "dim"}
@@ -22,7 +22,7 @@ def points_table(states: Sequence[State], title: str, *, rows: int | None = None
     """One row a point, in the order of the plan; with `rows`, what matters now comes first and the rest is counted."""
     names = sorted({name for state in states for name in state.accuracy})
     best = {name: max(s.accuracy[name] for s in states if name in s.accuracy) for name in names}
-    shared = common(states)
+    shared = shared_overrides(states)
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("point", overflow="fold")
     if hashes:
@@ -34,35 +34,35 @@ def points_table(states: Sequence[State], title: str, *, rows: int | None = None
     for state in shown:
         label = " ".join(word for word in state.point.label.split() if word not in shared) or "(the base)"
         cells: list[str | Text] = [label, *([state.point.run] if hashes else [])]
-        cells += [Text(state.status, MARKS[state.status]), str(state.step or "-"), minutes(state.seconds)]
+        cells += [Text(state.status, MARKS[state.status]), str(state.step or "-"), minutes_text(state.seconds)]
         for name in names:
             value = state.accuracy.get(name)
             text = "-" if value is None else f"{value:.3f}"
             cells.append(Text(text, "bold" if value is not None and value == best[name] else ""))
         table.add_row(*cells)
-    table.caption = caption(states, len(states) - len(shown))
+    table.caption = progress_caption(states, len(states) - len(shown))
     table.caption_justify = "left"
     return table
 
 
-def common(states: Sequence[State]) -> set[str]:
+def shared_overrides(states: Sequence[State]) -> set[str]:
     """Overrides that every point has, which tell nothing apart."""
     words = [set(state.point.label.split()) for state in states]
     return set.intersection(*words) if len(words) > 1 else set()
 
 
-def caption(states: Sequence[State], hidden: int) -> str:
+def progress_caption(states: Sequence[State], hidden: int) -> str:
     """How many points stand how, and how long the rest may take."""
     counts = {status: sum(s.status == status for s in states) for status in ORDER}
     parts = [f"{count} {status}" for status, count in counts.items() if count]
     if hidden:
         parts.append(f"{hidden} not shown")
-    if (left := estimate(states)) is not None:
-        parts.append(f"about {minutes(left)} min left, one after another")
+    if (left := estimate_seconds(states)) is not None:
+        parts.append(f"about {minutes_text(left)} min left, one after another")
     return ", ".join(parts)
 
 
-def estimate(states: Sequence[State]) -> float | None:
+def estimate_seconds(states: Sequence[State]) -> float | None:
     """Seconds that what is missing takes by what finished points took; None without both."""
     done = [state.seconds for state in states if state.status == "done"]
     rest = [state.seconds for state in states if state.status in ("waiting", "stopped", "running")]
@@ -72,14 +72,14 @@ def estimate(states: Sequence[State]) -> float | None:
     return sum(max(each - seconds, 0.0) for seconds in rest)
 
 
-def minutes(seconds: float) -> str:
+def minutes_text(seconds: float) -> str:
     return f"{seconds / 60:.1f}" if seconds else "-"
 
 
 class Watch:
     """While it is open, shows on stderr how the points stand."""
 
-    def __init__(self, name: str, board: Board, points: Sequence[Point]) -> None:
+    def __init__(self, name: str, board: SweepFolder, points: Sequence[Point]) -> None:
         self.name, self.board, self.points = name, board, points
         self.console = console(stderr=True)
         self.done: dict[str, State] = {}
@@ -116,7 +116,7 @@ class Watch:
             return
         for state in states:
             if state.status != self.seen.get(state.point.run, "waiting"):
-                self.say(f"{state.status:>8}  {state.point.label}  {found(state)}")
+                self.say(f"{state.status:>8}  {state.point.label}  {result_line(state)}")
             self.seen[state.point.run] = state.status
 
     def _state(self, point: Point) -> State:
@@ -129,6 +129,6 @@ class Watch:
         return self.done[point.run]
 
 
-def found(state: State) -> str:
+def result_line(state: State) -> str:
     """What is known of a point in one line."""
     return state.error or "  ".join(f"{name} {value:.3f}" for name, value in state.accuracy.items())

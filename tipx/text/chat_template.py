@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from tipx.errors import ModelError
-from tipx.files.untrusted import RAISED, bounded, said
+from tipx.files.untrusted import RAISED, bounded_resources, error_text
 
 SECONDS = 5.0
 """Of processor time; the templates that are in use take a hundredth of that for the longest conversation."""
@@ -29,7 +29,7 @@ def render(
     """
     known: Any = list(tools) if tools else None
     try:
-        with bounded(SECONDS, MEMORY):
+        with bounded_resources(SECONDS, MEMORY):
             text: Any = tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
                 tools=known,
@@ -42,7 +42,7 @@ def render(
         roles = ", ".join(dict.fromkeys(str(message["role"]) for message in messages))
         whose = f"of {tokenizer.name_or_path!r} " if tokenizer.name_or_path else ""
         raise ModelError(
-            f"model: the chat template {whose}refuses messages of {roles} ({said(error)}); {remedy}"
+            f"model: the chat template {whose}refuses messages of {roles} ({error_text(error)}); {remedy}"
         ) from error
     if len(text) > MOST:
         raise ModelError(

@@ -14,7 +14,7 @@ GRACE_S = 3600
 """Seconds that processes have to save when they are told to stop. A second signal does not wait."""
 
 
-def relaunch(processes: object, args: Sequence[str]) -> None:
+def relaunch_processes(processes: object, args: Sequence[str]) -> None:
     """Be `accelerate launch ... -m tipx ARGS` if that many processes are wanted and this is not one of them.
 
     Then it raises SystemExit with their exit code, or Interrupted if one was killed. Raises ConfigError when a launcher
@@ -51,11 +51,11 @@ def launch(processes: int, args: Sequence[str]) -> None:
         raise SystemExit(128 + stop.sigval) from None
     except ChildFailedError as failed:
         codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
-        raise ending(codes, processes) from None
+        raise launch_result(codes, processes) from None
     raise SystemExit(0)
 
 
-def ending(codes: Mapping[int, int], processes: int) -> BaseException:
+def launch_result(codes: Mapping[int, int], processes: int) -> BaseException:
     """What the exit codes of the processes that failed come to. One that was killed takes the others with it."""
     for rank, code in sorted(codes.items()):
         if code < 0 and -code not in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

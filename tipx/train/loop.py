@@ -18,16 +18,16 @@ import torch
 from tipx.data import used_indices
 from tipx.errors import Interrupted, RunFailed
 from tipx.evals import heldout
-from tipx.evals.contamination import overlap
+from tipx.evals.contamination import overlapping_ids
 from tipx.evals.exam import Exam
-from tipx.evals.runner import Subject, check_room, evaluate
-from tipx.evals.suite import parts
+from tipx.evals.runner import Subject, check_room, evaluate_exam
+from tipx.evals.suite import suite_parts
 from tipx.noise import Noise
 from tipx.runs.metrics_file import Row
 from tipx.signals import asked_to_stop
 from tipx.train import samples
 from tipx.train import step_metrics as metrics
-from tipx.train.session import Session, kept
+from tipx.train.session import Session, describe_kept
 from tipx.types import TokenStats, scatter
 from tipx.vocab import TEACHER_ONLY
 
@@ -49,7 +49,7 @@ def distill(session: Session) -> Row:
         newest = f"step {saved[-1][0]}" if saved else "nothing, for there is no checkpoint yet"
         session.watch.say(f"stopping after this step and its checkpoint; again: stop now, keeping {newest}")
 
-    with asked_to_stop(answer, lambda: kept(run)) as asked:
+    with asked_to_stop(answer, lambda: describe_kept(run)) as asked:
         for step in range(done + 1, loop.steps + 1):
             session.record(step, one_step(session, step) | measured(session, step))
             # Before saving: the same command again must fail again, not finish from a checkpoint of a broken run.
@@ -65,7 +65,7 @@ def distill(session: Session) -> Row:
                 raise Interrupted(f"stopped after step {step}, saved in {run.path}; the same command continues", stop)
         summary = session.close()
         if stop := session.world.most(asked()):
-            raise Interrupted(kept(run), stop)
+            raise Interrupted(describe_kept(run), stop)
     return summary
 
 
@@ -129,7 +129,7 @@ def held_out(session: Session, step: int) -> Row:
     exp = session.exp
     out = session.run.eval_dir(step) / exp.heldout.folder_name(exp.model.template)
     with session.meter.phase("heldout"):
-        result = heldout.evaluate(
+        result = heldout.evaluate_texts(
             session.texts, lambda r, n: session.trainer.score(r, n)[1], exp.hardware.micro_batch, session.world, out
         )
     return {f"heldout/{name}": value for name, value in result.items()}
@@ -145,7 +145,8 @@ def exams(session: Session) -> list[Exam]:
     exp, dtype = session.exp, str(session.pair.student.dtype).removeprefix("torch.")
     template = exp.model.template.of(session.pair.tokenizer)
     return [
-        Exam(benchmark, exp.eval, exp.seed, template, dtype=dtype, usual=dtype) for benchmark in parts(exp.benchmark)
+        Exam(benchmark, exp.eval, exp.seed, template, dtype=dtype, usual=dtype)
+        for benchmark in suite_parts(exp.benchmark)
     ]
 
 
@@ -153,7 +154,7 @@ def trained_on(session: Session, exam: Exam, step: int) -> list[str]:
     """Ids of the problems that the steps so far used as prompts: none, unless the guard is off."""
     loop = session.exp.loop
     used = used_indices(len(session.questions), step, loop.prompts, session.exp.seed)
-    return overlap(exam.problems, [session.questions[i] for i in used])
+    return overlapping_ids(exam.problems, [session.questions[i] for i in used])
 
 
 def accuracy(session: Session, step: int) -> Row:
@@ -164,7 +165,7 @@ def accuracy(session: Session, step: int) -> Row:
         tick = session.watch.phase(f"{name} at step {step}", exam.answers)
         out = session.run.eval_dir(step) / exam.folder_name
         with session.meter.phase("eval"):
-            result = evaluate(subject(session), exam, out, session.world, tick, trained_on(session, exam, step))
+            result = evaluate_exam(subject(session), exam, out, session.world, tick, trained_on(session, exam, step))
         names = {"mean", "mean_se", "greedy"} & result.keys()
         row |= {f"eval/{name}/{key}": result[key] for key in sorted(names)}
     return row

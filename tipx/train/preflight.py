@@ -14,8 +14,8 @@ from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizer
 
 from tipx.agents.loop import check_chat, check_tasks
 from tipx.errors import DataError, ModelError
-from tipx.evals.contamination import Found, spelling
-from tipx.evals.heldout import encode
+from tipx.evals.contamination import Contamination, normalise_spelling
+from tipx.evals.heldout import encode_texts
 from tipx.models.pair import ModelSource, check_rows, check_tokenizers
 from tipx.models.pruning import chosen
 from tipx.text.encoding import control
@@ -31,7 +31,7 @@ SHOWN = 6
 
 
 @dataclass(frozen=True)
-class Side:
+class ModelFacts:
     """One model, as far as it is known without its weights."""
 
     tokenizer: PreTrainedTokenizerBase
@@ -46,7 +46,7 @@ class Side:
         return {int(i): str(self.tokenizer.convert_ids_to_tokens(int(i))) for i in ids}
 
 
-class Asked(NamedTuple):
+class EncodedPrompt(NamedTuple):
     """A question, and the token ids of its prompt."""
 
     question: Prompt
@@ -54,18 +54,18 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunFacts:
     """What the checks look at.
 
     `questions` is the training set without what the guard left out, `fit` those of it that are not too long.
     """
 
     exp: Experiment
-    student: Side
-    teacher: Side
-    guard: Found
+    student: ModelFacts
+    teacher: ModelFacts
+    guard: Contamination
     questions: Sequence[Prompt]
-    fit: list[Asked]
+    fit: list[EncodedPrompt]
 
     @property
     def prompts(self) -> list[list[int]]:
@@ -78,7 +78,7 @@ class Facts:
         return hashlib.sha256(json.dumps(self.prompts).encode()).hexdigest()
 
     @property
-    def sides(self) -> dict[str, Side]:
+    def sides(self) -> dict[str, ModelFacts]:
         return {"student": self.student, "teacher": self.teacher}
 
 
@@ -94,12 +94,12 @@ class Finding:
         return asdict(self)
 
 
-def gather(exp: Experiment, guard: Found | None = None) -> Facts:
+def gather_facts(exp: Experiment, guard: Contamination | None = None) -> RunFacts:
     """Tokenizers, settings and encoded prompts; raises ModelError or DataError when they cannot be had.
 
     `guard` is what an earlier start of the same run left out.
     """
-    student, teacher = side(exp.model.student, "student"), side(exp.model.teacher, "teacher")
+    student, teacher = read_model_facts(exp.model.student, "student"), read_model_facts(exp.model.teacher, "teacher")
     questions = exp.data.load()
     found = exp.guard(questions, exp.benchmark, exp.eval.path) if guard is None else guard
     clean = [question for question in questions if question.id not in found.ids]
@@ -112,21 +112,23 @@ def gather(exp: Experiment, guard: Found | None = None) -> Facts:
     exp.model.template.check(student.tokenizer, student.config)
     if clean and clean[0].task is not None:
         check_chat(exp.model.template.chat_of(student.tokenizer, tuple(student.endings)), clean)
-    return Facts(exp, student, teacher, found, clean, fitting(exp, student.tokenizer, clean))
+    return RunFacts(exp, student, teacher, found, clean, fitting_prompts(exp, student.tokenizer, clean))
 
 
-def side(source: ModelSource, role: str) -> Side:
+def read_model_facts(source: ModelSource, role: str) -> ModelFacts:
     tokenizer = source.load_tokenizer(role)
-    return Side(tokenizer, *source.load_settings(role))
+    return ModelFacts(tokenizer, *source.load_settings(role))
 
 
-def fitting(exp: Experiment, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Prompt]) -> list[Asked]:
+def fitting_prompts(
+    exp: Experiment, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Prompt]
+) -> list[EncodedPrompt]:
     """Every question that fits, with its token ids; raises DataError if none does.
 
     Too long ones are left out: cutting a prompt would silently distil out of context.
     """
     limit = exp.loop.max_prompt_tokens
-    asked = [Asked(question, exp.model.template.prompt(tokenizer, question)) for question in questions]
+    asked = [EncodedPrompt(question, exp.model.template.prompt(tokenizer, question)) for question in questions]
     fit = [one for one in asked if 0 < len(one.ids) <= limit]
     if not fit:
         raise DataError(
@@ -136,19 +138,19 @@ def fitting(exp: Experiment, tokenizer: PreTrainedTokenizerBase, questions: Sequ
     return fit
 
 
-def examine(facts: Facts) -> list[Finding]:
+def examine_facts(facts: RunFacts) -> list[Finding]:
     """Every check's finding, in order."""
     return [check(facts) for check in CHECKS]
 
 
-def insist(findings: Sequence[Finding]) -> None:
+def raise_first_error(findings: Sequence[Finding]) -> None:
     """Raises ModelError with the first error."""
     for finding in findings:
         if finding.level == "error":
             raise ModelError(finding.text)
 
 
-def vocabulary(facts: Facts) -> Finding:
+def check_vocabulary(facts: RunFacts) -> Finding:
     """One tokenizer, and heads that have its rows."""
     student, teacher = facts.student, facts.teacher
     sizes = {role: getattr(s.config.get_text_config(), "vocab_size", None) for role, s in facts.sides.items()}
@@ -163,7 +165,7 @@ def vocabulary(facts: Facts) -> Finding:
     return Finding("vocabulary", "ok", text)
 
 
-def layers(facts: Facts) -> Finding:
+def check_layers(facts: RunFacts) -> Finding:
     """Layers that are to be kept are there."""
     sources = {"student": facts.exp.model.student, "teacher": facts.exp.model.teacher}
     kept = []
@@ -179,7 +181,7 @@ def layers(facts: Facts) -> Finding:
     return Finding("layers", "ok", f"kept: {' and '.join(kept)}" if kept else "all are kept")
 
 
-def precision(facts: Facts) -> Finding:
+def check_precision(facts: RunFacts) -> Finding:
     """The student's weights are kept in a type that training can change; whether they move shows once they are loaded.
 
     The second moment of a gradient of 1e-4 is below what float16 holds: the first step divides by 0.
@@ -194,7 +196,7 @@ def precision(facts: Facts) -> Finding:
     return Finding("precision", "ok", f"the student's weights are kept in {dtype}")
 
 
-def movement(share: float, exp: Experiment) -> Finding:
+def check_movement(share: float, exp: Experiment) -> Finding:
     """How many of the student's weights, which are loaded now, a step at the peak of the learning rate can move."""
     shown = (
         f"a step of optim.lr={exp.optim.lr:g} can move {share:.1%} of the student's {exp.model.student.dtype} weights"
@@ -205,24 +207,24 @@ def movement(share: float, exp: Experiment) -> Finding:
     return Finding("movement", "warning", f"{text}model.student.dtype=float32 loop.precision=bf16, or raise optim.lr")
 
 
-def endings(facts: Facts) -> Finding:
+def check_endings(facts: RunFacts) -> Finding:
     """Both models end a response at the same tokens: a Base and an Instruct model often do not."""
     ours, theirs = facts.student.endings, facts.teacher.endings
     if ours.keys() == theirs.keys():
-        return Finding("endings", "ok", f"both models end a response at {listed(ours)}")
+        return Finding("endings", "ok", f"both models end a response at {list_tokens(ours)}")
     text = (
-        f"model: the student ends a response at {listed(ours)}, the teacher at {listed(theirs)} (a Base and an "
-        "Instruct model?): lengths may explode; take two of one kind, or set eos_token_id in the student's "
+        f"model: the student ends a response at {list_tokens(ours)}, the teacher at {list_tokens(theirs)} (a Base and "
+        "an Instruct model?): lengths may explode; take two of one kind, or set eos_token_id in the student's "
         f"generation_config.json to [{', '.join(map(str, theirs))}]"
     )
     return Finding("endings", "warning" if ours.keys() & theirs.keys() else "error", text)
 
 
-def listed(tokens: dict[int, str]) -> str:
+def list_tokens(tokens: dict[int, str]) -> str:
     return " or ".join(tokens.values())
 
 
-def padding(facts: Facts) -> Finding:
+def check_padding(facts: RunFacts) -> Finding:
     """Never wrong, because lengths are counted, but often asked about."""
     ours, theirs = (s.tokenizer.pad_token for s in facts.sides.values())
     tokens = f"{ours}" if ours == theirs else f"the student's is {ours}, the teacher's {theirs}"
@@ -230,7 +232,7 @@ def padding(facts: Facts) -> Finding:
     return Finding("padding", "ok", f"{tokens}{same}; no matter: responses are measured by length")
 
 
-def chat(facts: Facts) -> Finding:
+def check_chat_template(facts: RunFacts) -> Finding:
     """Both models know the prompts' format."""
     student, teacher = (s.tokenizer for s in facts.sides.values())
     template = facts.exp.model.template.of(student)
@@ -254,7 +256,7 @@ def chat(facts: Facts) -> Finding:
     return Finding("chat template", "warning", text)
 
 
-def budget(facts: Facts) -> Finding:
+def check_budget(facts: RunFacts) -> Finding:
     """Prompt and response fit the context of both models."""
     longest, new = max(map(len, facts.prompts)), facts.exp.rollout.max_new_tokens
     for role, one in facts.sides.items():
@@ -268,7 +270,7 @@ def budget(facts: Facts) -> Finding:
     return Finding("context", "ok", f"the longest prompt has {longest} tokens, a response up to {new}; both fit")
 
 
-def left_out(facts: Facts) -> Finding:
+def check_left_out(facts: RunFacts) -> Finding:
     """How much of the training set is too long."""
     missing, total = len(facts.questions) - len(facts.prompts), len(facts.questions)
     golds = sum(question.answer is not None for question in facts.questions)
@@ -282,33 +284,33 @@ def left_out(facts: Facts) -> Finding:
     return Finding("prompts", "warning", text)
 
 
-def contamination(facts: Facts) -> Finding:
+def check_contamination(facts: RunFacts) -> Finding:
     """Problems of benchmarks are no training prompts."""
     if warnings := facts.guard.warnings():
         return Finding("contamination", "warning", "; ".join(warnings))
     return Finding("contamination", "ok", facts.guard.line())
 
 
-def separation(facts: Facts) -> Finding:
+def check_separation(facts: RunFacts) -> Finding:
     """Held-out texts are not trained on."""
     if not facts.exp.heldout.every:
         return Finding("held-out texts", "ok", "none")
-    trained = {spelling(question.text) for question in facts.questions}
+    trained = {normalise_spelling(question.text) for question in facts.questions}
     texts = [text if question is None else question.text for question, text in facts.exp.heldout.load()]
-    scored = encode(facts.exp.heldout, facts.student.tokenizer, facts.exp.model.template)
+    scored = encode_texts(facts.exp.heldout, facts.student.tokenizer, facts.exp.model.template)
     missing = len(texts) - len(scored)
     lost = f"; {missing} of {len(texts)} are left out: they have no token to score" if missing else ""
-    if found := sum(spelling(text) in trained for text in texts):
+    if found := sum(normalise_spelling(text) in trained for text in texts):
         said = f"{found} of {len(texts)} heldout.texts are training prompts too{lost}"
         return Finding("held-out texts", "warning", said)
     return Finding("held-out texts", "warning" if lost else "ok", f"none of {len(texts)} is a training prompt{lost}")
 
 
-def special(facts: Facts) -> Finding:
+def check_special_tokens(facts: RunFacts) -> Finding:
     """What stands at both ends of a prompt, as the model sees it: it ends where the answer begins."""
     student, one = facts.student, facts.fit[0]
     shown = [str(student.tokenizer.decode([token])) for token in one.ids]
-    ends = f"{listing(shown)} ({len(shown)} tokens of prompt {one.question.id!r})"
+    ends = f"{list_shown(shown)} ({len(shown)} tokens of prompt {one.question.id!r})"
     if one.ids[-1] in student.endings:
         text = f"it ends with {shown[-1]!r}, at which a response ends: {ends}; give the tokenizer another chat_template"
         return Finding("first and last tokens", "warning", text)
@@ -323,13 +325,13 @@ def special(facts: Facts) -> Finding:
     return Finding("first and last tokens", "ok", ends)
 
 
-def listing(shown: Sequence[str]) -> str:
+def list_shown(shown: Sequence[str]) -> str:
     """The first and the last few."""
     few = list(shown) if len(shown) <= 2 * SHOWN else [*shown[:SHOWN], None, *shown[-SHOWN:]]
     return " ".join("..." if text is None else repr(text) for text in few)
 
 
-def thinking(facts: Facts) -> Finding:
+def check_thinking(facts: RunFacts) -> Finding:
     """A switch that is set is one that the chat template has."""
     template = facts.exp.model.template.of(facts.student.tokenizer)
     if template.thinking is None:
@@ -346,18 +348,18 @@ def thinking(facts: Facts) -> Finding:
     return Finding("thinking", "ok", f"{switch}, which the chat template knows")
 
 
-Check = Callable[[Facts], Finding]
+Check = Callable[[RunFacts], Finding]
 CHECKS: tuple[Check, ...] = (
-    vocabulary,
-    layers,
-    precision,
-    endings,
-    padding,
-    chat,
-    thinking,
-    special,
-    budget,
-    left_out,
-    contamination,
-    separation,
+    check_vocabulary,
+    check_layers,
+    check_precision,
+    check_endings,
+    check_padding,
+    check_chat_template,
+    check_thinking,
+    check_special_tokens,
+    check_budget,
+    check_left_out,
+    check_contamination,
+    check_separation,
 )

@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 from tipx.agents.loop import AgentRollouts
 from tipx.data import FromFiles, batch_indices
 from tipx.errors import ConfigError, Interrupted, RunError
-from tipx.evals.contamination import Found
-from tipx.evals.heldout import Encoded, encode
+from tipx.evals.contamination import Contamination
+from tipx.evals.heldout import Encoded, encode_texts
 from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
 from tipx.processes import World
@@ -21,7 +21,7 @@ from tipx.train import preflight, weights
 from tipx.train.experiment import Experiment
 from tipx.train.loggers import Silence, Sink
 from tipx.train.meter import Meter
-from tipx.train.preflight import Facts, Finding
+from tipx.train.preflight import Finding, RunFacts
 from tipx.train.trainer import Trainer
 from tipx.types import Prompt, Rollout
 
@@ -49,7 +49,7 @@ class Session:
     meter: Meter = field(init=False)
     pair: LoadedPair = field(init=False)
     trainer: Trainer = field(init=False)
-    facts: Facts = field(init=False)
+    facts: RunFacts = field(init=False)
     findings: list[Finding] = field(init=False)
     prompts: list[list[int]] = field(init=False)
     questions: list[Prompt] = field(init=False)
@@ -69,16 +69,16 @@ class Session:
         # A benchmark that is fetched later must not change a run's prompts: what was left out first stays so.
         earlier = self.run.provenance() if self.world.is_main and not fresh else {}
         noted, before = self.world.from_main((earlier.get("guard"), earlier.get("data")))
-        self.facts = preflight.gather(self.exp, None if noted is None else Found(**noted))
+        self.facts = preflight.gather_facts(self.exp, None if noted is None else Contamination(**noted))
         if before is not None:
             self.insist_on_prompts(before)
-        self.findings = preflight.examine(self.facts)
-        preflight.insist(self.findings)
+        self.findings = preflight.examine_facts(self.facts)
+        preflight.raise_first_error(self.findings)
         self.prompts, self.questions = self.facts.prompts, [asked.question for asked in self.facts.fit]
         for finding in self.findings:
             self.tell(finding)
         if self.exp.heldout.every:
-            self.texts = encode(self.exp.heldout, self.facts.student.tokenizer, self.exp.model.template)
+            self.texts = encode_texts(self.exp.heldout, self.facts.student.tokenizer, self.exp.model.template)
 
     def tell(self, finding: Finding) -> Finding:
         """Shows a warning; returns the finding."""
@@ -117,8 +117,8 @@ class Session:
         done, folder = saved if saved is not None else (0, None)
         self.pair = self.exp.model.load(self.world.device, tokenizer, folder)
         self.trainer = Trainer(self.exp, self.pair, self.world)
-        share = weights.movable(weights.sample(self.pair.student.parameters()), self.exp.optim.lr)
-        self.findings.append(self.tell(preflight.movement(share, self.exp)))
+        share = weights.movable_share(weights.sample_weights(self.pair.student.parameters()), self.exp.optim.lr)
+        self.findings.append(self.tell(preflight.check_movement(share, self.exp)))
         if self.world.is_main:
             self.run.save_preflight([finding.row() for finding in self.findings])
         if folder is not None:
@@ -183,15 +183,15 @@ class Session:
 
 
 @contextmanager
-def keeping(run: Run) -> Iterator[None]:
+def say_what_is_kept(run: Run) -> Iterator[None]:
     """A signal that stops the work inside comes out as `Interrupted`, whose line says what the run keeps."""
     try:
         yield
     except Stopped as stop:
-        raise Interrupted(kept(run), stop.number) from None
+        raise Interrupted(describe_kept(run), stop.number) from None
 
 
-def kept(run: Run) -> str:
+def describe_kept(run: Run) -> str:
     """What is left of a run that stops now."""
     if run.finished:
         return f"stopped after the last step; {run.path} is finished"

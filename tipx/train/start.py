@@ -11,18 +11,18 @@ from tipx.runs.place import run_path
 from tipx.runs.provenance import start_record
 from tipx.train.experiment import Experiment
 from tipx.train.loop import distill
-from tipx.train.session import Session, keeping
+from tipx.train.session import Session, say_what_is_kept
 
 
 def train_run(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> tuple[Run, bool]:
     """Train the run that `overrides` describe, from wherever it stands; (run, whether there was anything to do)."""
-    cfg, choices = config.composed(overrides, "train", config_dir)
+    cfg, choices = config.compose_with_choices(overrides, "train", config_dir)
     exp: Experiment = config.build(cfg, config_dir)
-    run = Run(run_path(config.resolved(cfg), choices))
+    run = Run(run_path(config.resolve(cfg), choices))
     if run.finished and not fresh:
         return run, False
     quiet_libraries()
-    with keeping(run), exp.hardware.start(exp.loop.precision).together() as world:
+    with say_what_is_kept(run), exp.hardware.start(exp.loop.precision).together() as world:
         world.share(exp.loop.sequences)
         if not world.is_main:
             if world.from_main(run.finished):  # what the main process says, under the lock
@@ -42,7 +42,7 @@ def train_run(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None)
                 exp.logger.check()
                 run.repair(screen.say)
                 session.prepare(fresh=fresh)
-                tree = config.stored(cfg)
+                tree = config.resolve_for_storage(cfg)
                 Run.create(run.path, tree, start_record(world.size, world.device_name), fresh=fresh)
                 run.note("choices", choices)
                 run.note("overrides", list(overrides))

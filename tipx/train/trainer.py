@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from tipx.divergences import TokenDivergence
 from tipx.errors import RunError, RunFailed
-from tipx.files.untrusted import RAISED, said
+from tipx.files.untrusted import RAISED, error_text
 from tipx.models.head import body, checkpointed, lm_head
 from tipx.models.pair import LoadedPair
 from tipx.processes import World
@@ -170,7 +170,7 @@ class Trainer:
         norm = float(self.world.accelerator.clip_grad_norm_(self.module.parameters(), self.exp.optim.clip))
         lr = float(self.schedule.get_last_lr()[0])
         applied = bool(torch.isfinite(torch.tensor([loss, norm])).all())
-        before_W = weights.sample(self.module.parameters())
+        before_W = weights.sample_weights(self.module.parameters())
         if applied:
             self.optimizer.step()
         else:
@@ -185,7 +185,7 @@ class Trainer:
                 f"stopped: the student's weights are not finite after a step with optim.lr={lr:g}; "
                 "the last checkpoint is from before; try a smaller optim.lr, or model.student.dtype=float32"
             )
-        moved = weights.changed(before_W, weights.sample(self.module.parameters()))
+        moved = weights.changed_share(before_W, weights.sample_weights(self.module.parameters()))
         return Update(loss, norm, lr, applied, self.bad_steps, moved)
 
     def save(self, folder: Path) -> None:
@@ -211,6 +211,6 @@ class Trainer:
             self.bad_steps = int(state["bad_steps"])
         except RAISED as error:
             raise RunError(
-                f"{file} is not the state of this run's optimizer ({said(error)}); remove {folder} to go on from the "
-                "checkpoint before it, or train again with --fresh"
+                f"{file} is not the state of this run's optimizer ({error_text(error)}); remove {folder} to go on from "
+                "the checkpoint before it, or train again with --fresh"
             ) from error

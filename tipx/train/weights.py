@@ -15,21 +15,21 @@ SAMPLED = 2**16
 
 
 @torch.no_grad()
-def sample(parameters: Iterable[Tensor]) -> Float[Tensor, " W"]:
+def sample_weights(parameters: Iterable[Tensor]) -> Float[Tensor, " W"]:
     """A copy of some of the weights, always the same ones."""
     parameters = list(parameters)
     stride = max(1, sum(p.numel() for p in parameters) // SAMPLED)
     return torch.cat([p.flatten()[::stride] for p in parameters])
 
 
-def changed(before_W: Float[Tensor, " W"], after_W: Float[Tensor, " W"]) -> float:
+def changed_share(before_W: Float[Tensor, " W"], after_W: Float[Tensor, " W"]) -> float:
     """The share of weights that are not what they were."""
     return int((before_W != after_W).count_nonzero()) / len(before_W)
 
 
-def movable(weights_W: Float[Tensor, " W"], lr: float) -> float:
+def movable_share(weights_W: Float[Tensor, " W"], lr: float) -> float:
     """The share of weights that a step of AdamW can move in their type: its first moves each by `lr`."""
-    return changed(weights_W, (weights_W.double() - lr).to(weights_W.dtype))
+    return changed_share(weights_W, (weights_W.double() - lr).to(weights_W.dtype))
 
 
 def are_finite(parameters: Iterable[Tensor]) -> bool:

@@ -19,7 +19,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from tipx.embedded.arithmetic.card import Built, Score
 from tipx.embedded.arithmetic.tokenizer import MAX_LENGTH
 from tipx.errors import RunError, RunFailed
-from tipx.files.atomic import advice
+from tipx.files.atomic import disk_advice
 
 CARD = "README.md"
 IGNORE = -100  # the label that transformers leaves out of its loss
@@ -82,7 +82,7 @@ def start(out_dir: Path) -> None:
         out_dir.mkdir(parents=True, exist_ok=True)
         there = sorted(path.name for path in out_dir.iterdir())
     except OSError as error:
-        raise RunError(f"cannot write {out_dir}: {error.strerror}; {advice(error)}") from error
+        raise RunError(f"cannot write {out_dir}: {error.strerror}; {disk_advice(error)}") from error
     if there:
         raise RunError(f"{out_dir} is not empty (it holds {there[0]}), and stays; give a new or empty folder")
 
