@@ -4,10 +4,10 @@ import pytest
 
 from tipx.errors import ConfigError
 from tipx.sweep.plan import plan_sweep
-from tipx.sweep.question import names, read_sweep
+from tipx.sweep.question import read_sweep, sweep_names
 
 
-@pytest.mark.parametrize("name", names(None))
+@pytest.mark.parametrize("name", sweep_names(None))
 def test_every_sweep_composes_for_one_of_the_papers_pairs_and_for_the_embedded_one(name: str) -> None:
     tiny = plan_sweep([name, "+experiment=tiny", "seed=0"]).points
     assert {point.choices["model"] for point in tiny} == {"tiny"}
@@ -17,7 +17,7 @@ def test_every_sweep_composes_for_one_of_the_papers_pairs_and_for_the_embedded_o
 
 
 def test_by_itself_a_sweep_has_the_papers_pairs() -> None:
-    found = {name: read_sweep(name, None)[0].combinations([]) for name in names(None)}
+    found = {name: read_sweep(name, None)[0].combinations([]) for name in sweep_names(None)}
     pairs = {name: {w for words in runs for w in words if w.startswith("experiment=")} for name, runs in found.items()}
     assert pairs["table5_main"] == {"experiment=qwen3", "experiment=llama", "experiment=qwen2_5"}
     assert pairs["controls"] == {"experiment=qwen3"}

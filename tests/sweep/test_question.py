@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tipx.errors import ConfigError
-from tipx.sweep.question import SweepFile, names, read_sweep
+from tipx.sweep.question import SweepFile, read_sweep, sweep_names
 
 Q = SweepFile(
     base=("loop.steps=5",),
@@ -48,8 +48,8 @@ def test_overrides_alone_are_a_grid() -> None:
 
 
 def test_each_file_that_ships_says_what_it_asks() -> None:
-    assert names(None)
-    for name in names(None):
+    assert sweep_names(None)
+    for name in sweep_names(None):
         question, first = read_sweep(name, None)
         assert len(first) > 20
         assert len(question.combinations(["+experiment=tiny"])) >= 4
@@ -60,7 +60,7 @@ def test_a_users_own_folder_and_file_come_first(tmp_path: Path) -> None:
     mine = tmp_path / "sweeps" / "controls.yaml"
     mine.write_text("# Mine\nvariants: [[selector=full]]\n")
     assert read_sweep("controls", tmp_path)[1] == read_sweep(str(mine), None)[1] == "Mine"
-    assert "table5_main" in names(tmp_path)
+    assert "table5_main" in sweep_names(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,10 @@ def describe_kind(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:
     from tipx.config import describe, options
     from tipx.files.yamls import first_comment
     from tipx.report.spec import available
-    from tipx.sweep.question import names, read_sweep
+    from tipx.sweep.question import read_sweep, sweep_names
 
     if kind is Kind.REPORTS:
         return [(name, first_comment(file)) for name, file in available(None).items()]
     if kind is Kind.SWEEPS:
-        return [(name, read_sweep(name, config_dir)[1]) for name in names(config_dir)]
+        return [(name, read_sweep(name, config_dir)[1]) for name in sweep_names(config_dir)]
     return [(name, describe(GROUPS[kind], name, config_dir)) for name in options(GROUPS[kind], config_dir)]

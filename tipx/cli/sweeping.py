@@ -11,22 +11,22 @@ from tipx.sweep.plan import Plan
 from tipx.sweep.screen import points_table
 
 
-def title(plan: Plan) -> str:
+def sweep_title(plan: Plan) -> str:
     return f"sweep {plan.name}: {plan.description}"
 
 
-def show(plan: Plan) -> None:
+def show_plan(plan: Plan) -> None:
     """The plan, and how each of its points stands."""
     states = [plan.board.state(point) for point in plan.points]
     screen = console()
-    screen.print(points_table(states, title(plan), hashes=True))
+    screen.print(points_table(states, sweep_title(plan), hashes=True))
     screen.print(f"folder   {plan.board.folder}", soft_wrap=True, highlight=False)
 
 
 def finish_sweep(plan: Plan, states: Sequence[State]) -> None:
     """How the sweep ended; raises RunFailed if a point is not done."""
     screen, board = console(soft_wrap=True, highlight=False), plan.board
-    console().print(points_table(states, title(plan)))
+    console().print(points_table(states, sweep_title(plan)))
     place = "" if board.folder.parent == Path("runs") else f" --runs-dir {shlex.quote(str(board.folder.parent))}"
     screen.print(f"folder   {board.folder}\nreport   tipx report {board.folder.name}{place}")
     for state in states:

@@ -95,7 +95,7 @@ class Guard:
         own = {one.name: (one, path) for one in suite_parts(benchmark)}
         # A folder of benchmarks holds known ones too.
         folder = path if path is not None and Path(path).is_dir() else None
-        known = {one.name: (one, folder) for one in (*tables(), *self.known.values())}
+        known = {one.name: (one, folder) for one in (*shipped_problem_tables(), *self.known.values())}
         every: Mapping[str, tuple[Benchmark, str | None]] = known | own
         read = {name: problem_hashes(read_offline(one, place)) for name, (one, place) in every.items()}
         there = {name: found for name in every if (found := read[name] | known_hashes().get(name, frozenset()))}
@@ -109,7 +109,7 @@ class Guard:
 
 
 @cache
-def tables() -> tuple[Problems, ...]:
+def shipped_problem_tables() -> tuple[Problems, ...]:
     """Every benchmark of the shipped `conf/benchmark` that is a table of problems."""
     found = []
     for file in sorted((package_folder("conf") / "benchmark").glob("*.yaml")):

@@ -66,7 +66,7 @@ def sweep_folders(config_dir: Path | None) -> list[Path]:
     return [*([config_dir / "sweeps"] if config_dir else []), package_folder("sweeps")]
 
 
-def names(config_dir: Path | None) -> list[str]:
+def sweep_names(config_dir: Path | None) -> list[str]:
     """Every sweep there is."""
     return sorted({path.stem for folder in sweep_folders(config_dir) for path in folder.glob("*.yaml")})
 
@@ -77,5 +77,5 @@ def find_sweep(name: str, config_dir: Path | None) -> Path:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
     raise ConfigError(
-        f"no sweep is called {name!r}; there are {', '.join(names(config_dir))}; or give a .yaml, or overrides"
+        f"no sweep is called {name!r}; there are {', '.join(sweep_names(config_dir))}; or give a .yaml, or overrides"
     )

@@ -29,10 +29,10 @@ def relaunch_processes(processes: object, args: Sequence[str]) -> None:
             f"loop.processes={processes}, but a launcher started {there}; leave loop.processes out, or the launcher"
         )
     if there is None and processes > 1:
-        launch(processes, args)
+        launch_processes(processes, args)
 
 
-def launch(processes: int, args: Sequence[str]) -> None:
+def launch_processes(processes: int, args: Sequence[str]) -> None:
     """Start them, and wait. A signal that comes here is passed on once to each, and they end together."""
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.api import SignalException
