@@ -105,7 +105,7 @@ def test_a_run_does_not_depend_on_micro_batches_nor_on_where_scores_come_from(
 
 def test_resumed_it_is_the_same(args: Args, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(args(), own)
-    save = Run.save
+    save = Run.save_checkpoint
 
     def killed(self: Run, step: int, *rest: Any) -> None:
         save(self, step, *rest)
@@ -114,7 +114,7 @@ def test_resumed_it_is_the_same(args: Args, own: Path, tmp_path: Path, monkeypat
 
     elsewhere = args(f"runs_dir={tmp_path / 'killed'}")
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "save", killed)
+        patch.setattr(Run, "save_checkpoint", killed)
         with pytest.raises(KeyboardInterrupt):
             train(elsewhere, own)
     assert [lasting(r) for r in train(elsewhere, own).rows()] == [lasting(r) for r in whole.rows()]

@@ -256,9 +256,9 @@ def die(_gold: str, _answer: str, _seconds: float) -> bool:
 @pytest.mark.timeout(300)
 def test_a_worker_that_the_system_killed_gets_one_more_try(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with start_grader() as one:
-        monkeypatch.setattr(grading, "equal", die_once)
+        monkeypatch.setattr(grading, "answers_equal", die_once)
         assert one.grade(boxed("x"), str(tmp_path / "died"), truncated=False).outcome == "correct"
-        monkeypatch.setattr(grading, "equal", die)
+        monkeypatch.setattr(grading, "answers_equal", die)
         assert one.grade(boxed("x"), "\\pi", truncated=False).outcome == "grader_error"
 
 
@@ -282,7 +282,7 @@ def test_an_answer_that_hangs_is_cut_off_and_the_next_is_graded(monkeypatch: pyt
     monkeypatch.setattr(grading, "DEADLINE_S", 2.0)
     with start_grader() as one:
         start = time.perf_counter()
-        monkeypatch.setattr(grading, "equal", hang)
+        monkeypatch.setattr(grading, "answers_equal", hang)
         assert one.grade(boxed("1 + \\sqrt3"), "\\sqrt{2}", truncated=False) == Grade(
             0.0, "1 + \\sqrt3", "grader_error"
         )

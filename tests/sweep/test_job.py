@@ -83,7 +83,7 @@ def do(board: SweepFolder) -> None:
 
 def test_a_failure_is_written_down_and_not_repeated(board: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = Outcome(1)
-    monkeypatch.setattr(job, "execute", outcome)
+    monkeypatch.setattr(job, "run_command", outcome)
     do(board)
     do(board)
     assert outcome.calls == 1
@@ -94,7 +94,7 @@ def test_a_failure_is_written_down_and_not_repeated(board: SweepFolder, monkeypa
 def test_a_run_that_a_signal_ended_has_not_failed_and_says_why(
     board: SweepFolder, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    monkeypatch.setattr(job, "execute", Outcome(code))
+    monkeypatch.setattr(job, "run_command", Outcome(code))
     do(board)
     state = board.state(POINT)
     assert state.status == "waiting"
@@ -102,7 +102,7 @@ def test_a_run_that_a_signal_ended_has_not_failed_and_says_why(
     board.run(POINT).make()
     board.run(POINT).log({"step": 1})
     assert board.state(POINT).status == "stopped"
-    monkeypatch.setattr(job, "execute", Outcome(0))
+    monkeypatch.setattr(job, "run_command", Outcome(0))
     do(board)
     assert board.error(POINT) is None
 
@@ -120,7 +120,7 @@ def test_a_killed_point_is_tried_once_by_each_sweep(
         log.write_text("error: no luck\n")
         return codes[log.stem]
 
-    monkeypatch.setattr(job, "execute", execute)
+    monkeypatch.setattr(job, "run_command", execute)
     monkeypatch.setattr(manage, "launch", lambda one, runs: [do_point(one, run) for run in runs])
     states = manage.run_sweep(planned, print, retry_failed=False)
     assert [state.status for state in states] == ["waiting", "failed"]
@@ -142,7 +142,7 @@ def do_point(planned: Plan, run: str) -> None:
 
 def test_a_run_that_is_being_written_is_left_alone(board: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = Outcome(2)
-    monkeypatch.setattr(job, "execute", outcome)
+    monkeypatch.setattr(job, "run_command", outcome)
     with board.run(POINT).lock():
         do(board)
     assert outcome.calls == 0
@@ -151,10 +151,10 @@ def test_a_run_that_is_being_written_is_left_alone(board: SweepFolder, monkeypat
 def test_who_comes_second_to_a_run_has_not_failed(board: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     # Both saw it free; the other took it first and is still at it, or has finished it by now.
     lock = board.run(POINT).lock()
-    monkeypatch.setattr(job, "execute", Outcome(2, lock.__enter__))
+    monkeypatch.setattr(job, "run_command", Outcome(2, lock.__enter__))
     do(board)
     lock.__exit__(None, None, None)
-    monkeypatch.setattr(job, "execute", Outcome(2, lambda: board.run(POINT).finish({})))
+    monkeypatch.setattr(job, "run_command", Outcome(2, lambda: board.run(POINT).finish({})))
     do(board)
     assert board.state(POINT).status == "done"
     assert not board.failure(POINT).exists()

@@ -79,8 +79,10 @@ def test_a_resumed_run_goes_on_under_its_own_name(overrides: Overrides) -> None:
 
     args = overrides("logger=wandb")
     with pytest.MonkeyPatch.context() as patch:
-        save = Run.save
-        patch.setattr(Run, "save", lambda run, step, fill, keep: save(run, step, cut if step == 4 else fill, keep))
+        save = Run.save_checkpoint
+        patch.setattr(
+            Run, "save_checkpoint", lambda run, step, fill, keep: save(run, step, cut if step == 4 else fill, keep)
+        )
         with pytest.raises(KeyboardInterrupt):
             train_run(args, fresh=False, config_dir=None)
     run, _ = train_run(args, fresh=False, config_dir=None)

@@ -182,7 +182,7 @@ def test_prompts_that_are_too_long_are_left_out_never_cut(
         used.append(fitting(*args))
         return used[-1]
 
-    monkeypatch.setattr(preflight, "fitting", spy)
+    monkeypatch.setattr(preflight, "fitting_prompts", spy)
     train(overrides("loop.max_prompt_tokens=25"))
     (asked,) = used
     assert 0 < len(asked) < 32

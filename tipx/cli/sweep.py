@@ -23,7 +23,7 @@ def sweep(
 
     The same command again does what is left, after a kill too. Where points run is for Hydra's launchers to say.
     """
-    from tipx.cli.sweeping import finish_sweep, show
+    from tipx.cli.sweeping import finish_sweep, show_plan
     from tipx.signals import orderly
     from tipx.sweep.manage import run_sweep
     from tipx.sweep.plan import plan_sweep
@@ -32,7 +32,7 @@ def sweep(
     with orderly("sweep"):
         planned = plan_sweep(words, config_dir)
         if dry_run:
-            return show(planned)
+            return show_plan(planned)
         with Watch(planned.name, planned.board, planned.points) as watch:
             states = run_sweep(planned, watch.say, retry_failed=retry_failed)
         return finish_sweep(planned, states)

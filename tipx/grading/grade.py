@@ -63,7 +63,7 @@ class Grader:
     pool: ProcessPool | None = None
     known: dict[Pair, bool | None] = field(default_factory=dict)
 
-    def grade_answer(self, response: str, gold: str, *, truncated: bool, prompt: str = "") -> Grade:
+    def grade(self, response: str, gold: str, *, truncated: bool, prompt: str = "") -> Grade:
         """One response; see `grade_all`."""
         return self.grade_all([Answer(response, gold, truncated, prompt)])[0]
 
