@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tipx.config import load, resolved
-from tipx.config.construct import found
+from tipx.config.construct import find_spec
 from tipx.evals.job import EvalJob
 from tipx.moved import MOVED
 from tipx.runs.identity import AS_BEFORE, OUTSIDE, SWITCHED_OFF, class_name, first_identity, identity, meaning
@@ -205,4 +205,4 @@ def test_a_class_name_says_which_class() -> None:
 
 @pytest.mark.parametrize("old", MOVED)
 def test_an_old_path_leads_to_a_class(old: str) -> None:
-    assert found(old, "a", {"tipx"}) in SPECS
+    assert find_spec(old, "a", {"tipx"}) in SPECS

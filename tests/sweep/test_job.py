@@ -121,7 +121,7 @@ def test_a_killed_point_is_tried_once_by_each_sweep(
         return codes[log.stem]
 
     monkeypatch.setattr(job, "run_command", execute)
-    monkeypatch.setattr(manage, "launch", lambda one, runs: [do_point(one, run) for run in runs])
+    monkeypatch.setattr(manage, "launch_points", lambda one, runs: [do_point(one, run) for run in runs])
     states = manage.run_sweep(planned, print, retry_failed=False)
     assert [state.status for state in states] == ["waiting", "failed"]
     assert sorted(tried) == sorted(codes)
@@ -174,7 +174,7 @@ def test_points_of_another_process_are_waited_for_and_taken_over(
     def other_gives_up(_seconds: float) -> None:
         lock.__exit__(None, None, None)
 
-    monkeypatch.setattr(manage, "launch", launch)
+    monkeypatch.setattr(manage, "launch_points", launch)
     monkeypatch.setattr(manage.time, "sleep", other_gives_up)
     (state,) = manage.run_sweep(planned, said.append, retry_failed=False)
     assert state.status == "done"
@@ -183,7 +183,7 @@ def test_points_of_another_process_are_waited_for_and_taken_over(
 
 def test_sigterm_is_an_interruption(few: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     planned = plan_sweep(["selector=full", *few])
-    monkeypatch.setattr(manage, "launch", lambda *_: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(manage, "launch_points", lambda *_: signal.raise_signal(signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted, match="the same command continues"):
         manage.run_sweep(planned, print, retry_failed=False)

@@ -1,7 +1,6 @@
 """YAML and overrides to values and back; the only importer of hydra and omegaconf."""
 
 from tipx.config.compose import (
-    asked,
     build,
     choices,
     compose_with_choices,
@@ -15,6 +14,7 @@ from tipx.config.compose import (
     resolve,
     resolve_for_storage,
     search_path,
+    with_benchmark_choices,
 )
 from tipx.config.grid import check_points, expand_overrides, key_of
 from tipx.config.launch import check_launcher, launch
@@ -24,7 +24,6 @@ from tipx.config.trees import Tree
 
 __all__ = [
     "Tree",
-    "asked",
     "build",
     "build_rules",
     "check_launcher",
@@ -45,4 +44,5 @@ __all__ = [
     "resolve",
     "resolve_for_storage",
     "search_path",
+    "with_benchmark_choices",
 ]

@@ -72,7 +72,7 @@ def compose_with_choices(
 
 def compose_all(overrides: Sequence[str], name: str, config_dir: Path | None) -> tuple[DictConfig, dict[str, str]]:
     """What `composed` gives, with what benchmarks say of how they are asked."""
-    typed = words(overrides, config_dir)
+    typed = hydra_overrides(overrides, config_dir)
     try:
         with open_hydra():
             cfg = compose(name, typed, return_hydra_config=True)
@@ -98,7 +98,7 @@ def drop_key(section: Any, key: str) -> None:
             drop_key(None if OmegaConf.is_missing(section, name) else section[name], key)
 
 
-def asked(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
+def with_benchmark_choices(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
     """Overrides of `tipx eval`, and before them the choices that the benchmark, or else `conf/eval.yaml`, makes.
 
     A group that is typed keeps what is typed. Raises ConfigError.
@@ -114,7 +114,7 @@ def asked(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]
     return [*(f"{group}={choice}" for group, choice in chosen.items() if group not in typed), *overrides]
 
 
-def words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
+def hydra_overrides(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
     """What Hydra is told; raises ConfigError if there is no folder `config_dir`.
 
     `+experiment=X`, which most Hydra projects want, is `experiment=X`: here the group has a place already.

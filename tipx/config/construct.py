@@ -35,7 +35,7 @@ def construct(tree: Tree, allowed: Collection[str], raw: Any) -> Any:
     `_target_` that is not allowed, before anything is made, and for a value that does not fit its field.
     """
     refuse_targets(tree, "", allowed)
-    return made(tree, "", raw)
+    return make_objects(tree, "", raw)
 
 
 def refuse_targets(value: Any, key: str, allowed: Collection[str]) -> None:
@@ -43,7 +43,7 @@ def refuse_targets(value: Any, key: str, allowed: Collection[str]) -> None:
     for name, part in list_parts(value):
         where = f"{key}.{name}" if key else str(name)
         if name == TARGET:
-            found(part, where, allowed)
+            find_spec(part, where, allowed)
         else:
             refuse_targets(part, where, allowed)
 
@@ -55,7 +55,7 @@ def list_parts(value: Any) -> list[tuple[Any, Any]]:
     return list(enumerate(value)) if isinstance(value, list) else []
 
 
-def found(target: Any, key: str, allowed: Collection[str]) -> type:
+def find_spec(target: Any, key: str, allowed: Collection[str]) -> type:
     """The spec of that name; raises ConfigError."""
     if not isinstance(target, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", target):
         raise ConfigError(f"{key}: expected the dotted name of a spec, got {target!r:.80}")
@@ -74,16 +74,16 @@ def found(target: Any, key: str, allowed: Collection[str]) -> type:
     return kind
 
 
-def made(value: Any, key: str, raw: Any) -> Any:
+def make_objects(value: Any, key: str, raw: Any) -> Any:
     """The object of a part of the tree that was let in."""
     if isinstance(value, list):
-        return [made(part, f"{key}.{i}", raw) for i, part in enumerate(value)]
+        return [make_objects(part, f"{key}.{i}", raw) for i, part in enumerate(value)]
     if not isinstance(value, dict):
         return value
-    fields = {name: made(part, f"{key}.{name}" if key else str(name), raw) for name, part in value.items()}
+    fields = {name: make_objects(part, f"{key}.{name}" if key else str(name), raw) for name, part in value.items()}
     if TARGET not in fields:
         return fields
-    kind = found(fields.pop(TARGET), key, {value[TARGET].partition(".")[0]})
+    kind = find_spec(fields.pop(TARGET), key, {value[TARGET].partition(".")[0]})
     if wrong := [name for name in fields if not isinstance(name, str)]:
         raise ConfigError(f"{key or 'config'}.{wrong[0]}: no such key; `tipx show` lists every key")
     try:

@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from tipx.config.compose import conf_dir, load, open_hydra, words
+from tipx.config.compose import conf_dir, hydra_overrides, load, open_hydra
 from tipx.config.trees import leaf_keys, value_at
 
 
@@ -21,7 +21,7 @@ def find_origins(overrides: Sequence[str], name: str = "train", config_dir: Path
     found: dict[str, str] = {}
     with open_hydra():
         loader = GlobalHydra.instance().config_loader()
-        listing = loader.compute_defaults_list(name, words(overrides, config_dir), RunMode.RUN)
+        listing = loader.compute_defaults_list(name, hydra_overrides(overrides, config_dir), RunMode.RUN)
     for entry in listing.defaults:
         file = f"{entry.config_path}.yaml"
         folder = next((folder for folder in folders if (folder / file).exists()), None)

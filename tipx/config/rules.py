@@ -28,10 +28,10 @@ def build_rules(made: Tree, overrides: Sequence[str], config_dir: Path | None = 
             )
     combinations = expand_overrides(overrides, config_dir)
     varies = [len(set(words)) > 1 for words in zip(*combinations, strict=True)]
-    return {name(words, varies): build_selector(made, words, config_dir) for words in combinations}
+    return {rule_name(words, varies): build_selector(made, words, config_dir) for words in combinations}
 
 
-def name(words: Sequence[str], varies: Sequence[bool]) -> str:
+def rule_name(words: Sequence[str], varies: Sequence[bool]) -> str:
     """What tells a combination from the others: `q3_only`, `q3_only ratio=0.1`."""
     told = [word for word, differs in zip(words, varies, strict=True) if differs] or list(words)
     return " ".join(word.removeprefix("selector=") for word in told)

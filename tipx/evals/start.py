@@ -39,7 +39,7 @@ def evaluate_target(target: str, overrides: Sequence[str], config_dir: Path | No
     runs_dir = runs_folder(cfg.runs_dir)
     run = find_run(target, runs_dir)
     if run is None:
-        cfg = config.load(config.asked(overrides, config_dir), "eval", config_dir)
+        cfg = config.load(config.with_benchmark_choices(overrides, config_dir), "eval", config_dir)
     else:
         made = run.config()
         sampling, template = (run.need(made, key, dict) for key in ("eval.sampling", "model.template"))

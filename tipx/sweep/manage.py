@@ -37,7 +37,7 @@ def run_sweep(plan: Plan, say: Say, *, retry_failed: bool) -> list[State]:
             states = [plan.board.state(point) for point in plan.points]
             todo = [s.point.run for s in states if s.status in ("waiting", "stopped") and s.point.run not in tried]
             if todo:
-                launch(plan, todo)
+                launch_points(plan, todo)
                 tried |= set(todo)
                 continue
             elsewhere = {s.point.run for s in states if s.status == "running"}
@@ -50,7 +50,7 @@ def run_sweep(plan: Plan, say: Say, *, retry_failed: bool) -> list[State]:
             time.sleep(LOOK_EVERY_S)
 
 
-def launch(plan: Plan, runs: Sequence[str]) -> None:
+def launch_points(plan: Plan, runs: Sequence[str]) -> None:
     """Hand the points to the launcher."""
     config.launch(run_point, runs, plan.board.folder.absolute(), plan.settings, plan.config_dir)
 
