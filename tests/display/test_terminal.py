@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tests.hostile import COMMANDS, EVERY, MARKUP
 from tipx.display import console as terminal
-from tipx.display.console import Stream, clean_text, console, write_text
+from tipx.display.console import Stream, clean_text, console, print_text
 from tipx.display.progress import Screen
 from tipx.errors import OutputError
 
@@ -60,7 +60,7 @@ def test_letters_lines_and_tabs_stay() -> None:
 def test_what_programs_read_is_clean_too(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
-    write_text(f"{text}\n")
+    print_text(f"{text}\n")
     assert not terminal.COMMANDS.search(out.getvalue())
 
 

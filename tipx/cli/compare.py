@@ -20,13 +20,13 @@ def compare(
     """Is B better than A? The paired difference over the same problems, with an interval and a p-value."""
     import json
 
-    from tipx.display.console import console, write_text
+    from tipx.display.console import console, print_text
     from tipx.display.tables import comparison_table
     from tipx.report.comparison import compare as job
 
     found = [one.record() for one in job(a, b, words or [], runs_dir)]
     if as_json:
-        write_text(json.dumps(found, indent=1) + "\n")
+        print_text(json.dumps(found, indent=1) + "\n")
         return
     screen = console()
     for one in found:

@@ -37,9 +37,9 @@ def check(names: Names = None, config_dir: ConfigDir = None) -> None:
 def hashes(names: Names = None, config_dir: ConfigDir = None) -> None:
     """Print what tipx/benchmarks.json is to be with the hashes of these benchmarks' problems (for maintainers)."""
     from tipx.cli.datasets import benchmark_hashes as job
-    from tipx.display.console import write_text
+    from tipx.display.console import print_text
 
-    write_text(job(names or [], config_dir))
+    print_text(job(names or [], config_dir))
 
 
 @app.command()

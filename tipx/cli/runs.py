@@ -21,14 +21,14 @@ def runs(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """List runs: what each is, how far it got, and its accuracy before and after. `tipx runs rm RUN` removes one."""
-    from tipx.display.console import console, write_text
+    from tipx.display.console import console, print_text
     from tipx.display.tables import show_frame
     from tipx.report.listing import chosen, listed, to_remove
 
     if words and words[0] == "rm":
         doomed = to_remove(runs_dir, words[1:])
         for one in doomed:
-            write_text(f"{one.run.path}\n")
+            print_text(f"{one.run.path}\n")
         if not yes:
             typer.confirm(f"remove {len(doomed)} runs?", abort=True)
         for one in doomed:

@@ -50,7 +50,7 @@ def console(*, stderr: bool = False, **options: Any) -> Console:
     return Console(file=guarded, markup=False, emoji=False, **options)
 
 
-def write_text(text: str) -> None:
+def print_text(text: str) -> None:
     """To standard output, as it is but for control characters: for what a program reads."""
     file = sys.stdout if isinstance(sys.stdout, Stream) else Stream(sys.stdout)
     file.write(clean_text(text))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tipx.display.console import Console, write_text
+from tipx.display.console import Console, print_text
 from tipx.display.tables import show_frame
 from tipx.inspect.picture import over_training
 from tipx.inspect.save import as_csv, save_picture
@@ -18,7 +18,7 @@ def print_tokens(console: Console, run: Run, ngrams: int, most: int, form: str, 
         steps = ", ".join(map(str, run.sampled()))
         console.print(show_frame(frame, f"{run.path.name}, steps {steps}"))
     else:
-        write_text(as_csv(frame) if form == "csv" else markdown(frame))
+        print_text(as_csv(frame) if form == "csv" else markdown(frame))
     if plot is not None:
         save_picture(over_training(counted, run.path.name), plot)
         console.print(f"picture  {plot}", soft_wrap=True, highlight=False)
