@@ -14,7 +14,7 @@ os.environ |= {
 # matplotlib keeps a list of fonts in the user's home, if it is not told another place.
 os.environ["MPLCONFIGDIR"] = str(Path(sys.prefix) / "var" / "matplotlib")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -28,6 +28,7 @@ install_import_hook(
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
+from tests import warm
 from tipx.tiny.tokenizer import build_tokenizer
 
 torch.set_num_threads(1)
@@ -65,6 +66,14 @@ def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "teacher", seed=1, hidden=24, layers=2)
     save_model(folder / "student", seed=2)
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[warm.Server]:
+    """Starts `tipx` in processes of their own, without its slow imports."""
+    made = warm.Server(tmp_path_factory.mktemp("server"))
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_room_lets_it_go_on(
 ) -> None:
     run = as_of(whole, 3, tmp_path)
     runner.start(here, tmp_path, limit=limit)
-    code, log = runner.code(), runner.log.read_text()
+    code, log = runner.code(), runner.said()
     assert code == 1, log
     what = f"checkpoint {run.path / file}" if file.startswith("check") else run.path / file
     intact = "earlier checkpoints are intact: " if file.startswith("check") else ""
