@@ -1,6 +1,11 @@
-"""Small worlds for the tests: one thread, no network, a pair of random models with the embedded task's tokenizer."""
+"""Small worlds for the tests: one thread, no network, a pair of random models with the embedded task's tokenizer.
 
+What is imported here is imported by the process that only hands out tests, too, before it starts the others.
+"""
+
+import gc
 import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -14,12 +19,14 @@ os.environ |= {
 # matplotlib keeps a list of fonts in the user's home, if it is not told another place.
 os.environ["MPLCONFIGDIR"] = str(Path(sys.prefix) / "var" / "matplotlib")
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
 
 import pytest
-import torch
 from jaxtyping import install_import_hook
-from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+from tests import warm
 
 # Shapes and dtypes in signatures are checked while the tests run, in the modules where tensors flow.
 SHAPED = "selectors divergences vocab batching rollout metrics noise trainer types samples"
@@ -28,14 +35,58 @@ install_import_hook(
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
-from tests import warm
-from tipx.tiny.tokenizer import build_tokenizer
+# Files whose tests take longest, the longest first: seconds on one core.
+LONG = (
+    "sweep/test_launchers.py",  # 70
+    "resume/test_resume.py",  # 50
+    "memory/test_against_measurement.py",  # 35
+    "resume/test_damage.py",  # 35
+    "test_processes.py",  # 35
+    "cli/test_wrong_inputs.py",  # 25
+    "sweep/test_plan.py",  # 25
+    "memory/test_predict.py",  # 20
+    "test_distill.py",  # 20
+    "test_wheel.py",  # 20
+)
 
-torch.set_num_threads(1)
+
+@pytest.hookimpl(trylast=True)  # after those that are not asked for are gone
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each worker starts with long tests, file by file, so that all end together: what is left to share is short.
+
+    A worker is first given as many tests as any other, in their order.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    root = Path(__file__).parent
+    long = {file: [item for item in items if item.path == root / file] for file in LONG}
+    short = iter([item for item in items if not any(item.path == root / file for file in LONG)])
+    size, ordered = -(-len(items) // workers), list[pytest.Item]()
+    for worker in range(workers):
+        own = [item for file in LONG[worker::workers] for item in long[file]]
+        ordered += [*own, *islice(short, size - len(own))]
+    items[:] = [*ordered, *short]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: it need not be looked through whenever a test collects its garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def save_model(folder: Path, seed: int, hidden: int = 16, layers: int = 1, vocab: int | None = None) -> Path:
     """A random Qwen3 of the given size with the embedded task's tokenizer, as a transformers folder."""
+    import torch
+    from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+    from tipx.tiny.tokenizer import build_tokenizer
+
     tokenizer = build_tokenizer()
     torch.manual_seed(seed)
     config = Qwen3Config(
@@ -57,6 +108,27 @@ def save_model(folder: Path, seed: int, hidden: int = 16, layers: int = 1, vocab
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composed_once() -> Iterator[None]:
+    """Hydra composes the same words once, for `conf/` does not change. Folders of a user's own are read each time."""
+    made: dict[tuple[str, ...], bytes] = {}
+
+    def composed(name: str, words: Sequence[str] = (), **how: Any) -> Any:
+        if any(word.startswith("hydra.searchpath") for word in words):
+            return compose(name, list(words), **how)
+        key = name, *words, str(how)
+        if key not in made:
+            made[key] = pickle.dumps(compose(name, list(words), **how))
+        return pickle.loads(made[key])
+
+    import tipx.config.compose
+
+    compose = tipx.config.compose.compose
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tipx.config.compose, "compose", composed)
+        yield
 
 
 @pytest.fixture(scope="session")
