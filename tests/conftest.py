@@ -20,7 +20,6 @@ os.environ |= {
 os.environ["MPLCONFIGDIR"] = str(Path(sys.prefix) / "var" / "matplotlib")
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import pytest
@@ -35,35 +34,23 @@ install_import_hook(
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
-# Files whose tests take longest, the longest first: seconds on one core.
-LONG = (
-    "sweep/test_launchers.py",  # 70
-    "resume/test_resume.py",  # 50
-    "memory/test_against_measurement.py",  # 35
-    "resume/test_damage.py",  # 35
-    "test_processes.py",  # 35
-    "cli/test_wrong_inputs.py",  # 25
-    "sweep/test_plan.py",  # 25
-    "memory/test_predict.py",  # 20
-    "test_distill.py",  # 20
-    "test_wheel.py",  # 20
-)
-
 
 @pytest.hookimpl(trylast=True)  # after those that are not asked for are gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each worker starts with long tests, file by file, so that all end together: what is left to share is short.
+    """Each worker starts with long files, so that all end together: what is left to share in the end is short.
 
     A worker is first given as many tests as any other, in their order.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    root = Path(__file__).parent
-    long = {file: [item for item in items if item.path == root / file] for file in LONG}
-    short = iter([item for item in items if not any(item.path == root / file for file in LONG)])
-    size, ordered = -(-len(items) // workers), list[pytest.Item]()
+    short, files = list[pytest.Item](), dict[tuple[float, Path], list[pytest.Item]]()
+    for item in items:
+        mark = item.get_closest_marker("long")
+        (short if mark is None else files.setdefault((-mark.args[0], item.path), [])).append(item)
+    size, ordered, long = -(-len(items) // workers), list[pytest.Item](), sorted(files)
     for worker in range(workers):
-        own = [item for file in LONG[worker::workers] for item in long[file]]
-        ordered += [*own, *islice(short, size - len(own))]
+        own = [item for file in long[worker::workers] for item in files[file]]
+        left = max(0, size - len(own))
+        ordered, short = [*ordered, *own, *short[:left]], short[left:]
     items[:] = [*ordered, *short]
 
 

@@ -17,6 +17,8 @@ from tipx.session import Session
 from tipx.trainer import STATE, Trainer
 from tipx.types import Rollout, TokenStats
 
+pytestmark = pytest.mark.long(20)
+
 Overrides = Callable[..., list[str]]
 PHASES = ("rollout", "score", "select", "train")
 EVERY_STEP = {

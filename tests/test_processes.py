@@ -26,6 +26,8 @@ from tests.warm import Process, Server
 from tipx import jobs
 from tipx.run import Run, lasting
 
+pytestmark = pytest.mark.long(35)
+
 Overrides = Callable[..., list[str]]
 Ranks = Callable[[Sequence[str]], list[Process]]
 WITHIN_S = 240

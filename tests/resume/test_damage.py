@@ -9,6 +9,8 @@ from tests.resume.conftest import Ask, Runner, as_of, same
 from tipx.files import damage
 from tipx.run import Run
 
+pytestmark = pytest.mark.long(35)
+
 
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])

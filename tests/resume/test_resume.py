@@ -13,6 +13,8 @@ import pytest
 from tests.resume.conftest import STEPS, WITHIN_S, Ask, Runner, as_of, environment, same, the_run
 from tipx.run import Run
 
+pytestmark = pytest.mark.long(50)
+
 # --- killed ----------------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,8 @@ import pytest
 from tests.sweep.conftest import Start, StartWarm
 from tipx.run import Run, all_runs, lasting
 
+pytestmark = pytest.mark.long(70)
+
 WITHIN_S = 400
 POINTS = ["selector=full,prefix", "group=g"]
 LAUNCHERS = {
