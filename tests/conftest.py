@@ -128,11 +128,17 @@ def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[warm.Server]:
-    """Starts `tipx` in processes of their own, without its slow imports."""
+def warm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[warm.Server]:
     made = warm.Server(tmp_path_factory.mktemp("server"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def server(warm_server: warm.Server) -> Iterator[warm.Server]:
+    """Starts `tipx` in processes of their own, without its slow imports; none outlives the test."""
+    yield warm_server
+    warm_server.end_all()
 
 
 @pytest.fixture

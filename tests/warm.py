@@ -44,12 +44,9 @@ class Process:
         return self.returncode
 
     def output(self) -> tuple[str, str]:
-        """Stdout and stderr so far."""
-        found = []
-        for file in self.outputs:
-            file.seek(0)
-            found.append(file.read().decode())
-        return found[0], found[1]
+        """Stdout and stderr so far; where the process writes next stays as it is."""
+        out, err = (os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode() for file in self.outputs)
+        return out, err
 
     def communicate(self, timeout: float = 60) -> tuple[str, str]:
         """Wait for the end; its stdout and stderr."""
@@ -108,11 +105,14 @@ class Server:
             self.started.append(Process(connection, outputs))
         return self.started[-1]
 
-    def close(self) -> None:
-        """What still runs ends, and so does the server."""
+    def end_all(self) -> None:
+        """What still runs is killed."""
         for process in self.started:
             process.kill()
             process.close()
+        self.started.clear()
+
+    def close(self) -> None:
         self.process.terminate()
         self.process.wait()
 
