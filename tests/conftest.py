@@ -1,6 +1,11 @@
-"""Small worlds for the tests: one thread, no network, a pair of random models with the embedded task's tokenizer."""
+"""Small worlds for the tests: one thread, no network, a pair of random models with the embedded task's tokenizer.
 
+What is imported here is imported by the process that only hands out tests, too, before it starts the others.
+"""
+
+import gc
 import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -14,12 +19,13 @@ os.environ |= {
 # matplotlib keeps a list of fonts in the user's home, if it is not told another place.
 os.environ["MPLCONFIGDIR"] = str(Path(sys.prefix) / "var" / "matplotlib")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
-import torch
 from jaxtyping import install_import_hook
-from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+from tests import warm
 
 # Shapes and dtypes in signatures are checked while the tests run, in the modules where tensors flow.
 SHAPED = "selectors divergences vocab rollout noise types train.batching train.step_metrics train.trainer train.samples"
@@ -28,13 +34,46 @@ install_import_hook(
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
-from tipx.embedded.arithmetic.tokenizer import build_tokenizer
 
-torch.set_num_threads(1)
+@pytest.hookimpl(trylast=True)  # after those that are not asked for are gone
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each worker starts with long files, so that all end together: what is left to share in the end is short.
+
+    A worker is first given as many tests as any other, in their order.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    short, files = list[pytest.Item](), dict[tuple[float, Path], list[pytest.Item]]()
+    for item in items:
+        mark = item.get_closest_marker("long")
+        (short if mark is None else files.setdefault((-mark.args[0], item.path), [])).append(item)
+    size, ordered, long = -(-len(items) // workers), list[pytest.Item](), sorted(files)
+    for worker in range(workers):
+        own = [item for file in long[worker::workers] for item in files[file]]
+        left = max(0, size - len(own))
+        ordered, short = [*ordered, *own, *short[:left]], short[left:]
+    items[:] = [*ordered, *short]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: it need not be looked through whenever a test collects its garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def save_model(folder: Path, seed: int, hidden: int = 16, layers: int = 1, vocab: int | None = None) -> Path:
     """A random Qwen3 of the given size with the embedded task's tokenizer, as a transformers folder."""
+    import torch
+    from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+    from tipx.embedded.arithmetic.tokenizer import build_tokenizer
+
     tokenizer = build_tokenizer()
     torch.manual_seed(seed)
     config = Qwen3Config(
@@ -58,6 +97,27 @@ def save_model(folder: Path, seed: int, hidden: int = 16, layers: int = 1, vocab
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def composed_once() -> Iterator[None]:
+    """Hydra composes the same words once, for `conf/` does not change. Folders of a user's own are read each time."""
+    made: dict[tuple[str, ...], bytes] = {}
+
+    def composed(name: str, words: Sequence[str] = (), **how: Any) -> Any:
+        if any(word.startswith("hydra.searchpath") for word in words):
+            return compose(name, list(words), **how)
+        key = name, *words, str(how)
+        if key not in made:
+            made[key] = pickle.dumps(compose(name, list(words), **how))
+        return pickle.loads(made[key])
+
+    import tipx.config.compose
+
+    compose = tipx.config.compose.compose
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tipx.config.compose, "compose", composed)
+        yield
+
+
 @pytest.fixture(scope="session")
 def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random `teacher` (hidden 24) and `student` (hidden 16)."""
@@ -65,6 +125,20 @@ def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "teacher", seed=1, hidden=24, layers=2)
     save_model(folder / "student", seed=2)
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[warm.Server]:
+    made = warm.Server(tmp_path_factory.mktemp("server"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server(warm_server: warm.Server) -> Iterator[warm.Server]:
+    """Starts `tipx` in processes of their own, without its slow imports; none outlives the test."""
+    yield warm_server
+    warm_server.end_all()
 
 
 @pytest.fixture

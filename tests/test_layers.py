@@ -2,10 +2,9 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 import tipx
 
@@ -120,10 +119,23 @@ def writes(tree: ast.AST) -> Iterator[str]:
             yield called
 
 
-@pytest.fixture(scope="module", params=FILES, ids=name)
-def source(request: pytest.FixtureRequest) -> tuple[str, ast.Module]:
-    path: Path = request.param
-    return name(path), ast.parse(path.read_text())
+def of_every_file(check: Callable[[tuple[str, ast.Module]], None]) -> Callable[[], None]:
+    """One test, which names the file that fails: thousands of tests would take a while each."""
+
+    def test() -> None:
+        for path in FILES:
+            try:
+                check((name(path), parsed(path)))
+            except AssertionError as error:
+                error.add_note(name(path))
+                raise
+
+    return test
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def test_every_module_has_a_layer_and_every_layer_its_modules() -> None:
@@ -132,6 +144,7 @@ def test_every_module_has_a_layer_and_every_layer_its_modules() -> None:
     assert LEVEL.keys() == there
 
 
+@of_every_file
 def test_imports_point_down(source: tuple[str, ast.Module]) -> None:
     file, tree = source
     here = Path(file).parts[0].removesuffix(".py")
@@ -142,6 +155,7 @@ def test_imports_point_down(source: tuple[str, ast.Module]) -> None:
         assert LEVEL[other] < LEVEL[here], f"{here} imports {other}, which is not below it"
 
 
+@of_every_file
 def test_one_place_for_each_foreign_thing(source: tuple[str, ast.Module]) -> None:
     file, tree = source
     packages = {dotted.split(".")[0] for dotted in imports(tree)}
@@ -165,6 +179,7 @@ def test_one_place_for_each_foreign_thing(source: tuple[str, ast.Module]) -> Non
         assert not packages & {"torch", "transformers", "hydra", "omegaconf"}
 
 
+@of_every_file
 def test_consoles_are_made_in_one_place(source: tuple[str, ast.Module]) -> None:
     file, tree = source
     if file == "display/console.py":
@@ -175,6 +190,7 @@ def test_consoles_are_made_in_one_place(source: tuple[str, ast.Module]) -> None:
     assert not [name for name in called if name in wrong or name.startswith(("sys.stdout", "sys.stderr"))]
 
 
+@of_every_file
 def test_signals_are_handled_in_one_place(source: tuple[str, ast.Module]) -> None:
     file, tree = source
     called = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -183,12 +199,14 @@ def test_signals_are_handled_in_one_place(source: tuple[str, ast.Module]) -> Non
     assert not [name for name in called if name == "signal.signal" and file not in places]
 
 
+@of_every_file
 def test_only_a_few_modules_write(source: tuple[str, ast.Module]) -> None:
     file, tree = source
     found = sorted(writes(tree))
     assert bool(found) == (file in WRITERS), found
 
 
+@of_every_file
 def test_no_bug_is_swallowed(source: tuple[str, ast.Module]) -> None:
     file, tree = source
     for node in [n for n in ast.walk(tree) if isinstance(n, ast.ExceptHandler)]:
@@ -197,6 +215,7 @@ def test_no_bug_is_swallowed(source: tuple[str, ast.Module]) -> None:
             assert any(isinstance(part, ast.Raise) and part.exc is None for part in ast.walk(node))
 
 
+@of_every_file
 def test_no_device_by_name_no_lazy_annotations_no_globals(source: tuple[str, ast.Module]) -> None:
     _, tree = source
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long(20)
+
 PROJECT = Path(__file__).parent.parent
 FOLDERS, ROLES = ("conf", "sweeps", "reports"), ("teacher", "student")
 # What a wheel is made from: all that is under version control, and nothing that a run or a tool left there.

@@ -13,6 +13,8 @@ import pytest
 from accelerate import Accelerator
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+pytestmark = pytest.mark.long(25)
+
 TRAIN = ["train", "model.teacher.path={pair}/teacher", "model.student.path={pair}/student", "hardware.device=cpu"]
 EVAL = ["eval", "{pair}/student", "hardware.device=cpu", "limit=2", "n=1", "eval.sampling.max_new_tokens=4"]
 FILE = [*TRAIN, "data=file", "data.path={tmp}/prompts.jsonl"]

@@ -9,6 +9,8 @@ from tests.memory.measured import Shape, materialised_step, pair_of, peaks, tile
 from tests.memory.worlds import Small
 from tipx.memory.predict import PHASES
 
+pytestmark = pytest.mark.long(35)
+
 TOLERANCE = 0.1
 
 CASES = {

@@ -19,6 +19,8 @@ from tipx.memory.steps import AimedVocab
 from tipx.models.pair import ModelSource
 from tipx.vocab import Vocab
 
+pytestmark = pytest.mark.long(20)
+
 # Millions of parameters, from the models' own pages (tied heads counted once).
 PARAMETERS = {
     "Qwen/Qwen3-1.7B": 1720.6,

@@ -5,18 +5,16 @@ It has a checkpoint each third step, an evaluation each twelfth, and samples eac
 
 import json
 import os
-import select
 import shutil
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.warm import HERE, Server
 from tipx.cli import main
 from tipx.runs.directory import Run, lasting
 from tipx.train.start import train_run
@@ -25,102 +23,48 @@ STEPS = 36
 WITHIN_S = 400
 Ask = Callable[..., tuple[int, str, str]]
 
-# Each line on stdin is an order for one process, forked from here, where what takes seconds to import is imported; it
-# does what `python -m tipx` does. `at` ends it by SIGKILL before its so many-th operation on a file of the run; no file
-# it writes may be longer than `limit`. Answers are its id and, in the end, its exit code.
-WARM = """
-import json, os, resource, runpy, signal, sys
-import tipx.cli.done, tipx.evals.start, tipx.train.start
-
-OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.listdir", "os.scandir", "shutil.rmtree"}
-
-def kill_at(left, folder):
-    def hook(event, args):
-        nonlocal left
-        if event in OPERATIONS and str(args[0]).startswith(folder):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-    sys.addaudithook(hook)
-
-for line in sys.stdin:
-    order = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        with open(order["log"], "w") as log:
-            for stream in (1, 2):
-                os.dup2(log.fileno(), stream)
-        if order["at"]:
-            kill_at(order["at"], order["folder"])
-        if order["limit"]:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], resource.RLIM_INFINITY))
-        sys.argv = ["tipx", "train", *order["args"]]
-        runpy.run_module("tipx", run_name="__main__", alter_sys=True)
-        sys.exit(0)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
 
 def environment() -> dict[str, str]:
-    here = str(Path(__file__).parents[2])
-    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": here}
+    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": HERE}
 
 
 class Runner:
     """Starts `tipx train` in a process of its own, one at a time."""
 
-    def __init__(self) -> None:
-        pipe = subprocess.PIPE
-        self.server = subprocess.Popen(
-            [sys.executable, "-c", WARM], env=environment(), stdin=pipe, stdout=pipe, bufsize=0
-        )
-        self.log, self.pid = Path(), 0
+    def __init__(self, server: Server) -> None:
+        self.server = server
 
     def start(self, args: list[str], folder: Path, at: int = 0, limit: int = 0) -> None:
-        self.log = folder / "log"
-        order = {"args": args, "log": str(self.log), "folder": str(folder / "solo"), "at": at, "limit": limit}
-        assert self.server.stdin is not None
-        self.server.stdin.write(json.dumps(order).encode() + b"\n")
-        self.pid = self._answer()
+        """`at` counts operations on files of the run."""
+        where = str(folder / "solo")
+        self.process = self.server.start(["train", *args], Path(HERE), environment(), at=(at, where), limit=limit)
 
-    def _answer(self) -> int:
-        assert self.server.stdout is not None
-        return int(self.server.stdout.readline())
-
-    def ended(self, within_s: float = 0) -> bool:
-        return bool(select.select([self.server.stdout], [], [], within_s)[0])
+    def said(self) -> str:
+        return "".join(self.process.output())
 
     def code(self) -> int:
         """Wait for its end."""
-        assert self.ended(WITHIN_S), self.log.read_text()
-        self.pid = 0
-        return self._answer()
+        code = self.process.poll(WITHIN_S)
+        assert code is not None, self.said()
+        return code
 
     def until(self, true: Callable[[], object]) -> bool:
         """Wait for something in the run directory; False if the process ends before."""
         ends = time.monotonic() + WITHIN_S
         while not true():
-            if self.ended():
+            if self.process.poll() is not None:
                 return False
-            assert time.monotonic() < ends, self.log.read_text()
+            assert time.monotonic() < ends, self.said()
             time.sleep(0.001)
         return True
 
     def signal(self, number: int) -> None:
-        os.kill(self.pid, number)
-
-    def close(self) -> None:
-        if self.pid:
-            self.signal(signal.SIGKILL)
-        self.server.communicate()
+        os.kill(self.process.pid, number)
 
 
-@pytest.fixture(scope="session")
-def runner() -> Iterator[Runner]:
-    one = Runner()
-    yield one
-    one.close()
+@pytest.fixture
+def runner(server: Server) -> Runner:
+    return Runner(server)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ from tests.resume.conftest import Ask, Runner, as_of, same
 from tipx.files.atomic import find_damage
 from tipx.runs.directory import Run
 
+pytestmark = pytest.mark.long(35)
+
 
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -91,7 +93,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_room_lets_it_go_on(
 ) -> None:
     run = as_of(whole, 3, tmp_path)
     runner.start(here, tmp_path, limit=limit)
-    code, log = runner.code(), runner.log.read_text()
+    code, log = runner.code(), runner.said()
     assert code == 1, log
     what = f"checkpoint {run.path / file}" if file.startswith("check") else run.path / file
     intact = "earlier checkpoints are intact: " if file.startswith("check") else ""

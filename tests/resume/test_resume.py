@@ -13,6 +13,8 @@ import pytest
 from tests.resume.conftest import STEPS, WITHIN_S, Ask, Runner, as_of, environment, same, the_run
 from tipx.runs.directory import Run
 
+pytestmark = pytest.mark.long(50)
+
 # --- killed ----------------------------------------------------------------------------------------------------------
 
 
@@ -50,7 +52,7 @@ def test_killed_again_and_again(here: list[str], whole: Run, runner: Runner, tmp
         if runner.code() == -signal.SIGKILL:
             kills.append(phase)
     runner.start(here, tmp_path)
-    assert runner.code() == 0, runner.log.read_text()
+    assert runner.code() == 0, runner.said()
     same(the_run(tmp_path), whole)
     assert len(kills) >= 6
 
@@ -62,7 +64,7 @@ def test_killed_at_operations_on_its_files(here: list[str], whole: Run, runner: 
         runner.start(here, tmp_path, at=draw.randint(1, 90))
         kills += runner.code() == -signal.SIGKILL
     runner.start(here, tmp_path)
-    assert runner.code() == 0, runner.log.read_text()
+    assert runner.code() == 0, runner.said()
     same(the_run(tmp_path), whole)
     assert kills >= 6
 
@@ -93,16 +95,14 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(
     number: int, here: list[str], whole: Run, runner: Runner, ask: Ask, tmp_path: Path
 ) -> None:
     runner.start(here, tmp_path)
-    assert runner.until(lambda: len(the_run(tmp_path).rows()) >= 5), runner.log.read_text()
+    assert runner.until(lambda: len(the_run(tmp_path).rows()) >= 5), runner.said()
     runner.signal(number)
     assert runner.code() == 128 + number
     run = the_run(tmp_path)
     last = run.rows()[-1]["step"]
     assert run.checkpoints.saved()[-1][0] == last
-    assert (
-        f"error: stopped after step {last}, saved in {run.path}; the same command continues" in runner.log.read_text()
-    )
-    assert "Traceback" not in runner.log.read_text()
+    assert f"error: stopped after step {last}, saved in {run.path}; the same command continues" in runner.said()
+    assert "Traceback" not in runner.said()
     code, _, err = ask()
     assert code == 0
     assert f"resuming after step {last} of {STEPS}" in err
@@ -114,7 +114,7 @@ def test_a_second_process_leaves_the_first_alone(
     fresh: list[str], here: list[str], whole: Run, runner: Runner, ask: Ask, tmp_path: Path
 ) -> None:
     runner.start(here, tmp_path)
-    assert runner.until(lambda: len(the_run(tmp_path).rows()) >= 2), runner.log.read_text()
+    assert runner.until(lambda: len(the_run(tmp_path).rows()) >= 2), runner.said()
     runner.signal(signal.SIGSTOP)
     try:
         code, out, err = ask(*fresh)

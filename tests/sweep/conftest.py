@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-HERE = str(Path(__file__).parents[2])
-Started = "subprocess.Popen[str]"
+from tests.warm import HERE, Process, Server
+
 Start = Callable[..., "subprocess.Popen[str]"]
+StartWarm = Callable[..., Process]
 
 
 @pytest.fixture
@@ -20,16 +21,21 @@ def few(overrides: Callable[..., list[str]]) -> list[str]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Start:
-    """Starts `tipx sweep ARGS` in a process of its own, leader of its group, with a home of its own."""
+def environment(tmp_path: Path) -> dict[str, str]:
+    """With a home of its own, for Ray leaves a token there."""
+    own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "240", "PYTHONPATH": HERE}
+    own |= {"HOME": str(tmp_path / "home"), "HF_HOME": str(tmp_path / "hub"), "RAY_AUTH_MODE": "disabled"}
+    return os.environ | own
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path) -> Start:
+    """Starts `tipx sweep ARGS` in a process of its own, leader of its group."""
 
     def begin(*args: str) -> "subprocess.Popen[str]":
-        own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "240", "PYTHONPATH": HERE}
-        # Ray leaves a token at home.
-        own |= {"HOME": str(tmp_path / "home"), "HF_HOME": str(tmp_path / "hub"), "RAY_AUTH_MODE": "disabled"}
         return subprocess.Popen(
             [sys.executable, "-m", "tipx", "sweep", *args],
-            env=os.environ | own,
+            env=environment,
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -38,3 +44,9 @@ def start(tmp_path: Path) -> Start:
         )
 
     return begin
+
+
+@pytest.fixture
+def start_warm(environment: dict[str, str], server: Server, tmp_path: Path) -> StartWarm:
+    """The same, forked where everything is imported, and so are its points."""
+    return lambda *args: server.start(["sweep", *args], tmp_path, environment)

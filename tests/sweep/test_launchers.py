@@ -12,9 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.sweep.conftest import Start
+from tests.sweep.conftest import Start, StartWarm
 from tipx.runs.directory import Run, lasting
 from tipx.runs.find import all_runs
+
+pytestmark = pytest.mark.long(70)
 
 WITHIN_S = 400
 POINTS = ["selector=full,prefix", "group=g"]
@@ -35,7 +37,12 @@ def lasting_rows(run: Run) -> list[dict[str, Any]]:
     "launcher", ["joblib", *(pytest.param(one, marks=pytest.mark.slow) for one in ("basic", "submitit_local", "ray"))]
 )
 def test_every_launcher_runs_what_is_missing_once(
-    launcher: str, few: list[str], start: Start, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    launcher: str,
+    few: list[str],
+    start: Start,
+    start_warm: StartWarm,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     own = LAUNCHERS[launcher]
     if launcher == "ray":  # sockets have short names
@@ -47,7 +54,7 @@ def test_every_launcher_runs_what_is_missing_once(
     assert all(run.finished for run in runs)
     assert "2 done" in out
     before = {run.path: (run.path / "summary.json").stat().st_mtime_ns for run in runs}
-    again = start(*command)
+    again = start_warm(*command)
     out, err = again.communicate(timeout=WITHIN_S)
     assert again.returncode == 0, err
     assert "2 done" in out
@@ -56,7 +63,7 @@ def test_every_launcher_runs_what_is_missing_once(
 
 
 def test_a_point_that_fails_stops_no_other_and_is_tried_again_when_asked(
-    few: list[str], start: Start, tmp_path: Path, pair_dir: Path
+    few: list[str], start_warm: StartWarm, tmp_path: Path, pair_dir: Path
 ) -> None:
     missing = tmp_path / "late"
     command = [
@@ -64,7 +71,7 @@ def test_a_point_that_fails_stops_no_other_and_is_tried_again_when_asked(
         "group=g",
         *[w for w in few if "student" not in w],
     ]
-    first = start(*command)
+    first = start_warm(*command)
     out, err = first.communicate(timeout=WITHIN_S)
     assert first.returncode == 1, out + err
     assert "1 of 2 points failed; --retry-failed runs them again" in err
@@ -72,17 +79,17 @@ def test_a_point_that_fails_stops_no_other_and_is_tried_again_when_asked(
     assert f"{missing}" in out
     assert "Traceback" not in out + err
     missing.symlink_to(pair_dir / "student")
-    second = start(*command)
+    second = start_warm(*command)
     second.communicate(timeout=WITHIN_S)
     assert second.returncode == 1, "a failure is not tried again by itself"
-    third = start(*command, "--retry-failed")
+    third = start_warm(*command, "--retry-failed")
     out, err = third.communicate(timeout=WITHIN_S)
     assert third.returncode == 0, out + err
     assert not list((tmp_path / "runs" / "g" / "failures").iterdir())
 
 
-def test_two_sweeps_at_once_run_no_point_twice(few: list[str], start: Start, tmp_path: Path) -> None:
-    both = [start("selector=full,prefix,random", "group=g", *few) for _ in "ab"]
+def test_two_sweeps_at_once_run_no_point_twice(few: list[str], start_warm: StartWarm, tmp_path: Path) -> None:
+    both = [start_warm("selector=full,prefix,random", "group=g", *few) for _ in "ab"]
     ends = [one.communicate(timeout=WITHIN_S) for one in both]
     assert [one.returncode for one in both] == [0, 0], ends
     for run in all_runs(tmp_path / "runs"):
@@ -93,7 +100,7 @@ def test_two_sweeps_at_once_run_no_point_twice(few: list[str], start: Start, tmp
 
 def kill(process: Any, *, tree: bool) -> None:
     """SIGKILL to the sweep alone, or to all that it started."""
-    children = psutil.Process(process.pid).children(recursive=True) if tree else []
+    children = psutil.Process(process.pid).children(recursive=True) if tree and process.poll() is None else []
     process.kill()
     for child in children:
         try:
@@ -105,19 +112,22 @@ def kill(process: Any, *, tree: bool) -> None:
 
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_killed_at_any_moment_it_ends_as_if_it_never_was(
-    kills: int, overrides: Callable[..., list[str]], start: Start, tmp_path: Path
+    kills: int, overrides: Callable[..., list[str]], start_warm: StartWarm, tmp_path: Path
 ) -> None:
     few = overrides("loop.steps=8", "loop.sample_every=0", "loop.eval_last=true", "eval.limit=4", "eval.n=1")
     command = ["selector=full,prefix,random", "seed=0", *few]
-    calm = start(*command, "group=calm")
+    calm = start_warm(*command, "group=calm")
     out, err = calm.communicate(timeout=WITHIN_S)
     assert calm.returncode == 0, out + err
     rng = random.Random(kills)
     for i in range(kills):
-        process = start(*command, "group=killed")
-        time.sleep(rng.uniform(4, 25))
+        process = start_warm(*command, "group=killed")
+        if i == 0:
+            wait_for_rows(tmp_path, "killed")  # its point goes on alone, and the next sweep comes to it
+        else:
+            time.sleep(rng.uniform(0, 6))
         kill(process, tree=i % 2 == 1)
-    last = start(*command, "group=killed")
+    last = start_warm(*command, "group=killed")
     out, err = last.communicate(timeout=WITHIN_S)
     assert last.returncode == 0, out + err
     groups = {
@@ -132,7 +142,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_never_was(
 
 
 def test_ctrl_c_saves_and_the_same_command_continues(
-    overrides: Callable[..., list[str]], start: Start, tmp_path: Path
+    overrides: Callable[..., list[str]], start: Start, start_warm: StartWarm, tmp_path: Path
 ) -> None:
     few = overrides("loop.steps=60", "loop.save_every=0", "loop.sample_every=0")
     command = ["selector=full,prefix", "group=g", *few]
@@ -147,7 +157,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(
     done = run.checkpoints.saved()[-1][0]
     assert 2 <= done < 60
     assert json.loads((tmp_path / "runs" / "g" / "sweep.json").read_text())["points"][0]["run"] == run.path.name
-    again = start(*command)
+    again = start_warm(*command)
     out, err = again.communicate(timeout=WITHIN_S)
     assert again.returncode == 0, out + err
     assert len(run.provenance()["starts"]) == 2
@@ -171,11 +181,11 @@ def test_a_preempted_job_saves_is_queued_again_and_resumes(
     assert [row["step"] for row in run.rows()] == list(range(1, 61))
 
 
-def wait_for_rows(folder: Path) -> None:
+def wait_for_rows(folder: Path, group: str = "g") -> None:
     """Until some run has done a few steps."""
     until = time.monotonic() + WITHIN_S
-    while not any(len(run.rows()) > 2 for run in all_runs(folder / "runs")) and time.monotonic() < until:
-        time.sleep(0.1)
+    while not any(len(Run(path).rows()) > 2 for path in folder.glob(f"runs/{group}/*-*")) and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ from tipx.errors import ConfigError
 from tipx.sweep.plan import plan_sweep
 from tipx.sweep.question import read_sweep, sweep_names
 
+pytestmark = pytest.mark.long(25)
+
 
 @pytest.mark.parametrize("name", sweep_names(None))
 def test_every_sweep_composes_for_one_of_the_papers_pairs_and_for_the_embedded_one(name: str) -> None:

@@ -19,6 +19,8 @@ from tipx.train.start import train_run
 from tipx.train.trainer import STATE, Trainer
 from tipx.types import Rollout, TokenStats
 
+pytestmark = pytest.mark.long(20)
+
 Overrides = Callable[..., list[str]]
 PHASES = ("rollout", "score", "select", "train")
 EVERY_STEP = {

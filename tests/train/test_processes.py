@@ -12,8 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import save_model
+from tests.warm import Process, Server
 from tipx.runs.directory import Run, lasting
 from tipx.train.start import train_run
 
+pytestmark = pytest.mark.long(35)
+
 Overrides = Callable[..., list[str]]
+Ranks = Callable[[Sequence[str]], list[Process]]
 WITHIN_S = 240
 LAUNCH = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
 EVAL = ["loop.eval_every=2", "eval.limit=6", "eval.n=2", "eval.sampling.max_new_tokens=12"]
@@ -46,27 +49,18 @@ def free_port() -> str:
         return str(one.getsockname()[1])
 
 
-@contextmanager
-def ranks(args: Sequence[str], home: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    """Two processes as a launcher starts them, without the launcher."""
-    port, started = free_port(), []
-    for rank in ("0", "1"):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tipx", "train", *args],
-                env=environment(home, **place),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    try:
-        yield started
-    finally:
-        for one in started:
-            one.kill()
-            one.communicate()
+@pytest.fixture
+def ranks(server: Server, tmp_path: Path) -> Ranks:
+    """Starts two processes as a launcher does, without the launcher."""
+
+    def begin(args: Sequence[str]) -> list[Process]:
+        port, started = free_port(), []
+        for rank in ("0", "1"):
+            own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            started.append(server.start(["train", *args], tmp_path, environment(tmp_path / "home", **own)))
+        return started
+
+    return begin
 
 
 def the_run(folder: Path) -> Run:
@@ -130,7 +124,7 @@ def test_a_launched_run_of_two_is_the_run_of_one(what: str, overrides: Overrides
 
 
 def test_asking_one_to_stop_stops_both_and_one_alone_can_go_on(
-    overrides: Overrides, pair_dir: Path, tmp_path: Path
+    overrides: Overrides, pair_dir: Path, ranks: Ranks, tmp_path: Path
 ) -> None:
     # A head of its own, and so few tokens kept that most micro-batches of one response keep none: every weight must
     # get its gradient all the same, or the processes wait for each other for ever.
@@ -144,14 +138,14 @@ def test_asking_one_to_stop_stops_both_and_one_alone_can_go_on(
     whole, _ = train_run(
         [*args, f"runs_dir={tmp_path / 'one'}", "hardware.micro_batch=8"], fresh=False, config_dir=None
     )
-    with ranks(args, tmp_path / "home") as started:
-        until(
-            lambda: len(list(tmp_path.glob("runs/*/*/metrics.jsonl"))) and len(the_run(tmp_path / "runs").rows()) >= 3,
-            started,
-        )
-        started[1].send_signal(signal.SIGTERM)
-        said = [one.communicate(timeout=WITHIN_S) for one in started]
-        assert [one.returncode for one in started] == [143, 143], said
+    started = ranks(args)
+    until(
+        lambda: len(list(tmp_path.glob("runs/*/*/metrics.jsonl"))) and len(the_run(tmp_path / "runs").rows()) >= 3,
+        started,
+    )
+    started[1].send_signal(signal.SIGTERM)
+    said = [one.communicate(timeout=WITHIN_S) for one in started]
+    assert [one.returncode for one in started] == [143, 143], said
     stopped = the_run(tmp_path / "runs")
     last = stopped.rows()[-1]["step"]
     assert 3 <= last < 30
@@ -163,7 +157,7 @@ def test_asking_one_to_stop_stops_both_and_one_alone_can_go_on(
     same(stopped, whole)
 
 
-def until(true: Callable[[], Any], started: Sequence[subprocess.Popen[str]]) -> None:
+def until(true: Callable[[], Any], started: Sequence[Process]) -> None:
     ends = time.monotonic() + WITHIN_S
     while not true():
         assert time.monotonic() < ends
@@ -172,10 +166,10 @@ def until(true: Callable[[], Any], started: Sequence[subprocess.Popen[str]]) -> 
 
 
 def test_sequences_that_do_not_divide_over_processes_are_an_error_of_one_line(
-    overrides: Overrides, tmp_path: Path
+    overrides: Overrides, ranks: Ranks, tmp_path: Path
 ) -> None:
-    with ranks(overrides("loop.prompts=7"), tmp_path / "home") as started:
-        said = [one.communicate(timeout=WITHIN_S) for one in started]
+    started = ranks(overrides("loop.prompts=7"))
+    said = [one.communicate(timeout=WITHIN_S) for one in started]
     assert [one.returncode for one in started] == [2, 2]
     line = (
         "error: loop.prompts * loop.rollouts = 7 sequences a step do not divide over 2 processes; choose loop.prompts"
