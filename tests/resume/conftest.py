@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from tests.rows import lasting
 from tipx import jobs
 from tipx.cli import main
-from tipx.runs.directory import Run, lasting
+from tipx.runs.directory import Run
 
 STEPS = 36
 WITHIN_S = 400

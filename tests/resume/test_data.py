@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.rows import lasting
 from tipx import jobs
 from tipx.errors import Damaged, RunError
-from tipx.runs.directory import Run, lasting
+from tipx.runs.directory import Run
 
 Overrides = Callable[..., list[str]]
 QUESTIONS = [f"tom has {n} pens . how many ?" for n in range(2, 10)]

@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.rows import lasting
 from tests.sweep.conftest import Start
-from tipx.runs.directory import Run, all_runs, lasting
+from tipx.runs.directory import Run, all_runs
 
 WITHIN_S = 400
 POINTS = ["selector=full,prefix", "group=g"]

@@ -44,13 +44,12 @@ from tipx.files.atomic import (
 )
 from tipx.files.yamls import read_yaml
 from tipx.moved import with_current_targets
+from tipx.runs.metric_keys import with_current_keys
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
 LOOK_S = 1.0
 """Seconds that taking a run's lock may wait."""
-VOLATILE = ("time", "perf/", "memory/")
-"""Prefixes of keys that differ between two runs of the same thing."""
 MARK = ".tipx-run"
 MARK_TEXT = "tipx made this directory. `tipx runs rm` removes only directories that hold this file.\n"
 STARTING = {".lock", MARK, "config.yaml", "provenance.json", "preflight.json", "wandb"}
@@ -519,13 +518,11 @@ class Run:
         write_json(self.path / "summary.json", summary)
 
 
-def lasting(row: Row) -> Row:
-    """The part of a metrics line that two runs of the same thing share: no times, no memory."""
-    return {key: value for key, value in row.items() if not key.startswith(VOLATILE)}
-
-
 def row_of(line: bytes, before: int | None) -> Row:
-    """A line of metrics that follows the one of step `before`; raises ValueError, in a few words, if it is none."""
+    """A line of metrics that follows the one of step `before`, with the keys of today.
+
+    Raises ValueError, in a few words, if it is none.
+    """
     try:
         row = parse_object(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -535,7 +532,7 @@ def row_of(line: bytes, before: int | None) -> Row:
         raise ValueError("does not hold a step's numbers")
     if step not in ((0, 1) if before is None else (before + 1,)):
         raise ValueError(f"is of step {step}, {'the first' if before is None else f'after step {before}'}")
-    return row
+    return with_current_keys(row)
 
 
 def unlike_sample(row: Row) -> str | None:
