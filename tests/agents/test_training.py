@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.agents.toy import CountTo
-from tests.rows import lasting
+from tests.rows import lasting, undeclared
 from tipx import jobs
 from tipx.agents.chat import Chat
 from tipx.agents.loop import AgentRollouts, collected
@@ -76,6 +76,7 @@ def test_two_steps(args: Args, own: Path) -> None:
         assert sum(row[f"agent/ended_{reason}_frac"] for reason in ("eos", "length", "tokens", "context", "turns")) == 1
         assert row["agent/turns"] > 1
         assert row["agent/empty_trajectories"] == 0
+        assert undeclared(row) == {}
         assert 0 <= row["agent/score"] <= 1
         # Half of each trajectory's sampled tokens, rounded down, of six.
         assert row["select/kept_tokens"] == pytest.approx(row["rollout/tokens"] / 2, abs=3)

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from tests.conftest import save_model
 from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_place
+from tests.rows import undeclared
 from tipx import jobs
 from tipx.config import build, load
 from tipx.errors import ConfigError, RunFailed
@@ -163,6 +164,7 @@ def test_a_run_logs_what_lies_between_engine_and_trainer(overrides: Overrides) -
     more = ["rollout=vllm", "rollout.max_new_tokens=9", "loop.steps=2"]
     run, _ = jobs.train(overrides(*more), fresh=False, config_dir=None)
     for row in run.rows():
+        assert undeclared(row) == {}
         assert 0 <= row["rollout/mismatch_abs_mean"] <= row["rollout/mismatch_abs_max"] < 1e-4
         assert abs(row["rollout/mismatch_kl"]) <= row["rollout/mismatch_abs_mean"]
 

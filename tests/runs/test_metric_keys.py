@@ -19,7 +19,7 @@ from tipx.types import StopReason
 
 ROOT = Path(tipx.__file__).parent
 PROJECT = ROOT.parent
-STORED = Path(__file__).parent / "stored" / "2026-11-29-metrics.jsonl"
+STORED = Path(__file__).with_name("metrics_2026-11-29.jsonl")
 GROUPS = {keys.group(name) for one in keys.DECLARED for name in (one.name, one.was or one.name)} - {"step"}
 SPELLED = re.compile(rf"(?<![\w./])({'|'.join(sorted(GROUPS))})/(?=[a-z_]|$)")
 # Where `agent/` is no group of keys, and why.

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.rows import lasting
+from tests.rows import lasting, undeclared
 from tipx import jobs
 from tipx.errors import ConfigError, DataError, RunFailed
 from tipx.runs.directory import Row, Run
@@ -28,7 +28,8 @@ EVERY_STEP = {
     *(f"select/{what}_{part}" for what in ("entropy", "reverse_kl") for part in ("kept", "dropped", "all")),
     *(f"quadrant/q{q}_frac_of_kept" for q in (1, 2, 3, 4)),
     *("rollout/mean_length", "rollout/max_length", "rollout/truncated_frac", "perf/tokens_per_s"),
-    *(f"{kind}/{phase}" for kind in ("time", "memory") for phase in PHASES),
+    *(f"time/{phase}_s" for phase in PHASES),
+    *(f"memory/{phase}_mib" for phase in PHASES),
 }
 
 
@@ -60,6 +61,7 @@ def test_every_step_reports_what_was_kept_and_what_it_cost(selector: str, overri
     assert column(run, "step") == [1, 2, 3, 4]
     for row in run.rows():
         assert row.keys() >= EVERY_STEP
+        assert undeclared(row) == {}
         assert sum(row[f"quadrant/q{q}_frac"] for q in (1, 2, 3, 4)) == pytest.approx(1)
         assert sum(row[f"quadrant/q{q}_frac_of_kept"] for q in (1, 2, 3, 4)) == pytest.approx(1)
         # floor(m / 2), but at least 1, of each of 8 responses: at most half a token off, each.
@@ -130,6 +132,7 @@ def test_accuracy_before_in_between_and_after(overrides: Overrides) -> None:
     names = {"eval/arithmetic/mean", "eval/arithmetic/mean_se", "eval/arithmetic/greedy"}
     assert [row["step"] for row in rows if names <= row.keys()] == [0, 2, 4]
     assert rows[0].keys() == {"step", *names, "time/eval_s", "memory/eval_mib"}
+    assert undeclared(rows[0]) == {}
     for step in (0, 2, 4):
         (file,) = run.eval_dir(step).glob("arithmetic-*/result.json")
         assert json.loads(file.read_text())["mean"] == rows[step]["eval/arithmetic/mean"]
