@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 
-.PHONY: setup demo test test-all lint bench bench-full bench-step
+.PHONY: setup demo test test-all lint docs bench bench-full bench-step
 
 setup: $(VENV)/.installed
 
@@ -27,6 +27,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The reference of the keys of metrics.jsonl, from the module that declares them.
+docs: setup
+	$(BIN)/python -c "from tipx.runs.metric_keys import reference; print(reference(), end='')" > docs/metrics.md
 
 # With TRL and Liger, which the bench alone needs.
 $(VENV)/.bench: $(VENV)/.installed

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from bench.cases import Case, inputs, listed
+from tipx.runs.metric_keys import MEMORY, TIME
 from tipx.train.meter import Meter
 
 WARM_TOKENS, WARM_VOCAB = 16, 1024
@@ -70,8 +71,8 @@ def measure(cell: Cell) -> Result:
     cpu_s = time.process_time() - began
     values = meter.read()
     states_norm, weight_norm = (norm(leaf) for leaf in (student.states_ND, student.head.weight_VD))
-    mib = values["memory/loss"] - values["memory/before"]
-    return Result(mib, cpu_s, values["time/loss"], loss.item(), states_norm, weight_norm)
+    mib = values[MEMORY.of("loss")] - values[MEMORY.of("before")]
+    return Result(mib, cpu_s, values[TIME.of("loss")], loss.item(), states_norm, weight_norm)
 
 
 def warm(case: Case, cell: Cell) -> None:

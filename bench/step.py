@@ -29,6 +29,7 @@ from tipx.models.head import body, lm_head
 from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
 from tipx.rollout.collect import from_lists
+from tipx.runs.metric_keys import MEMORY
 from tipx.train.batching import micro_batches
 from tipx.train.experiment import Experiment
 from tipx.train.meter import Meter
@@ -133,7 +134,7 @@ def one(how: str, selector: str, ratio: float, size: Size) -> dict[str, Any]:
         step(trainer, made)
     seconds = time.process_time() - began
     values = meter.read()
-    return {"mib": values["memory/step"] - values["memory/before"], "seconds": seconds}
+    return {"mib": values[MEMORY.of("step")] - values[MEMORY.of("before")], "seconds": seconds}
 
 
 def measure(how: str, selector: str, ratio: float, size: Size) -> dict[str, Any]:

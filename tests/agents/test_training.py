@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.agents.toy import CountTo
+from tests.rows import lasting, undeclared
 from tipx.agents.chat import Chat
 from tipx.agents.loop import AgentRollouts, collected
 from tipx.config import build, load, options
@@ -19,7 +20,7 @@ from tipx.errors import ConfigError
 from tipx.noise import Noise
 from tipx.rollout.collect import from_lists
 from tipx.rollout.hf import eos_ids
-from tipx.runs.directory import Run, lasting
+from tipx.runs.directory import Run
 from tipx.train.experiment import Experiment
 from tipx.train.start import train_run
 from tipx.train.step_metrics import Update
@@ -72,12 +73,13 @@ def test_two_steps(args: Args, own: Path) -> None:
     assert [row["step"] for row in rows] == [1, 2]
     for row in rows:
         assert row["train/applied"]
-        assert sum(row[f"agent/ended_{reason}"] for reason in ("eos", "length", "tokens", "context", "turns")) == 1
+        assert sum(row[f"agent/ended_{reason}_frac"] for reason in ("eos", "length", "tokens", "context", "turns")) == 1
         assert row["agent/turns"] > 1
-        assert row["agent/empty"] == 0
+        assert row["agent/empty_trajectories"] == 0
+        assert undeclared(row) == {}
         assert 0 <= row["agent/score"] <= 1
         # Half of each trajectory's sampled tokens, rounded down, of six.
-        assert row["select/kept_tokens"] == pytest.approx(row["tokens/n"] / 2, abs=3)
+        assert row["select/kept_tokens"] == pytest.approx(row["rollout/tokens"] / 2, abs=3)
     for sample in (json.loads(line) for line in (run.path / "rollouts" / "000001.jsonl").read_text().splitlines()):
         mask = sample["valid"]
         assert len(mask) == len(sample["weights"]) == len(sample["pieces"]) == len(sample["tokens"])
@@ -124,15 +126,15 @@ def test_trajectories_without_room_are_counted_and_left_out(args: Args, own: Pat
     # Prompts of 209 and 210 tokens ("To 10!"): the last one's has no room for a word.
     run = train(args("data.size=10", "loop.prompts=10", "loop.steps=1", "rollout.context=210"), own)
     (row,) = run.rows()
-    assert row["agent/empty"] == 2
-    assert row["agent/ended_context"] == 1
-    assert row["tokens/n"] == 18
+    assert row["agent/empty_trajectories"] == 2
+    assert row["agent/ended_context_frac"] == 1
+    assert row["rollout/tokens"] == 18
     assert row["train/applied"]
 
 
 def test_a_step_without_any_sampled_token_changes_nothing(args: Args, own: Path) -> None:
     (row,) = train(args("loop.steps=1", "rollout.context=100"), own).rows()
-    assert row["agent/empty"] == 6
+    assert row["agent/empty_trajectories"] == 6
     assert not row["train/applied"]
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from tests.cli.conftest import Done, call
 from tests.conftest import save_model
-from tipx.runs.directory import Run, lasting
+from tests.rows import lasting
+from tipx.runs.directory import Run
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ from PIL import Image
 from tipx.display.plots import learning_curve
 from tipx.runs.directory import Run
 
-DIVERGENCE = {"select/div_all": 0.5, "select/div_kept": 0.75, "select/div_dropped": 0.25}
-QUADRANTS = {"tokens/q1": 0.25, "tokens/q2": 0.25, "tokens/q3": 0.125, "tokens/q4": 0.375}
+DIVERGENCE = {"select/reverse_kl_all": 0.5, "select/reverse_kl_kept": 0.75, "select/reverse_kl_dropped": 0.25}
+QUADRANTS = {"quadrant/q1_frac": 0.25, "quadrant/q2_frac": 0.25, "quadrant/q3_frac": 0.125, "quadrant/q4_frac": 0.375}
 STEP = {"train/loss": 0.5, "select/kept_frac": 0.2, **DIVERGENCE, **QUADRANTS}
 EVAL = {"eval/arithmetic/mean": 0.25, "eval/arithmetic/mean_se": 0.0125, "eval/arithmetic/greedy": 0.375}
 NO_ERROR = {"eval/arithmetic/mean": 1.0, "eval/arithmetic/mean_se": None}
@@ -97,7 +97,7 @@ def test_only_what_was_logged_is_drawn(tmp_path: Path) -> None:
 
 
 def test_the_thick_line_is_the_mean_of_the_last_ten_steps(tmp_path: Path) -> None:
-    run = make(tmp_path / "r", [{"step": s, "select/div_all": float(s)} for s in range(1, 21)])
+    run = make(tmp_path / "r", [{"step": s, "select/reverse_kl_all": float(s)} for s in range(1, 21)])
     faint, thick = panels(learning_curve(run))[1].lines
     assert list(faint.get_ydata()) == [float(s) for s in range(1, 21)]
     # Step 1: 1. Step 4: (1 + 2 + 3 + 4) / 4. Step 20: (11 + ... + 20) / 10.

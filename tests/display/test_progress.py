@@ -9,7 +9,7 @@ import pytest
 
 from tipx.display.progress import Quiet, Screen
 
-ROW = {"train/loss": 0.25, "select/kept_frac": 0.5, "select/div_all": 0.125, "perf/tokens_per_s": 1234.5}
+ROW = {"train/loss": 0.25, "select/kept_frac": 0.5, "select/reverse_kl_all": 0.125, "perf/tokens_per_s": 1234.5}
 ACCURACY = {"eval/arithmetic/mean": 0.75}
 
 

@@ -11,6 +11,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM
 
+from tests.rows import undeclared
 from tipx.config import build, load
 from tipx.display.tables import held_out
 from tipx.embedded.arithmetic.tokenizer import build_tokenizer
@@ -89,6 +90,7 @@ def run(file: Path, overrides: Overrides) -> Run:
 
 def test_before_in_between_and_after(run: Run) -> None:
     rows = {row["step"]: row for row in run.rows() if "heldout/perplexity" in row}
+    assert [undeclared(row) for row in rows.values()] == [{}] * len(rows)
     assert list(rows) == [0, 2, 4]
     for step, row in rows.items():
         (folder,) = run.eval_dir(step).glob("heldout-*")

@@ -126,19 +126,19 @@ def row(step: int, steps: int, level: float, ratio: float, rng: np.random.Genera
     part, noise = step / steps, rng.normal(0, 0.02, 30).tolist()
     found: dict[str, Any] = {
         "step": step, "train/loss": 1.2 - part + noise[0], "train/grad_norm": 5 + noise[1], "train/lr": 1e-3,
-        "train/applied": True, "train/bad_steps": 0, "tokens/n": 2529, "select/kept_tokens": int(2529 * ratio),
-        "select/kept_frac": ratio, "select/loss_mass_kept": 0.9,
-        "rollout/mean_length": 40 + noise[2], "rollout/max_length": 60, "rollout/clipped_ratio": 0.0,
+        "train/applied": True, "train/bad_steps": 0, "rollout/tokens": 2529, "select/kept_tokens": int(2529 * ratio),
+        "select/kept_frac": ratio, "select/kept_loss_frac": 0.9,
+        "rollout/mean_length": 40 + noise[2], "rollout/max_length": 60, "rollout/truncated_frac": 0.0,
         "perf/tokens_per_s": 3480 + noise[3],
     }  # fmt: skip
-    for i, kind in enumerate(("entropy", "div")):
+    for i, kind in enumerate(("entropy", "reverse_kl")):
         for j, which in enumerate(("kept", "dropped", "all")):
             found[f"select/{kind}_{which}"] = max(0.01, 0.6 - 0.45 * part * level - 0.1 * j + noise[4 + 3 * i + j])
     shares = (0.45 - 0.1 * part + noise[10], 0.05, 0.05 + 0.02 * part, 0.45 + 0.08 * part - noise[10])
-    found |= {f"tokens/q{q + 1}": share for q, share in enumerate(shares)}
-    found |= {f"select/q{q + 1}_of_kept": share for q, share in enumerate(shares)}
+    found |= {f"quadrant/q{q + 1}_frac": share for q, share in enumerate(shares)}
+    found |= {f"quadrant/q{q + 1}_frac_of_kept": share for q, share in enumerate(shares)}
     for i, phase in enumerate(("rollout", "score", "select", "train")):
-        found |= {f"time/{phase}": 0.3 + noise[12 + i], f"memory/{phase}": 600.0 + 300 * ratio + noise[16 + i]}
+        found |= {f"time/{phase}_s": 0.3 + noise[12 + i], f"memory/{phase}_mib": 600.0 + 300 * ratio + noise[16 + i]}
     if step % 50 == 0:
         now = 0.25 + (level - 0.25) * part + noise[20]
         found |= {"eval/arithmetic/mean": now, "eval/arithmetic/mean_se": 0.01, "eval/arithmetic/greedy": now + 0.2}

@@ -116,7 +116,7 @@ def test_curves(sweep: Sweep, draw: Draw) -> None:
     # Step 1 is not logged by the second, and step 3 by neither: the mean is over both or not at all.
     values: tuple[Sequence[float | None], ...] = ((0.25, 0.5, 0.75, None), (0.75, None, 1.0, None))
     for run, line in zip(made, values, strict=True):
-        set_lines(run, [{} if v is None else {"eval/arithmetic/mean": v, "select/div_all": v} for v in line])
+        set_lines(run, [{} if v is None else {"eval/arithmetic/mean": v, "select/reverse_kl_all": v} for v in line])
     axes = draw("kind: curves, value: mean").axes[0]
     (line,), (band,) = axes.lines, axes.collections
     assert list(line.get_xdata()) == [0, 2]
@@ -125,15 +125,15 @@ def test_curves(sweep: Sweep, draw: Draw) -> None:
     corners = {(float(x), float(y)) for x, y in band.get_paths()[0].vertices}
     assert corners == {(0, 25), (0, 75), (2, 75), (2, 100)}
     assert axes.get_title("left") == "eval/arithmetic/mean, %"
-    other = draw("kind: curves, value: select/div_all").axes[0]
+    other = draw("kind: curves, value: select/reverse_kl_all").axes[0]
     assert list(other.lines[0].get_ydata()) == [0.5, 0.875]
-    assert other.get_title("left") == "select/div_all"
+    assert other.get_title("left") == "select/reverse_kl_all"
 
 
 def test_long_curves_are_smoothed(sweep: Sweep, draw: Draw) -> None:
     (run,) = sweep(grid=GRID[:1], seeds=1)
-    set_lines(run, [{"select/div_all": float(i)} for i in range(60)])
-    (line,) = draw("kind: curves, value: select/div_all").axes[0].lines
+    set_lines(run, [{"select/reverse_kl_all": float(i)} for i in range(60)])
+    (line,) = draw("kind: curves, value: select/reverse_kl_all").axes[0].lines
     # Over the ten steps up to each: 0, 0.5, 1, ..., and from the tenth on i - 4.5.
     assert list(line.get_ydata()) == [i / 2 for i in range(10)] + [i - 4.5 for i in range(10, 60)]
 
@@ -148,7 +148,7 @@ def test_quadrants(sweep: Sweep, draw: Draw) -> None:
     made = sweep(grid=GRID[:1], seeds=2)
     shares = ((0.5, 0.25, 0.125, 0.125), (0.25, 0.25, 0.25, 0.25))
     for run, four in zip(made, shares, strict=True):
-        set_lines(run, [{}, *[{f"tokens/q{q}": share for q, share in enumerate(four, 1)}] * 3])
+        set_lines(run, [{}, *[{f"quadrant/q{q}_frac": share for q, share in enumerate(four, 1)}] * 3])
     axes = draw("kind: quadrants").axes[0]
     tops = [max(float(y) for _, y in area.get_paths()[0].vertices) for area in axes.collections]
     # 0.375, 0.25, 0.1875 and 0.1875, one on top of the other.

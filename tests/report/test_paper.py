@@ -78,7 +78,7 @@ def test_memory_is_that_of_a_device(device: str | None, expected: list[str], swe
     rules = [["selector=full"], ["selector=entropy_sampling", "ratio=0.5"]]
     made = sweep("memory", **AS_PAPER | {"grid": rules, "typed": True, "start": {"device": device}})
     for run in made:
-        set_lines(run, [{}, *[{"memory/train": 30_000.0}] * 3])
+        set_lines(run, [{}, *[{"memory/train_mib": 30_000.0}] * 3])
     assert beside(table("memory"), "memory") == expected
 
 

@@ -106,15 +106,18 @@ def test_a_key_is_the_mean_of_its_last_ten_lines(run: Path, one: One) -> None:
 
 def test_what_is_kept_is_a_mean_over_all_steps(run: Path, one: One) -> None:
     shares = [0.25, 0.5, 0.75]
-    set_lines(run, [{}, *({"select/kept_frac": share, "select/q1_of_kept": share / 2} for share in shares), {}])
+    set_lines(run, [{}, *({"select/kept_frac": share, "quadrant/q1_frac_of_kept": share / 2} for share in shares), {}])
     assert one("kept").value == 0.5
     assert one("q1").value == 0.25
 
 
 def test_memory_is_the_highest_peak_of_a_training_step(run: Path, one: One) -> None:
     # MiB; an evaluation's does not count.
-    phases = [{"memory/score": 100, "memory/train": 2000}, {"memory/rollout": 3000, "memory/eval": 9000}]
-    set_lines(run, [{}, *phases, {"memory/select": 2500}])
+    phases = [
+        {"memory/score_mib": 100, "memory/train_mib": 2000},
+        {"memory/rollout_mib": 3000, "memory/eval_mib": 9000},
+    ]
+    set_lines(run, [{}, *phases, {"memory/select_mib": 2500}])
     assert one("memory").value == pytest.approx(3000 * 1048576 / 1_000_000_000)
 
 
@@ -143,7 +146,7 @@ def test_which_end_is_better() -> None:
         "forward_kl",
         "memory",
     }
-    assert [metric(name).better for name in ("pass@2", "maj@2", "best@2", "select/div_all", "result.x")] == [
+    assert [metric(name).better for name in ("pass@2", "maj@2", "best@2", "select/reverse_kl_all", "result.x")] == [
         *["high"] * 3,
         *[None] * 2,
     ]
@@ -159,7 +162,7 @@ def test_which_end_is_better() -> None:
         ("perplexity", 15.51234, 0.9, "15.512 ± 0.900"),
         ("length", 40.04, None, "40.0"),
         ("memory", 3.145728, None, "3.15"),
-        ("select/div_all", 0.51264, None, "0.513"),
+        ("select/reverse_kl_all", 0.51264, None, "0.513"),
     ],
 )
 def test_numbers_as_they_are_shown(value: str, number: float, error: float | None, text: str) -> None:
@@ -240,7 +243,7 @@ def test_of_equally_usual_results_the_whole_and_then_the_larger_counts(run: Path
 
 def test_quadrants_is_short_for_four_values(sweep: Sweep, table: Make) -> None:
     for path in sweep(grid=[["selector=q3_only", "ratio=0.2"]]):
-        shares = {f"select/q{q}_of_kept": share for q, share in enumerate((0.8125, 0.0, 0.1875, 0.0), 1)}
+        shares = {f"quadrant/q{q}_frac_of_kept": share for q, share in enumerate((0.8125, 0.0, 0.1875, 0.0), 1)}
         set_lines(path, [{}, *[{"select/kept_frac": 0.2} | shares] * 3])
     made = table("controls")
     heads = [made.head(column) for column in made.columns if column.metric.source == "run"]

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.rows import lasting
 from tests.warm import HERE, Server
 from tipx.cli import main
-from tipx.runs.directory import Run, lasting
+from tipx.runs.directory import Run
 from tipx.train.start import train_run
 
 STEPS = 36

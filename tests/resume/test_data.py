@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.rows import lasting
 from tipx.errors import Damaged, RunError
-from tipx.runs.directory import Run, lasting
+from tipx.runs.directory import Run
 from tipx.train.start import train_run
 
 Overrides = Callable[..., list[str]]

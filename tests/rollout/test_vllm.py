@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from tests.conftest import save_model
 from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_place
+from tests.rows import undeclared
 from tipx.config import build, load
 from tipx.errors import ConfigError, RunFailed
 from tipx.evals.start import evaluate_target
@@ -164,8 +165,9 @@ def test_a_run_logs_what_lies_between_engine_and_trainer(overrides: Overrides) -
     more = ["rollout=vllm", "rollout.max_new_tokens=9", "loop.steps=2"]
     run, _ = train_run(overrides(*more), fresh=False, config_dir=None)
     for row in run.rows():
-        assert 0 <= row["rollout/mismatch_mean"] <= row["rollout/mismatch_max"] < 1e-4
-        assert abs(row["rollout/mismatch_kl"]) <= row["rollout/mismatch_mean"]
+        assert undeclared(row) == {}
+        assert 0 <= row["rollout/mismatch_abs_mean"] <= row["rollout/mismatch_abs_max"] < 1e-4
+        assert abs(row["rollout/mismatch_kl"]) <= row["rollout/mismatch_abs_mean"]
 
 
 def test_no_package_no_server_no_permission(

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from tipx.errors import RunError, RunFailed
-from tipx.runs.directory import Run, lasting
+from tipx.runs.directory import Run
 from tipx.runs.find import all_runs, find_run
 
 SAMPLE = {"prompt": "a", "tokens": [1, 2], "weights": [0.0, 1.0], "stats": {"reverse_kl": [0.1, 0.2]}}
@@ -124,11 +124,6 @@ def test_rewinding_does_not_stumble_over_what_a_kill_left_aside(run: Run) -> Non
     assert there == ["000002.jsonl", "000002.npz", "000004.jsonl", "000004.npz"]
     assert run.sampled() == [2, 4]
     assert run.samples(4) == [SAMPLE | {"prompt": "b"}]
-
-
-def test_times_and_memory_do_not_last() -> None:
-    row = {"step": 1, "train/loss": 0.5, "time/train": 0.1, "memory/score": 9.0, "perf/tokens_per_s": 3.0}
-    assert lasting(row) == {"step": 1, "train/loss": 0.5}
 
 
 def test_a_picture_is_whole_or_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

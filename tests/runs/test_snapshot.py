@@ -1,5 +1,6 @@
 """The file of a step's tokens: what was written comes back, and a damaged one is named."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,7 @@ def snapshot(**changes: Any) -> Snapshot:
         "seed": 7,
         "step": 50,
         "lengths_B": np.array([3, 2]),
-        "prompt_lengths_B": np.array([1, 2]),
         "tokens_N": np.array([5, 6, 7, 5, 8], U32),
-        "prompts_P": np.array([1, 2, 3], U32),
         "valid_N": np.array([True, False, True, True, True]),
         "weights_N": np.array([1, 0, 0, 0.5, 0], F32),
         "stats": {"student_entropy": np.array([0.1, 0, 0.3, np.nan, 1e-30], F32)},
@@ -36,7 +35,7 @@ def test_what_was_written_comes_back_bit_for_bit(tmp_path: Path) -> None:
     (tmp_path / "000050.npz").write_bytes(one.to_bytes())
     other = Snapshot.read(tmp_path / "000050.npz")
     assert (other.seed, other.step, other.pieces) == (7, 50, one.pieces)
-    for name in ("lengths_B", "prompt_lengths_B", "tokens_N", "prompts_P", "valid_N", "weights_N"):
+    for name in ("lengths_B", "tokens_N", "valid_N", "weights_N"):
         ours, theirs = getattr(one, name), getattr(other, name)
         assert (ours.dtype, ours.tobytes()) == (theirs.dtype, theirs.tobytes()), name
     for group in ("stats", "top_ids", "top_probs"):
@@ -62,7 +61,17 @@ def test_a_file_that_was_cut_is_one_line(part: int, tmp_path: Path) -> None:
 def test_a_later_format_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "000050.npz"
     with monkeypatch.context() as patch:
-        patch.setattr("tipx.runs.snapshot.FORMAT", 2)
+        patch.setattr("tipx.runs.snapshot.FORMAT", 3)
         path.write_bytes(snapshot().to_bytes())
-    with pytest.raises(RunError, match="expected format 1, got 2"):
+    with pytest.raises(RunError, match="expected format 1 to 2, got 3"):
         Snapshot.read(path)
+
+
+def test_the_first_format_also_held_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, one = tmp_path / "000050.npz", snapshot()
+    with monkeypatch.context() as patch:
+        patch.setattr("tipx.runs.snapshot.FORMAT", 1)
+        with np.load(io.BytesIO(one.to_bytes())) as file:
+            arrays = dict(file)
+    np.savez_compressed(path, **arrays, prompt_lengths_B=np.array([1, 2]), prompts_P=np.array([1, 2, 3], U32))
+    assert Snapshot.read(path).to_bytes() == one.to_bytes()

@@ -56,7 +56,7 @@ def test_two_plans_at_once_lose_no_point(board: Board) -> None:
 
 def test_from_waiting_to_done(board: Board) -> None:
     assert board.state(A).status == "waiting"
-    run = begin(board, A, {"step": 1, "time/train": 2.0}, {"step": 2, "time/train": 3.0, "eval/x/mean": 0.5})
+    run = begin(board, A, {"step": 1, "time/train_s": 2.0}, {"step": 2, "time/train_s": 3.0, "eval/x/mean": 0.5})
     with run.lock():
         assert board.state(A).status == "running"
     stopped = board.state(A)
@@ -102,9 +102,9 @@ def test_a_run_can_be_taken_while_others_look(board: Board) -> None:
 
 def test_the_time_left_is_by_what_was_done(board: Board) -> None:
     # One point took 10 s; the other has 4 s behind it.
-    begin(board, A, {"step": 1, "time/train": 10.0}).finish({})
+    begin(board, A, {"step": 1, "time/train_s": 10.0}).finish({})
     assert estimate([board.state(A)]) is None
-    begin(board, B, {"step": 1, "time/train": 4.0})
+    begin(board, B, {"step": 1, "time/train_s": 4.0})
     assert estimate([board.state(A), board.state(B)]) == pytest.approx(6.0)
 
 

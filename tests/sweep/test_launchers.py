@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.rows import lasting
 from tests.sweep.conftest import Start, StartWarm
-from tipx.runs.directory import Run, lasting
+from tipx.runs.directory import Run
 from tipx.runs.find import all_runs
 
 pytestmark = pytest.mark.long(70)

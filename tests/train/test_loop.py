@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.rows import lasting, undeclared
 from tipx.errors import ConfigError, DataError, RunFailed
-from tipx.runs.directory import Run, lasting
+from tipx.runs.directory import Run
 from tipx.runs.metrics_file import Row
 from tipx.train import preflight
 from tipx.train.batching import MicroBatch
@@ -25,12 +26,13 @@ Overrides = Callable[..., list[str]]
 PHASES = ("rollout", "score", "select", "train")
 EVERY_STEP = {
     *("step", "train/loss", "train/grad_norm", "train/lr", "train/applied", "train/bad_steps"),
-    *("tokens/n", "tokens/q1", "tokens/q2", "tokens/q3", "tokens/q4"),
-    *("select/kept_tokens", "select/kept_frac", "select/loss_mass_kept"),
-    *(f"select/{what}_{part}" for what in ("entropy", "div") for part in ("kept", "dropped", "all")),
-    *(f"select/q{q}_of_kept" for q in (1, 2, 3, 4)),
-    *("rollout/mean_length", "rollout/max_length", "rollout/clipped_ratio", "perf/tokens_per_s"),
-    *(f"{kind}/{phase}" for kind in ("time", "memory") for phase in PHASES),
+    *("rollout/tokens", "quadrant/q1_frac", "quadrant/q2_frac", "quadrant/q3_frac", "quadrant/q4_frac"),
+    *("select/kept_tokens", "select/kept_frac", "select/kept_loss_frac"),
+    *(f"select/{what}_{part}" for what in ("entropy", "reverse_kl") for part in ("kept", "dropped", "all")),
+    *(f"quadrant/q{q}_frac_of_kept" for q in (1, 2, 3, 4)),
+    *("rollout/mean_length", "rollout/max_length", "rollout/truncated_frac", "perf/tokens_per_s"),
+    *(f"time/{phase}_s" for phase in PHASES),
+    *(f"memory/{phase}_mib" for phase in PHASES),
 }
 
 
@@ -62,21 +64,22 @@ def test_every_step_reports_what_was_kept_and_what_it_cost(selector: str, overri
     assert column(run, "step") == [1, 2, 3, 4]
     for row in run.rows():
         assert row.keys() >= EVERY_STEP
-        assert sum(row[f"tokens/q{q}"] for q in (1, 2, 3, 4)) == pytest.approx(1)
-        assert sum(row[f"select/q{q}_of_kept"] for q in (1, 2, 3, 4)) == pytest.approx(1)
+        assert undeclared(row) == {}
+        assert sum(row[f"quadrant/q{q}_frac"] for q in (1, 2, 3, 4)) == pytest.approx(1)
+        assert sum(row[f"quadrant/q{q}_frac_of_kept"] for q in (1, 2, 3, 4)) == pytest.approx(1)
         # floor(m / 2), but at least 1, of each of 8 responses: at most half a token off, each.
-        assert row["select/kept_tokens"] == pytest.approx(row["tokens/n"] / 2, abs=4)
-        assert row["select/kept_frac"] == row["select/kept_tokens"] / row["tokens/n"]
+        assert row["select/kept_tokens"] == pytest.approx(row["rollout/tokens"] / 2, abs=4)
+        assert row["select/kept_frac"] == row["select/kept_tokens"] / row["rollout/tokens"]
         parts = [(row["select/kept_frac"], "kept"), (1 - row["select/kept_frac"], "dropped")]
-        for what in ("entropy", "div"):
+        for what in ("entropy", "reverse_kl"):
             mean = sum(share * row[f"select/{what}_{part}"] for share, part in parts)
             assert mean == pytest.approx(row[f"select/{what}_all"], rel=1e-5)
         # The loss is the divergence: its mean over kept tokens, and their share of its sum.
-        assert row["train/loss"] == pytest.approx(row["select/div_kept"], rel=1e-4)
-        mass = row["select/kept_frac"] * row["select/div_kept"] / row["select/div_all"]
-        assert row["select/loss_mass_kept"] == pytest.approx(mass, rel=1e-4)
-        seconds = sum(row[f"time/{phase}"] for phase in PHASES)
-        assert row["perf/tokens_per_s"] == pytest.approx(row["tokens/n"] / seconds)
+        assert row["train/loss"] == pytest.approx(row["select/reverse_kl_kept"], rel=1e-4)
+        mass = row["select/kept_frac"] * row["select/reverse_kl_kept"] / row["select/reverse_kl_all"]
+        assert row["select/kept_loss_frac"] == pytest.approx(mass, rel=1e-4)
+        seconds = sum(row[f"time/{phase}_s"] for phase in PHASES)
+        assert row["perf/tokens_per_s"] == pytest.approx(row["rollout/tokens"] / seconds)
 
 
 @pytest.mark.parametrize("selector", ["soft_or", "entropy_top", "random"])
@@ -119,7 +122,7 @@ def test_a_backend_without_states_is_refused(overrides: Overrides, tmp_path: Pat
 
 def test_what_no_one_needs_is_not_computed(overrides: Overrides) -> None:
     run = train(overrides("selector=random", "loop.monitor_every=3"))
-    monitored = [row["step"] for row in run.rows() if "tokens/q1" in row]
+    monitored = [row["step"] for row in run.rows() if "quadrant/q1_frac" in row]
     assert monitored == [3, 4]  # each third, and the last
     assert all(0 < row["select/kept_frac"] < 1 for row in run.rows())
 
@@ -131,7 +134,8 @@ def test_accuracy_before_in_between_and_after(overrides: Overrides) -> None:
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
     names = {"eval/arithmetic/mean", "eval/arithmetic/mean_se", "eval/arithmetic/greedy"}
     assert [row["step"] for row in rows if names <= row.keys()] == [0, 2, 4]
-    assert rows[0].keys() == {"step", *names, "time/eval", "memory/eval"}
+    assert rows[0].keys() == {"step", *names, "time/eval_s", "memory/eval_mib"}
+    assert undeclared(rows[0]) == {}
     for step in (0, 2, 4):
         (file,) = run.eval_dir(step).glob("arithmetic-*/result.json")
         assert json.loads(file.read_text())["mean"] == rows[step]["eval/arithmetic/mean"]
@@ -157,7 +161,7 @@ def test_samples_are_saved_as_often_as_asked(overrides: Overrides) -> None:
 
 def test_the_student_comes_closer_to_the_teacher(overrides: Overrides) -> None:
     run = train(overrides("selector=full", "loop.steps=40", "optim.lr=1e-2"))
-    divergence = column(run, "select/div_all")
+    divergence = column(run, "select/reverse_kl_all")
     assert divergence[-1] < divergence[0] / 4
 
 

@@ -197,7 +197,7 @@ def test_whether_the_weights_can_move_is_said_and_logged(
     kept = json.loads((run.path / "preflight.json").read_text())
     (finding,) = [one for one in kept if one["check"] == "movement"]
     assert finding["level"] == level
-    shares = [row["train/weights_changed"] for row in run.rows() if row["step"]]
+    shares = [row["train/weights_changed_frac"] for row in run.rows() if row["step"]]
     # Norms of 1 cannot move in bfloat16, matrices of 0.02 hardly. The first step warms up.
     assert shares[0] == 0
     assert (0 < shares[1] < 0.03) if dtype == "bfloat16" else (shares[1] > 0.5)

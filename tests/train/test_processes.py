@@ -6,7 +6,6 @@ one, whatever `--num_processes` says); `hardware.device=cpu` then makes them CPU
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -22,8 +21,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import save_model
+from tests.rows import lasting
 from tests.warm import Process, Server
-from tipx.runs.directory import Run, lasting
+from tipx.runs.directory import Run
 from tipx.train.start import train_run
 
 pytestmark = pytest.mark.long(35)
@@ -82,9 +82,7 @@ def same(run: Run, other: Run) -> None:
 
 def by_value(row: dict[str, Any]) -> dict[str, Any]:
     """All but quadrants: their thresholds are tokens of the step, and the last bit decides on which side one falls."""
-    return {
-        key: value for key, value in lasting(row).items() if not re.fullmatch(r"tokens/q\d|select/q\d_of_kept", key)
-    }
+    return {key: value for key, value in lasting(row).items() if not key.startswith("quadrant/")}
 
 
 def results(run: Run) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.rows import lasting
 from tipx.config import rebuild
 from tipx.noise import Noise
-from tipx.runs.directory import Run, lasting
+from tipx.runs.directory import Run
 from tipx.runs.snapshot import LEADERS, Snapshot
 from tipx.train.start import train_run
 from tipx.types import STATISTICS, TokenStats
@@ -40,7 +41,7 @@ def test_a_replayed_rule_gives_exactly_the_weights_that_trained(rule: str, overr
         assert weights_BT.numpy().tobytes() == one.grid(one.weights_N).tobytes()
         row = next(row for row in run.rows() if row["step"] == step)
         assert int((one.weights_N > 0).sum()) == row["select/kept_tokens"]
-        assert len(one.tokens_N) == row["tokens/n"]
+        assert len(one.tokens_N) == row["rollout/tokens"]
 
 
 @pytest.mark.parametrize("rule", ["soft_or", "entropy_top", "random", "full"])
@@ -100,7 +101,9 @@ def test_an_agents_rollout_has_its_score_and_how_it_ended(tmp_path: Path) -> Non
     assert 0 < row["agent/score"] < 1
     assert sum(sample["score"] for sample in samples) / 8 == pytest.approx(row["agent/score"])
     for reason in ("eos", "length", "tokens", "context", "turns"):
-        assert sum(sample["stop"] == reason for sample in samples) / 8 == pytest.approx(row[f"agent/ended_{reason}"])
+        assert sum(sample["stop"] == reason for sample in samples) / 8 == pytest.approx(
+            row[f"agent/ended_{reason}_frac"]
+        )
 
 
 def test_an_answer_has_no_score(overrides: Overrides) -> None:

@@ -44,24 +44,24 @@ def selection(weights_BT: Tensor, stats: TokenStats = STATS) -> dict[str, float]
 def test_selection_by_hand() -> None:
     assert selection(WEIGHTS_BT) == pytest.approx(
         {
-            "tokens/n": 6,
+            "rollout/tokens": 6,
             "select/kept_tokens": 3,
             "select/kept_frac": 0.5,
             "select/entropy_kept": 11 / 3,  # 2 4 5
             "select/entropy_dropped": 10 / 3,  # 1 3 6
             "select/entropy_all": 3.5,
-            "select/div_kept": 14 / 3,  # 6 5 3
-            "select/div_dropped": 7 / 3,  # 1 2 4
-            "select/div_all": 3.5,
-            "select/loss_mass_kept": 0.8,  # 1 + 5 + 2 of 10, whatever the weights
-            "tokens/q1": 2 / 6,
-            "tokens/q2": 1 / 6,
-            "tokens/q3": 1 / 6,
-            "tokens/q4": 2 / 6,
-            "select/q1_of_kept": 1 / 3,
-            "select/q2_of_kept": 1 / 3,
-            "select/q3_of_kept": 1 / 3,
-            "select/q4_of_kept": 0,
+            "select/reverse_kl_kept": 14 / 3,  # 6 5 3
+            "select/reverse_kl_dropped": 7 / 3,  # 1 2 4
+            "select/reverse_kl_all": 3.5,
+            "select/kept_loss_frac": 0.8,  # 1 + 5 + 2 of 10, whatever the weights
+            "quadrant/q1_frac": 2 / 6,
+            "quadrant/q2_frac": 1 / 6,
+            "quadrant/q3_frac": 1 / 6,
+            "quadrant/q4_frac": 2 / 6,
+            "quadrant/q1_frac_of_kept": 1 / 3,
+            "quadrant/q2_frac_of_kept": 1 / 3,
+            "quadrant/q3_frac_of_kept": 1 / 3,
+            "quadrant/q4_frac_of_kept": 0,
         }
     )
 
@@ -69,21 +69,21 @@ def test_selection_by_hand() -> None:
 def test_a_part_that_is_empty_has_no_mean() -> None:
     everything = selection(VALID_BT.float())
     assert not [key for key in everything if key.endswith("dropped")]
-    assert everything["select/loss_mass_kept"] == everything["select/kept_frac"] == 1
+    assert everything["select/kept_loss_frac"] == everything["select/kept_frac"] == 1
     nothing = selection(torch.zeros(2, 4))
     assert not [key for key in nothing if key.endswith("_kept") and "entropy" in key]
-    assert nothing["select/loss_mass_kept"] == nothing["select/kept_frac"] == 0
-    assert sum(nothing[f"tokens/q{q}"] for q in (1, 2, 3, 4)) == pytest.approx(1)
+    assert nothing["select/kept_loss_frac"] == nothing["select/kept_frac"] == 0
+    assert sum(nothing[f"quadrant/q{q}_frac"] for q in (1, 2, 3, 4)) == pytest.approx(1)
 
 
 def test_a_loss_of_zero_has_no_share() -> None:
     row = selection(WEIGHTS_BT, TokenStats(**{**STATS.present(), "loss": torch.zeros(2, 4)}))
-    assert "select/loss_mass_kept" not in row
+    assert "select/kept_loss_frac" not in row
 
 
 def test_without_the_monitored_statistics_only_counts_are_known() -> None:
     row = selection(WEIGHTS_BT, TokenStats(student_entropy=STATS.student_entropy))
-    assert row == {"tokens/n": 6, "select/kept_tokens": 3, "select/kept_frac": 0.5}
+    assert row == {"rollout/tokens": 6, "select/kept_tokens": 3, "select/kept_frac": 0.5}
 
 
 def test_a_row_is_made_of_numbers_that_json_knows() -> None:
@@ -94,7 +94,7 @@ def test_a_row_is_made_of_numbers_that_json_knows() -> None:
         "train/lr": 1e-3,
         "train/applied": True,
         "train/bad_steps": 0,
-        "train/weights_changed": 0.75,
+        "train/weights_changed_frac": 0.75,
     }
     row = selection(WEIGHTS_BT) | update
     assert json.loads(json.dumps(row)) == row
@@ -102,7 +102,7 @@ def test_a_row_is_made_of_numbers_that_json_knows() -> None:
 
 def test_lengths_of_sequences_that_a_limit_ended() -> None:
     # Whatever the limit was: of a trajectory there are several.
-    assert metrics.lengths([(3, "eos"), (5, "length"), (4, "turns"), (5, "context")])["rollout/clipped_ratio"] == 0.75
+    assert metrics.lengths([(3, "eos"), (5, "length"), (4, "turns"), (5, "context")])["rollout/truncated_frac"] == 0.75
 
 
 def test_mismatch_by_hand() -> None:
@@ -112,8 +112,8 @@ def test_mismatch_by_hand() -> None:
     valid_BT = torch.tensor([[True, True, False], [True, False, False]])
     assert metrics.mismatch(engine_BT, stats, valid_BT) == {
         "rollout/mismatch_kl": 0.125,
-        "rollout/mismatch_mean": pytest.approx(0.875 / 3),
-        "rollout/mismatch_max": 0.5,
+        "rollout/mismatch_abs_mean": pytest.approx(0.875 / 3),
+        "rollout/mismatch_abs_max": 0.5,
     }
     assert metrics.mismatch(engine_BT, stats, torch.zeros(2, 3, dtype=torch.bool)) == {}
 
@@ -124,16 +124,16 @@ def test_agents_by_hand() -> None:
         [{"score": 1.0, "turns": 2}, {"turns": 4}, {"score": 0.5, "turns": 3}], [(3, "eos")] * 2 + [(0, "turns")]
     )
     assert (row["agent/score"], row["agent/turns"]) == (0.75, 3)
-    assert (row["agent/ended_eos"], row["agent/ended_turns"]) == pytest.approx((2 / 3, 1 / 3))
+    assert (row["agent/ended_eos_frac"], row["agent/ended_turns_frac"]) == pytest.approx((2 / 3, 1 / 3))
     assert sum(value for key, value in row.items() if key.startswith("agent/ended_")) == pytest.approx(1)
-    assert row["agent/empty"] == 1
+    assert row["agent/empty_trajectories"] == 1
 
 
 def test_lengths_by_hand() -> None:
     assert metrics.lengths([(3, "eos"), (5, "length"), (4, "eos"), (5, "eos")]) == {
         "rollout/mean_length": 17 / 4,
         "rollout/max_length": 5,
-        "rollout/clipped_ratio": 0.25,
+        "rollout/truncated_frac": 0.25,
     }
 
 
@@ -185,7 +185,7 @@ def test_the_meter_has_time_and_memory_of_each_phase_once() -> None:
     with one.phase("train"):
         pass
     values = one.read()
-    assert values.keys() == {"time/score", "memory/score", "time/train", "memory/train"}
+    assert values.keys() == {"time/score_s", "memory/score_mib", "time/train_s", "memory/train_mib"}
     assert min(values.values()) > 0
     assert one.read() == {}
 
@@ -201,7 +201,7 @@ def test_the_peak_is_the_phase_s_own() -> None:
         pass
     values = one.read()
     for phase in ("before", "after"):
-        assert 200 < values["memory/large"] - values[f"memory/{phase}"] < 300
+        assert 200 < values["memory/large_mib"] - values[f"memory/{phase}_mib"] < 300
 
 
 def test_a_machine_that_tells_no_peak_falls_back_to_the_process_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,4 +215,4 @@ def test_a_machine_that_tells_no_peak_falls_back_to_the_process_s(monkeypatch: p
     with one.phase("train"):
         pass
     # This process has torch loaded: between 50 MiB and 50 GiB.
-    assert 50 < one.read()["memory/train"] < 50 * 1024
+    assert 50 < one.read()["memory/train_mib"] < 50 * 1024

@@ -163,7 +163,7 @@ def test_a_step_does_not_depend_on_the_micro_batch(
     assert whole.row["train/loss"] > 0.1
     for one in split:
         assert torch.equal(one.weights_BT, whole.weights_BT)
-        for key in ("train/loss", "train/grad_norm", "select/div_kept"):
+        for key in ("train/loss", "train/grad_norm", "select/reverse_kl_kept"):
             assert one.row[key] == pytest.approx(whole.row[key], rel=1e-6)
         close(one.student, whole.student, atol=1e-10)
 

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from tipx.runs import metric_keys as keys
 from tipx.runs.directory import Run
 
 # Okabe and Ito's colours, told apart by colour-blind readers and in print.
@@ -14,10 +15,10 @@ PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#7a5195", "#33
 MARKERS, HATCHES, DASHES = "osD^vPX*", ("", "//", "..", "\\\\", "xx", "--", "++", "oo"), ("-", "--", "-.", ":")
 """What tells lines and bars apart where colours do not."""
 QUADRANTS = {
-    "tokens/q1": ("Q1 unsure, wrong", BLUE),
-    "tokens/q2": ("Q2 unsure, agreeing", GREEN),
-    "tokens/q3": ("Q3 sure, wrong", ORANGE),
-    "tokens/q4": ("Q4 solved", GREY),
+    keys.QUADRANT_FRAC.of("q1"): ("Q1 unsure, wrong", BLUE),
+    keys.QUADRANT_FRAC.of("q2"): ("Q2 unsure, agreeing", GREEN),
+    keys.QUADRANT_FRAC.of("q3"): ("Q3 sure, wrong", ORANGE),
+    keys.QUADRANT_FRAC.of("q4"): ("Q4 solved", GREY),
 }
 STYLE: Any = {
     "axes.spines.top": False,
@@ -37,12 +38,12 @@ STYLE: Any = {
 
 def learning_curve(run: Run) -> Figure:
     """Accuracy, divergence of kept and dropped tokens, and quadrant shares, against the step."""
-    frame = pd.DataFrame(run.rows()).set_index("step")
+    frame = pd.DataFrame(run.rows()).set_index(keys.STEP)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
         accuracy, divergence, quadrants = figure.subplots(1, 3)
-        measured = any(column.startswith("eval/") for column in frame.columns)
-        if "heldout/perplexity" in frame and not measured:
+        measured = any(keys.group(column) == keys.EVAL for column in frame.columns)
+        if keys.PERPLEXITY in frame and not measured:
             draw_perplexity(accuracy, frame)
         else:
             draw_accuracy(accuracy, frame)
@@ -58,13 +59,12 @@ def draw_accuracy(axes: Any, frame: pd.DataFrame) -> None:
     """Sampled accuracy with one standard error over problems, and greedy."""
     axes.set_title("accuracy")
     axes.set_ylim(0, 1)
-    for column in [c for c in frame.columns if c.startswith("eval/") and c.endswith("/mean")]:
-        name = column.split("/")[1]
+    for column, name in [(c, name) for c in frame.columns if (name := keys.EVAL_MEAN.part_of(c))]:
         seen = frame[column].dropna()
         # One problem has no standard error: None in the file, NaN to matplotlib.
-        errors = frame.get(f"eval/{name}/mean_se", pd.Series(dtype=float)).reindex(seen.index).astype(float)
+        errors = frame.get(keys.EVAL_MEAN_SE.of(name), pd.Series(dtype=float)).reindex(seen.index).astype(float)
         axes.errorbar(seen.index, seen, yerr=errors, color=BLUE, marker="o", ms=4, capsize=2, label=f"{name}, sampled")
-        greedy = frame.get(f"eval/{name}/greedy", pd.Series(dtype=float)).dropna()
+        greedy = frame.get(keys.EVAL_GREEDY.of(name), pd.Series(dtype=float)).dropna()
         if len(greedy):
             axes.plot(greedy.index, greedy, color=GREY, marker="s", ms=3, ls="--", label=f"{name}, greedy")
     if axes.has_data():
@@ -74,8 +74,8 @@ def draw_accuracy(axes: Any, frame: pd.DataFrame) -> None:
 def draw_perplexity(axes: Any, frame: pd.DataFrame) -> None:
     """Of held-out texts, with one standard error over texts, and the teacher's: for a run without accuracy."""
     axes.set_title("perplexity of held-out texts")
-    draw_with_errors(axes, frame, "heldout/perplexity", BLUE, "student")
-    axes.axhline(frame["heldout/teacher_perplexity"].dropna().iloc[0], color=GREY, ls="--", label="teacher")
+    draw_with_errors(axes, frame, keys.PERPLEXITY, BLUE, "student")
+    axes.axhline(frame[keys.TEACHER_PERPLEXITY].dropna().iloc[0], color=GREY, ls="--", label="teacher")
     axes.set_ylim(bottom=0)
     axes.legend(loc="best")
 
@@ -83,7 +83,7 @@ def draw_perplexity(axes: Any, frame: pd.DataFrame) -> None:
 def draw_with_errors(axes: Any, frame: pd.DataFrame, column: str, colour: str, label: str) -> None:
     """A measured value at the steps where it was, with its standard error."""
     seen = frame[column].dropna()
-    errors = frame.get(f"{column}_se", pd.Series(dtype=float)).reindex(seen.index).astype(float)
+    errors = frame.get(keys.standard_error(column), pd.Series(dtype=float)).reindex(seen.index).astype(float)
     axes.errorbar(seen.index, seen, yerr=errors, color=colour, marker="o", ms=4, capsize=2, label=label)
 
 
@@ -91,9 +91,9 @@ def draw_divergence(axes: Any, frame: pd.DataFrame) -> None:
     """Mean reverse KL; a faint line for each step, a rolling mean over it."""
     axes.set_title("reverse KL, nats a token")
     lines = {
-        "select/div_kept": ("kept", ORANGE),
-        "select/div_all": ("all", BLUE),
-        "select/div_dropped": ("dropped", GREY),
+        keys.REVERSE_KL.of("kept"): ("kept", ORANGE),
+        keys.REVERSE_KL.of("all"): ("all", BLUE),
+        keys.REVERSE_KL.of("dropped"): ("dropped", GREY),
     }
     there = [column for column in lines if column in frame]
     for column in there:
@@ -101,8 +101,8 @@ def draw_divergence(axes: Any, frame: pd.DataFrame) -> None:
         values = frame[column].dropna()
         axes.plot(values.index, values, color=colour, alpha=0.25, lw=0.8)
         axes.plot(values.index, values.rolling(10, min_periods=1).mean(), color=colour, label=label)
-    if "heldout/reverse_kl" in frame:
-        draw_with_errors(axes, frame, "heldout/reverse_kl", GREEN, "held-out texts")
+    if keys.HELDOUT_REVERSE_KL in frame:
+        draw_with_errors(axes, frame, keys.HELDOUT_REVERSE_KL, GREEN, "held-out texts")
     if axes.has_data():
         axes.legend(loc="best", frameon=True, framealpha=0.8)
     if (frame[there] > 0).any(axis=None):

@@ -8,6 +8,7 @@ from typing import Any, Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from tipx.display.console import console
+from tipx.runs import metric_keys as keys
 
 Row = dict[str, Any]
 PLAIN_EVERY_S = 10.0
@@ -72,23 +73,22 @@ class Screen:
 
     def step(self, row: Row) -> None:
         """One line of metrics has been written."""
-        accuracy = [f"{key.split('/')[1]} {value:.3f}" for key, value in row.items() if key.endswith("/mean")]
-        accuracy += [f"held-out perplexity {row[key]:.2f}" for key in ("heldout/perplexity",) if key in row]
-        if "train/loss" not in row:
-            self.say(f"step {row['step']:>5}  {' '.join(accuracy)}")
+        accuracy = [f"{name} {row[key]:.3f}" for key in row if (name := keys.EVAL_MEAN.part_of(key))]
+        accuracy += [f"held-out perplexity {row[keys.PERPLEXITY]:.2f}"] if keys.PERPLEXITY in row else []
+        step, divergence = row[keys.STEP], keys.REVERSE_KL.of("all")
+        if keys.LOSS not in row:
+            self.say(f"step {step:>5}  {' '.join(accuracy)}")
             return
-        self.first = self.first or row["step"]
-        note = f"loss {row['train/loss']:.4f}  kept {row['select/kept_frac']:.0%}  "
-        note += f"div {row['select/div_all']:.4f}  " if "select/div_all" in row else ""
-        note += f"{row['perf/tokens_per_s']:.0f} tok/s" if "perf/tokens_per_s" in row else ""
+        self.first = self.first or step
+        note = f"loss {row[keys.LOSS]:.4f}  kept {row[keys.KEPT_FRAC]:.0%}  "
+        note += f"div {row[divergence]:.4f}  " if divergence in row else ""
+        note += f"{row[keys.TOKENS_PER_S]:.0f} tok/s" if keys.TOKENS_PER_S in row else ""
         if self.live:
             if self.train is None:
                 self.train = self.bars.add_task("train", total=self.steps, note="")
-            self.bars.update(self.train, completed=row["step"], note=note)
-        if accuracy or (not self.live and self._time_to_speak(row["step"])):
-            self.say(
-                f"step {row['step']:>5}  {'  '.join([note, *accuracy])}{'' if self.live else self._eta(row['step'])}"
-            )
+            self.bars.update(self.train, completed=step, note=note)
+        if accuracy or (not self.live and self._time_to_speak(step)):
+            self.say(f"step {step:>5}  {'  '.join([note, *accuracy])}{'' if self.live else self._eta(step)}")
 
     def phase(self, name: str, total: int) -> Callable[[int], None]:
         """A bar for `total` things; call the result with how many more are done."""

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tipx.display.console import clean_text
+from tipx.runs import metric_keys as keys
 from tipx.runs.directory import Run
 from tipx.runs.find import all_runs
 from tipx.runs.results import TRUNCATED
@@ -25,7 +26,7 @@ def run_row(run: Run) -> dict[str, Any]:
     """The facts of one run."""
     cfg, rows = run.config(), run.rows()
     evals = [row for row in rows if accuracy(row) is not None]
-    step = max((row["step"] for row in rows), default=0)
+    step = max((row[keys.STEP] for row in rows), default=0)
     facts = {
         "run": run.path.name,
         "group": run.path.parent.name,
@@ -35,9 +36,9 @@ def run_row(run: Run) -> dict[str, Any]:
         "rule": rule(run, cfg["selector"]),
         "ratio": cfg["selector"]["pick"].get("ratio"),
         "seed": cfg["seed"],
-        "kept": next((row["select/kept_frac"] for row in reversed(rows) if "select/kept_frac" in row), None),
-        "before": accuracy(evals[0]) if evals and evals[0]["step"] == 0 else None,
-        "after": accuracy(evals[-1]) if evals and evals[-1]["step"] > 0 else None,
+        "kept": next((row[keys.KEPT_FRAC] for row in reversed(rows) if keys.KEPT_FRAC in row), None),
+        "before": accuracy(evals[0]) if evals and evals[0][keys.STEP] == 0 else None,
+        "after": accuracy(evals[-1]) if evals and evals[-1][keys.STEP] > 0 else None,
         "path": str(run.path),
     }
     return {key: printable(value) for key, value in facts.items()}
@@ -74,7 +75,7 @@ def short(section: dict[str, Any]) -> str:
 
 def accuracy(row: dict[str, Any]) -> float | None:
     """The first benchmark's sampled accuracy of a metrics line."""
-    return next((value for key, value in row.items() if key.startswith("eval/") and key.endswith("/mean")), None)
+    return next((value for key, value in row.items() if keys.EVAL_MEAN.part_of(key)), None)
 
 
 def show_frame(frame: pd.DataFrame, title: str) -> Table:
@@ -98,38 +99,40 @@ def cell(value: Any) -> str:
 
 def before_after(run: Run) -> Table | None:
     """Accuracy at each evaluation of a run, with standard errors over problems; None if it was never evaluated."""
-    rows = [row for row in run.rows() if any(key.startswith("eval/") for key in row)]
+    rows = [row for row in run.rows() if any(keys.group(key) == keys.EVAL for key in row)]
     if not rows:
         return None
-    names = sorted({key.split("/")[1] for row in rows for key in row if key.startswith("eval/")})
-    kinds = [(name, kind) for name in names for kind in ("mean", "greedy")]
-    kinds = [(name, kind) for name, kind in kinds if any(f"eval/{name}/{kind}" in row for row in rows)]
+    families = {"sampled": keys.EVAL_MEAN, "greedy": keys.EVAL_GREEDY}
+    names = sorted({name for row in rows for key in row for one in families.values() if (name := one.part_of(key))})
+    columns = {f"{name} {kind}": one.of(name) for name in names for kind, one in families.items()}
+    columns = {title: key for title, key in columns.items() if any(key in row for row in rows)}
     table = Table(title=f"accuracy of {run.path.name}", title_justify="left")
-    for column in ("step", *(f"{name} {'sampled' if kind == 'mean' else kind}" for name, kind in kinds)):
+    for column in ("step", *columns):
         table.add_column(column, justify="right")
     for row in rows:
-        found = [(row.get(f"eval/{name}/{kind}"), row.get(f"eval/{name}/{kind}_se")) for name, kind in kinds]
-        cells = [cell(value) + error_of(error) for value, error in found]
-        table.add_row(str(row["step"]), *cells)
+        cells = [cell(row.get(key)) + error_of(row.get(keys.standard_error(key))) for key in columns.values()]
+        table.add_row(str(row[keys.STEP]), *cells)
     return table
 
 
 def held_out(run: Run) -> Table | None:
     """Perplexity and divergence on held-out texts at each step that was measured; None if none was."""
-    rows = [row for row in run.rows() if "heldout/perplexity" in row]
+    rows = [row for row in run.rows() if keys.PERPLEXITY in row]
     if not rows:
         return None
-    theirs = rows[0]["heldout/teacher_perplexity"]
-    title = f"{rows[0]['heldout/texts']} held-out texts (the teacher's perplexity: {theirs:.3f})"
+    theirs = rows[0][keys.TEACHER_PERPLEXITY]
+    title = f"{rows[0][keys.HELDOUT_TEXTS]} held-out texts (the teacher's perplexity: {theirs:.3f})"
     table = Table(title=title, title_justify="left")
-    names = {"perplexity": "perplexity", "reverse_kl": "reverse KL", "forward_kl": "forward KL"}
-    for column in ("step", *names.values()):
+    columns = {
+        "perplexity": keys.PERPLEXITY,
+        "reverse KL": keys.HELDOUT_REVERSE_KL,
+        "forward KL": keys.HELDOUT_FORWARD_KL,
+    }
+    for column in ("step", *columns):
         table.add_column(column, justify="right")
     for row in rows:
-        errors = [row.get(f"heldout/{name}_se") for name in names]
-        values = [cell(row[f"heldout/{name}"]) for name in names]
-        shown = [v + ("" if e is None else f" ± {e:.3f}") for v, e in zip(values, errors, strict=True)]
-        table.add_row(str(row["step"]), *shown)
+        cells = [cell(row[key]) + error_of(row.get(keys.standard_error(key))) for key in columns.values()]
+        table.add_row(str(row[keys.STEP]), *cells)
     return table
 
 

@@ -6,6 +6,7 @@ import yaml
 
 from tipx.display.markdown import escape_markdown
 from tipx.export.licences import UNKNOWN, find_licence, shown_name
+from tipx.runs import metric_keys as keys
 from tipx.runs.directory import Run
 from tipx.runs.metrics_file import Row
 from tipx.runs.results import read_results
@@ -96,9 +97,10 @@ def results_section(run: Run, step: int) -> str:
     for when in dict.fromkeys((0, step)):
         for _, result in read_results(run.eval_dir(when)):
             rows += [[str(when), *line] for line in result_rows(result)]
-    steps = [row for row in run.rows() if row["step"] <= step and "select/div_all" in row]
+    divergence = keys.REVERSE_KL.of("all")
+    steps = [row for row in run.rows() if row[keys.STEP] <= step and divergence in row]
     for row in dict.fromkeys((0, len(steps) - 1)) if steps else ():
-        at, value = steps[row]["step"], steps[row]["select/div_all"]
+        at, value = steps[row][keys.STEP], steps[row][divergence]
         rows.append([str(at), "its own responses", "reverse KL, nats a token", f"{value:.3f}", "one step"])
     if not rows:
         return "None at this step: `tipx eval` makes some."

@@ -16,6 +16,7 @@ from tipx.report.metrics import metric
 from tipx.report.spec import FigureSpec
 from tipx.report.store import Stored
 from tipx.report.table import Table
+from tipx.runs import metric_keys as keys
 
 WIDE, MOST = 4, 16
 """Panels in one line, and in one figure: the first rows of a long table."""
@@ -42,7 +43,7 @@ def groups(table: Table) -> dict[str, list[Stored]]:
 
 def series(runs: Sequence[Stored], key: str) -> pd.DataFrame:
     """Mean, standard error and number of runs at each step that all of them have."""
-    lines = [pd.Series({row["step"]: row[key] for row in run.rows if row.get(key) is not None}) for run in runs]
+    lines = [pd.Series({row[keys.STEP]: row[key] for row in run.rows if row.get(key) is not None}) for run in runs]
     frame = pd.concat([line.astype(float) for line in lines if len(line)], axis=1, join="inner").sort_index()
     return pd.DataFrame({"mean": frame.mean(axis=1), "se": frame.sem(axis=1).fillna(0), "n": frame.shape[1]})
 
@@ -54,17 +55,16 @@ def logged(runs: Sequence[Stored], key: str) -> bool:
 def curves(table: Table, one: FigureSpec) -> Figure:
     """A line for each row against the step, with the standard error over seeds as a band."""
     name = one.value or table.report.values[0]  # noqa: PD011 - no frame
-    keys = keys_of(table, name)
     found = groups(table)
-    keys = [key for key in keys if any(logged(runs, key) for runs in found.values())]
-    if not keys:
+    drawn = [key for key in keys_of(table, name) if any(logged(runs, key) for runs in found.values())]
+    if not drawn:
         raise ReportError(
             f"figures: curves of {name!r}: no run logged it while training "
-            "(loop.eval_every=50 would); name a key of metrics.jsonl, e.g. value: select/div_all"
+            f"(loop.eval_every=50 would); name a key of metrics.jsonl, e.g. value: {keys.REVERSE_KL.of('all')}"
         )
-    figure = Figure(figsize=(1.0 + 3.6 * len(keys) + 1.5 * ceil(len(found) / TALL), 3.6), layout="constrained")
-    for axes, key in zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True):
-        scale = 100 if key.startswith("eval/") else 1
+    figure = Figure(figsize=(1.0 + 3.6 * len(drawn) + 1.5 * ceil(len(found) / TALL), 3.6), layout="constrained")
+    for axes, key in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
+        scale = 100 if keys.group(key) == keys.EVAL else 1
         for i, (name, runs) in enumerate(found.items()):
             if logged(runs, key):
                 draw_band(axes, series(runs, key), scale, name, i)
@@ -79,12 +79,12 @@ def curves(table: Table, one: FigureSpec) -> Figure:
 
 def keys_of(table: Table, name: str) -> list[str]:
     """Keys of metrics.jsonl: one for each benchmark if the value is measured on them."""
-    if "/" in name:
+    if keys.is_key(name):
         return [name]
     if metric(name).source == "heldout":
-        return [f"heldout/{name}"]
+        return [keys.held_out(name)]
     names = {m.benchmark: None for cell in table.filled for m in cell.measured if m.benchmark}
-    return [f"eval/{benchmark}/{name}" for benchmark in names]
+    return [keys.evaluation(benchmark, name) for benchmark in names]
 
 
 def draw_band(axes: Any, line: pd.DataFrame, scale: float, name: str, i: int) -> None:
@@ -124,7 +124,7 @@ def panels(count: int, height: float) -> tuple[Figure, list[Any]]:
 
 def quadrants(table: Table, _: FigureSpec) -> Figure:
     """Shares of tokens in the four quadrants over training, a panel for each row; mean over seeds."""
-    found = {name: runs for name, runs in groups(table).items() if logged(runs, "tokens/q1")}
+    found = {name: runs for name, runs in groups(table).items() if logged(runs, keys.QUADRANT_FRAC.of("q1"))}
     if not found:
         raise ReportError("figures: quadrants: no run logged them; set loop.monitor_every=1")
     figure, axes = panels(min(len(found), MOST), 2.2)

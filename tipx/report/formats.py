@@ -15,8 +15,9 @@ from tipx.display.console import clean_text
 from tipx.display.markdown import escape_markdown
 from tipx.display.plots import QUADRANTS
 from tipx.report.keys import shown
-from tipx.report.metrics import KEPT_FROM, Metric
+from tipx.report.metrics import Metric
 from tipx.report.table import Cell, Column, Table
+from tipx.runs import metric_keys as keys
 
 BOLD = "bold: the best of a column, and what cannot be told from it (p >= 0.05 by the same paired tests, Holm-adjusted)"
 QUADRANT_NAMES = f"quadrants of the step's tokens: {'; '.join(text for text, _ in QUADRANTS.values())}"
@@ -116,7 +117,7 @@ def notes_of(table: Table) -> list[str]:
     best = [BOLD] if any(cell.best for cell in table.filled) else []
     one = {c.metric: c for c in table.columns}
     what = [table.titled(c) for c in one.values()] if len(one) == 1 else []
-    seen = [QUADRANT_NAMES] if any(c.metric.name in KEPT_FROM for c in table.columns) else []
+    seen = [QUADRANT_NAMES] if any(c.metric.name in keys.QUADRANTS for c in table.columns) else []
     return [*what, *best, *table.notes, *seen]
 
 

@@ -12,6 +12,7 @@ from tipx.files.names import wrong_path
 from tipx.report.keys import filters, insist, known, matches, value
 from tipx.report.metrics import FIXED, metric
 from tipx.report.store import Stored
+from tipx.runs import metric_keys as keys
 from tipx.runs.find import all_runs, need_run
 
 PLACES = ("group", "state", "run")
@@ -43,7 +44,7 @@ def fact(run: Stored, name: str) -> Any:
 
 def measured(run: Stored, name: str) -> float | None:
     """`BENCHMARK.METRIC` at the last step, `kept` and the like, or a key of metrics.jsonl; None if it is none."""
-    if "/" in name and name not in run.choices:
+    if keys.is_key(name) and name not in run.choices:
         return metric(name).read(run, {})
     benchmark, _, kind = name.rpartition(".")
     for _, facts in run.results:

@@ -10,14 +10,11 @@ from typing import Any, Literal
 from tipx.errors import ReportError
 from tipx.report.comparison import SETTINGS, setting
 from tipx.report.store import Stored
+from tipx.runs import metric_keys as keys
 from tipx.runs.metrics_file import Row
 from tipx.stats.estimates import pass_at_k
 
-PHASES = ("rollout", "score", "select", "train")
-"""Of a training step; an evaluation's memory is not counted."""
 MIB_TO_GB = 2**20 / 1e9
-KEPT_FROM = ("q1", "q2", "q3", "q4")
-"""Quadrants of entropy and divergence that the kept tokens are from."""
 LAST = 10
 """Lines of metrics that a key of them is the mean of."""
 
@@ -66,8 +63,8 @@ def scores(result: Row) -> dict[str, float]:
 
 def first_like(run: Stored, result: Row) -> tuple[Path, Row] | None:
     """The result before the first step that was evaluated as this one was; by the same version of the grader if any."""
-    keys = [key for key in SETTINGS if key != "grading"]
-    found = [(f, one) for f, one in run.first_results if all(setting(one, k) == setting(result, k) for k in keys)]
+    settings = [key for key in SETTINGS if key != "grading"]
+    found = [(f, one) for f, one in run.first_results if all(setting(one, k) == setting(result, k) for k in settings)]
     return next((one for one in found if same_grader(one[1], result)), found[0] if found else None)
 
 
@@ -93,8 +90,9 @@ def over_steps(key: str) -> Callable[[Stored, Row], float | None]:
 
 
 def memory(run: Stored, _: Row) -> float | None:
-    """Highest peak of any phase of any training step, GB."""
-    found = [row[f"memory/{phase}"] for row in run.rows for phase in PHASES if f"memory/{phase}" in row]
+    """Highest peak of any phase of any training step, GB; an evaluation's memory is not counted."""
+    peaks = [keys.MEMORY.of(phase) for phase in keys.TRAINING]
+    found = [row[peak] for row in run.rows for peak in peaks if peak in row]
     return max(found) * MIB_TO_GB if found else None
 
 
@@ -145,10 +143,12 @@ FIXED = {
             better="low",
             tested=True,
         ),
-        Metric("kept", "tokens kept, %", over_steps("select/kept_frac"), "run", **PERCENT),
+        Metric("kept", "tokens kept, %", over_steps(keys.KEPT_FRAC), "run", **PERCENT),
         *(
-            Metric(name, f"kept from {name.upper()}, %", over_steps(f"select/{name}_of_kept"), "run", **PERCENT)
-            for name in KEPT_FROM
+            Metric(
+                name, f"kept from {name.upper()}, %", over_steps(keys.QUADRANT_FRAC_OF_KEPT.of(name)), "run", **PERCENT
+            )
+            for name in keys.QUADRANTS
         ),
         Metric("memory", "peak memory, GB", memory, "run", better="low", digits=2),
     )
@@ -159,7 +159,7 @@ def metric(name: str) -> Metric:
     """By its name in a report; raises ReportError.
 
     Besides the fixed names: `pass@4`, `maj@4`, `best@4` (an agent's), a key of metrics.jsonl (it has a slash; the mean
-    of the last ten lines that have it), or `result.KEY`, any number of result.json.
+    of the last ten lines that have it; an older name is that of today), or `result.KEY`, any number of result.json.
     """
     if name in FIXED:
         return FIXED[name]
@@ -167,14 +167,15 @@ def metric(name: str) -> Metric:
         kind, k = found[1], int(found[2])
         made = Metric(name, f"{name}, %", entry(f"{kind}_at", str(k)), better="high", tested=kind == "pass", **PERCENT)
         return replace(made, problems=lambda result: passes(result, k)) if kind == "pass" else made
-    if "/" in name:
-        return Metric(name, name, lambda run, _: lately(run, name), "run")
+    if keys.is_key(name):
+        key = keys.current(name)
+        return Metric(key, key, lambda run, _: lately(run, key), "run")
     if name.startswith("result."):
         key = name.removeprefix("result.")
         return Metric(name, key, entry(key), error=f"{key}_se")
     raise ReportError(
         f"unknown value {name!r}; expected one of {', '.join(FIXED)}, pass@K, maj@K, best@K, a key of metrics.jsonl "
-        "such as select/div_all, or result.KEY"
+        f"such as {keys.REVERSE_KL.of('all')}, or result.KEY"
     )
 
 

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter, ValidationError, field_validator
 from tipx.errors import ReportError
 from tipx.files.package_data import package_folder
 from tipx.files.yamls import read_yaml
-from tipx.report.metrics import KEPT_FROM, metric
+from tipx.report.metrics import metric
+from tipx.runs.metric_keys import QUADRANTS, current
 from tipx.spec import Count, spec
 
 Kind = Literal["bars", "against_ratio", "curves", "quadrants", "scatter"]
@@ -22,6 +23,11 @@ class FigureSpec:
 
     kind: Kind
     value: str | None = None
+
+    @field_validator("value")
+    @classmethod
+    def _current(cls, given: str | None) -> str | None:
+        return given and current(given)
 
 
 @spec
@@ -53,17 +59,15 @@ class Report:
     @field_validator("values")
     @classmethod
     def _quadrants(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name for value in given for name in (KEPT_FROM if value == "quadrants" else (value,)))
+        return tuple(name for value in given for name in (QUADRANTS if value == "quadrants" else (value,)))
 
     @field_validator("values")
     @classmethod
     def _metrics(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        for name in given:
-            try:
-                metric(name)
-            except ReportError as error:
-                raise ValueError(str(error)) from error
-        return given
+        try:
+            return tuple(metric(name).name for name in given)
+        except ReportError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("sweep", mode="before")
     @classmethod

@@ -49,8 +49,6 @@ from tipx.runs.metrics_file import Row, append_row, read_rows, write_rows
 Say = Callable[[str], None]
 LOOK_S = 1.0
 """Seconds that taking a run's lock may wait."""
-VOLATILE = ("time", "perf/", "memory/")
-"""Prefixes of keys that differ between two runs of the same thing."""
 STARTING = {".lock", MARK, "config.yaml", "provenance.json", "preflight.json", "wandb"}
 """What a run has before its first step."""
 STAYS = {".lock", MARK, ".previous", ".previous.moving"}
@@ -458,11 +456,6 @@ class Run:
     def finish(self, summary: Row) -> None:
         """Mark the run as finished."""
         write_json(self.path / "summary.json", summary)
-
-
-def lasting(row: Row) -> Row:
-    """The part of a metrics line that two runs of the same thing share: no times, no memory."""
-    return {key: value for key, value in row.items() if not key.startswith(VOLATILE)}
 
 
 def missing_in_sample(row: Row) -> str | None:

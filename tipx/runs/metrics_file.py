@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tipx.files.atomic import append_text, parse_object, write_text
+from tipx.runs.metric_keys import with_current_keys
 
 Row = dict[str, Any]
 
@@ -39,7 +40,10 @@ def write_rows(file: Path, rows: list[Row]) -> None:
 
 
 def parse_row(line: bytes, before: int | None) -> Row:
-    """A line of metrics that follows the one of step `before`; raises ValueError, in a few words, if it is none."""
+    """A line of metrics that follows the one of step `before`, with the keys of today.
+
+    Raises ValueError, in a few words, if it is none.
+    """
     try:
         row = parse_object(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -49,4 +53,4 @@ def parse_row(line: bytes, before: int | None) -> Row:
         raise ValueError("does not hold a step's numbers")
     if step not in ((0, 1) if before is None else (before + 1,)):
         raise ValueError(f"is of step {step}, {'the first' if before is None else f'after step {before}'}")
-    return row
+    return with_current_keys(row)

@@ -1,7 +1,7 @@
 """Everything about the tokens of one step, as arrays: what `tipx inspect` and `tipx tokens` read. Needs no torch.
 
-Axes: B responses of the step, N their tokens one response after another without padding, P the same of the prompts,
-M the tokens of the first responses, those that are shown, k likeliest tokens.
+Axes: B responses of the step, N their tokens one response after another without padding, M the tokens of the first
+responses, those that are shown, k likeliest tokens.
 
 The file is a compressed npz: rollouts/000050.npz. Statistics are the fp32 values that the selector saw, so that
 any rule can be replayed to the same weights.
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from tipx.errors import RunError
 from tipx.files.atomic import damaged
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 also held the prompts, which nothing reads."""
+ARRAYS = ("lengths_B", "tokens_N", "valid_N", "weights_N")
 LEADERS = 5
 """Tokens of each model that are kept with their probabilities at every place shown."""
 ROLES = ("student", "teacher")
@@ -47,9 +49,7 @@ class Snapshot:
     seed: int
     step: int
     lengths_B: NDArray[np.int64]
-    prompt_lengths_B: NDArray[np.int64]
     tokens_N: Ids
-    prompts_P: Ids
     valid_N: NDArray[np.bool_]
     weights_N: Floats
     stats: dict[str, Floats]
@@ -76,8 +76,7 @@ class Snapshot:
     def to_bytes(self) -> bytes:
         """The content of its file."""
         meta = {"format": FORMAT, "seed": self.seed, "step": self.step}
-        names = ("lengths_B", "prompt_lengths_B", "tokens_N", "prompts_P", "valid_N", "weights_N")
-        arrays = {name: getattr(self, name) for name in names}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
         arrays |= {f"stats/{name}": values for name, values in self.stats.items()}
         for role in ROLES:
             arrays |= {f"top_ids/{role}": self.top_ids[role], f"top_probs/{role}": self.top_probs[role]}
@@ -94,15 +93,18 @@ class Snapshot:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             meta, pieces = (json.loads(arrays.pop(name).tobytes()) for name in ("meta", "pieces"))
-            if meta["format"] != FORMAT:
-                raise RunError(f"{path}: expected format {FORMAT}, got {meta['format']}; use the tipx that wrote it")
+            if meta["format"] not in range(1, FORMAT + 1):
+                raise RunError(
+                    f"{path}: expected format 1 to {FORMAT}, got {meta['format']}; use the tipx that wrote it"
+                )
             groups: dict[str, dict[str, NDArray[np.generic]]] = {"stats": {}, "top_ids": {}, "top_probs": {}}
             for name in [name for name in arrays if "/" in name]:
                 group, _, rest = name.partition("/")
                 groups[group][rest] = arrays.pop(name)
             texts = {int(token): str(text) for token, text in pieces.items()}
             seed, step = int(meta["seed"]), int(meta["step"])
-            made = cls(seed=seed, step=step, pieces=texts, **groups, **arrays)  # type: ignore[arg-type]
+            plain = {name: arrays[name] for name in ARRAYS}
+            made = cls(seed=seed, step=step, pieces=texts, **groups, **plain)  # type: ignore[arg-type]
             made.check()
         except UNREADABLE as error:
             raise damaged(path, str(error), "inspect another step, or train the run again with --fresh") from error
@@ -114,8 +116,6 @@ class Snapshot:
         columns = [self.tokens_N, self.valid_N, self.weights_N, *self.stats.values()]
         if any(values.shape != (tokens,) for values in columns) or (self.lengths_B < 0).any():
             raise ValueError("its columns are not of one length")
-        if len(self.prompts_P) != self.prompt_lengths_B.sum() or len(self.prompt_lengths_B) != len(self.lengths_B):
-            raise ValueError("its prompts are not of their lengths")
         if len(shown) != 1 or max(shown) > tokens or {*self.top_ids, *self.top_probs} != {*ROLES}:
             raise ValueError("its likeliest tokens are not those of its tokens")
 

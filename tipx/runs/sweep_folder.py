@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from tipx.errors import Damaged, RunError
 from tipx.files.atomic import damaged, read_json, set_aside, write_json
+from tipx.runs import metric_keys as keys
 from tipx.runs.directory import Run
 from tipx.runs.mark import is_run
 
@@ -151,7 +152,7 @@ class SweepFolder:
             status = "failed"
         else:
             status = "stopped" if rows else "waiting"
-        step = max((row["step"] for row in rows), default=0)
+        step = max((row[keys.STEP] for row in rows), default=0)
         return State(point, status, step, seconds_spent(rows), last_accuracies(rows), error)
 
 
@@ -168,10 +169,10 @@ def parse_point(one: Any, file: Path) -> Point:
 
 def seconds_spent(rows: Sequence[dict[str, Any]]) -> float:
     """Seconds of all phases of all steps."""
-    return sum(value for row in rows for key, value in row.items() if key.startswith("time/"))
+    return sum(value for row in rows for key, value in row.items() if keys.TIME.part_of(key))
 
 
 def last_accuracies(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The last sampled accuracy on each benchmark."""
-    names = {key: key.split("/")[1] for row in rows for key in row if key.startswith("eval/") and key.endswith("/mean")}
+    names = {key: name for row in rows for key in row if (name := keys.EVAL_MEAN.part_of(key))}
     return {name: next(row[key] for row in reversed(rows) if key in row) for key, name in names.items()}

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from tipx.errors import ConfigError
 from tipx.files.atomic import remove
+from tipx.runs import metric_keys as keys
 from tipx.spec import Words, spec
 
 MODES = ("offline", "online")
@@ -18,7 +19,7 @@ class Sink(Protocol):
     """An open log."""
 
     def resume(self, rows: Sequence[dict[str, Any]]) -> None:
-        """What a resumed run has logged and keeps, each with its "step"; to be called before anything is logged."""
+        """What a resumed run has logged and keeps, each with its step; to be called before anything is logged."""
         ...
 
     def log(self, row: dict[str, Any], step: int) -> None: ...
@@ -68,7 +69,7 @@ class WandbSink:
         if self.folder is None:
             return
         for row in rows:
-            self.log(row, row["step"])
+            self.log(row, row[keys.STEP])
         for earlier in self.folder.parent.glob(f"offline-run-*-{escape(self.run.id)}"):
             if earlier != self.folder:
                 remove(earlier)

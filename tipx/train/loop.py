@@ -23,6 +23,7 @@ from tipx.evals.exam import Exam
 from tipx.evals.runner import Subject, check_room, evaluate_exam
 from tipx.evals.suite import suite_parts
 from tipx.noise import Noise
+from tipx.runs import metric_keys as keys
 from tipx.runs.metrics_file import Row
 from tipx.signals import asked_to_stop
 from tipx.train import samples
@@ -132,7 +133,7 @@ def held_out(session: Session, step: int) -> Row:
         result = heldout.evaluate_texts(
             session.texts, lambda r, n: session.trainer.score(r, n)[1], exp.hardware.micro_batch, session.world, out
         )
-    return {f"heldout/{name}": value for name, value in result.items()}
+    return {keys.held_out(name): value for name, value in result.items()}
 
 
 def subject(session: Session) -> Subject:
@@ -167,5 +168,5 @@ def accuracy(session: Session, step: int) -> Row:
         with session.meter.phase("eval"):
             result = evaluate_exam(subject(session), exam, out, session.world, tick, trained_on(session, exam, step))
         names = {"mean", "mean_se", "greedy"} & result.keys()
-        row |= {f"eval/{name}/{key}": result[key] for key in sorted(names)}
+        row |= {keys.evaluation(name, key): result[key] for key in sorted(names)}
     return row

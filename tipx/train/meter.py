@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 
+from tipx.runs import metric_keys as keys
+
 MIB = 2**20
 
 
 class Meter:
-    """Collects `time/<phase>` in seconds and `memory/<phase>` in MiB until `read` empties it.
+    """Collects wall time in seconds and peak memory in MiB of each phase until `read` empties it.
 
     On an accelerator the peak is what its allocator held; on the CPU it is the process's resident set.
     """
@@ -30,8 +32,8 @@ class Meter:
         yield
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        self.values[f"time/{name}"] = time.perf_counter() - start
-        self.values[f"memory/{name}"] = self._peak() / MIB
+        self.values[keys.TIME.of(name)] = time.perf_counter() - start
+        self.values[keys.MEMORY.of(name)] = self._peak() / MIB
 
     def read(self) -> dict[str, float]:
         values, self.values = self.values, {}

@@ -1,7 +1,6 @@
 """What is kept of a sampled step: a few rollouts to be read, and every token's statistics to replay any rule on."""
 
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ def keep(
     own = dict(stats.present()) | dict(more.present())
     whole = {name: world.gather_BT(own[name]) for name in sorted(own)}
     tokens_BT, valid_BT = world.gather_BT(rollout.response_BT), world.gather_BT(rollout.valid_BT.long()).bool()
-    prompts = world.gather_list(rollout.prompt_ids)
     if not world.is_main:
         return
     decode = session.pair.tokenizer.decode
@@ -47,9 +45,7 @@ def keep(
         seed=session.exp.seed,
         step=step,
         lengths_B=lengths_B,
-        prompt_lengths_B=np.array([len(prompt) for prompt in prompts]),
         tokens_N=array(tokens_BT[places], np.uint32),
-        prompts_P=np.fromiter(chain(*prompts), np.uint32),
         valid_N=array(valid_BT[places], np.bool_),
         weights_N=array(weights_BT[places], np.float32),
         stats={name: array(values_BT[places], np.float32) for name, values_BT in whole.items()},

@@ -14,6 +14,7 @@ from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
 from tipx.processes import World
 from tipx.rollout.hf import eos_ids
+from tipx.runs import metric_keys as keys
 from tipx.runs.directory import Run
 from tipx.runs.metrics_file import Row
 from tipx.signals import Stopped
@@ -152,10 +153,10 @@ class Session:
     def record(self, step: int, row: Row) -> None:
         """One line of metrics with times and memory, to the run, the logger and the display."""
         times = self.meter.read()
-        spent = sum(times.get(f"time/{phase}", 0.0) for phase in ("rollout", "score", "select", "train"))
-        speed = {"perf/tokens_per_s": row["tokens/n"] / spent} if "tokens/n" in row else {}
+        spent = sum(times.get(keys.TIME.of(phase), 0.0) for phase in keys.TRAINING)
+        speed = {keys.TOKENS_PER_S: row[keys.SAMPLED_TOKENS] / spent} if keys.SAMPLED_TOKENS in row else {}
         if row and self.world.is_main:
-            line = {"step": step} | row | times | speed
+            line = {keys.STEP: step} | row | times | speed
             self.run.log(line)
             self.sink.log(line, step)
             self.watch.step(line)
@@ -172,8 +173,8 @@ class Session:
         if self.world.is_main:
             rows = self.run.rows()
             summary = {"steps": self.exp.loop.steps, "bad_steps": self.trainer.bad_steps, "last": rows[-1]}
-            for kind in ("eval/", "heldout/"):
-                found = [part for row in rows if (part := {k: v for k, v in row.items() if k.startswith(kind)})]
+            for kind in (keys.EVAL, keys.HELDOUT):
+                found = [part for row in rows if (part := {k: v for k, v in row.items() if keys.group(k) == kind})]
                 for when, parts in (("before", found[:1]), ("after", found[-1:])):
                     summary[when] = summary.get(when, {}) | (parts[0] if parts else {})
             summary = {key: value for key, value in summary.items() if value != {}}
@@ -197,6 +198,6 @@ def describe_kept(run: Run) -> str:
         return f"stopped after the last step; {run.path} is finished"
     if saved := run.checkpoints.saved():
         return f"stopped; step {saved[-1][0]} is kept in {run.path}, and the same command continues"
-    if any(row["step"] for row in run.rows()):
+    if any(row[keys.STEP] for row in run.rows()):
         return "stopped before the first checkpoint; no step is kept, and the same command starts again"
     return "stopped before step 1; nothing had been trained yet, and the same command starts again"

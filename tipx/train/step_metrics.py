@@ -1,7 +1,7 @@
 """What a step did: the numbers of one line of metrics.jsonl."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tipx.runs import metric_keys as keys
 from tipx.selectors.quadrant import Quadrants
 from tipx.types import Rollout, StopReason, TokenStats, ends
 
@@ -33,7 +34,14 @@ class Update:
 
 def update(done: Update) -> dict[str, float]:
     """The optimizer's part."""
-    return {f"train/{name}": value for name, value in asdict(done).items()}
+    return {
+        keys.LOSS: done.loss,
+        keys.GRAD_NORM: done.grad_norm,
+        keys.LR: done.lr,
+        keys.APPLIED: done.applied,
+        keys.BAD_STEPS: done.bad_steps,
+        keys.WEIGHTS_CHANGED_FRAC: done.weights_changed,
+    }
 
 
 def selection(
@@ -43,22 +51,28 @@ def selection(
 
     Without monitored statistics only the counts are known, and only they are returned.
     """
-    kept_BT, n = (weights_BT > 0) & valid_BT, int(valid_BT.sum())
-    row = {"tokens/n": n, "select/kept_tokens": int(kept_BT.sum()), "select/kept_frac": int(kept_BT.sum()) / max(n, 1)}
+    kept_BT = (weights_BT > 0) & valid_BT
+    tokens, kept_tokens = int(valid_BT.sum()), int(kept_BT.sum())
+    row = {
+        keys.SAMPLED_TOKENS: tokens,
+        keys.KEPT_TOKENS: kept_tokens,
+        keys.KEPT_FRAC: kept_tokens / max(tokens, 1),
+    }
     if MONITORED - stats.present().keys():
         return row
     dropped_BT = valid_BT & ~kept_BT
-    for name, values_BT in (("entropy", stats["student_entropy"]), ("div", stats["reverse_kl"])):
+    for family, values_BT in ((keys.ENTROPY, stats["student_entropy"]), (keys.REVERSE_KL, stats["reverse_kl"])):
         for part, mask_BT in (("kept", kept_BT), ("dropped", dropped_BT), ("all", valid_BT)):
             if mask_BT.any():
-                row[f"select/{name}_{part}"] = float(values_BT[mask_BT].mean())
+                row[family.of(part)] = float(values_BT[mask_BT].mean())
     mass = float(stats["loss"][valid_BT].sum())
     if mass > 0:
-        row["select/loss_mass_kept"] = float(stats["loss"][kept_BT].sum()) / mass
+        row[keys.KEPT_LOSS_FRAC] = float(stats["loss"][kept_BT].sum()) / mass
     quadrant_BT = quadrants(stats, valid_BT)
-    for q in (1, 2, 3, 4):
-        row[f"tokens/q{q}"] = int((quadrant_BT == q).sum()) / max(n, 1)
-        row[f"select/q{q}_of_kept"] = int(((quadrant_BT == q) & kept_BT).sum()) / max(int(kept_BT.sum()), 1)
+    for number, name in enumerate(keys.QUADRANTS, 1):
+        inside_BT = quadrant_BT == number
+        row[keys.QUADRANT_FRAC.of(name)] = int(inside_BT.sum()) / max(tokens, 1)
+        row[keys.QUADRANT_FRAC_OF_KEPT.of(name)] = int((inside_BT & kept_BT).sum()) / max(kept_tokens, 1)
     return row
 
 
@@ -71,9 +85,9 @@ def mismatch(engine_BT: Float[Tensor, "B T"], stats: TokenStats, valid_BT: Bool[
     if not len(gap_N):
         return {}
     return {
-        "rollout/mismatch_kl": float(gap_N.mean()),
-        "rollout/mismatch_mean": float(gap_N.abs().mean()),
-        "rollout/mismatch_max": float(gap_N.abs().max()),
+        keys.MISMATCH_KL: float(gap_N.mean()),
+        keys.MISMATCH_ABS_MEAN: float(gap_N.abs().mean()),
+        keys.MISMATCH_ABS_MAX: float(gap_N.abs().max()),
     }
 
 
@@ -81,18 +95,20 @@ def lengths(rollouts: Sequence[tuple[int, str]]) -> dict[str, float]:
     """Sampled tokens and the share ended by a limit, from (their number, stop reason) of every sequence."""
     sizes = [length for length, _ in rollouts]
     return {
-        "rollout/mean_length": sum(sizes) / len(sizes),
-        "rollout/max_length": max(sizes),
-        "rollout/clipped_ratio": sum(reason != "eos" for _, reason in rollouts) / len(rollouts),
+        keys.MEAN_LENGTH: sum(sizes) / len(sizes),
+        keys.MAX_LENGTH: max(sizes),
+        keys.TRUNCATED_FRAC: sum(reason != "eos" for _, reason in rollouts) / len(rollouts),
     }
 
 
 def agents(numbers: Sequence[Mapping[str, float]], ends: Sequence[tuple[int, str]]) -> dict[str, float]:
     """Means of the trajectories' scores and counts, shares of how they ended, and how many hold no sampled token."""
     known = {name: [one[name] for one in numbers if name in one] for one in numbers for name in one}
-    row = {f"agent/{name}": sum(values) / len(values) for name, values in known.items()}
-    shares = {f"agent/ended_{r}": sum(reason == r for _, reason in ends) / len(ends) for r in get_args(StopReason)}
-    return row | shares | {"agent/empty": sum(length == 0 for length, _ in ends)}
+    row = {keys.AGENT.of(name): sum(values) / len(values) for name, values in known.items()}
+    shares = {
+        keys.AGENT_ENDED_FRAC.of(r): sum(reason == r for _, reason in ends) / len(ends) for r in get_args(StopReason)
+    }
+    return row | shares | {keys.AGENT_EMPTY: sum(length == 0 for length, _ in ends)}
 
 
 def samples(
