@@ -19,6 +19,7 @@ from tipx.errors import DataError
 from tipx.evals.heldout import HeldOut, encode, evaluate
 from tipx.models.pair import Template
 from tipx.runs.directory import Run
+from tipx.runs.reader import StoredRun
 from tipx.runs.results import of_texts, read_result
 from tipx.types import Rollout, TokenStats
 
@@ -102,7 +103,7 @@ def test_before_in_between_and_after(run: Run) -> None:
     assert len({row["heldout/teacher_perplexity"] for row in rows.values()}) == 1
     assert run.summary()["before"]["heldout/perplexity"] == rows[0]["heldout/perplexity"]
     assert run.summary()["after"]["heldout/reverse_kl"] == rows[4]["heldout/reverse_kl"]
-    table = held_out(run)
+    table = held_out(StoredRun(run))
     assert table is not None
     assert table.row_count == 3
 

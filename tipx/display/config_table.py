@@ -9,7 +9,8 @@ from rich.table import Table
 from tipx import config
 from tipx.config.trees import at, leaves
 from tipx.errors import ConfigError, RunError
-from tipx.runs.directory import Run, find_run
+from tipx.runs.directory import find_run
+from tipx.runs.reader import StoredRun, unknown_run
 
 
 def overrides_table(overrides: Sequence[str], config_dir: Path | None) -> Table:
@@ -18,26 +19,26 @@ def overrides_table(overrides: Sequence[str], config_dir: Path | None) -> Table:
     return table(tree, config.origins(overrides, "train", config_dir), f"tipx train {' '.join(overrides)}")
 
 
-def the_run(words: Sequence[str], runs_dir: Path) -> Run | None:
+def the_run(words: Sequence[str], runs_dir: Path) -> StoredRun | None:
     """The run that one word names; None for overrides, RunError for a word that is neither."""
     if len(words) != 1 or "=" in words[0] or words[0].startswith("~"):
         return None
     run = find_run(words[0], runs_dir)
     if run is None:
-        raise RunError(f"{words[0]!r} is no run under {runs_dir} and no KEY=VALUE; `tipx runs` lists the runs")
-    return run
+        raise RunError(unknown_run(words[0], runs_dir, " and no KEY=VALUE"))
+    return StoredRun(run)
 
 
-def run_table(run: Run, config_dir: Path | None) -> Table:
+def run_table(run: StoredRun, config_dir: Path | None) -> Table:
     """What a run was made with, as its config.yaml has it; no origins if the YAML is no longer what it was then."""
-    starts = run.provenance().get("starts") or [{}]
-    overrides = [word for word in starts[0].get("argv", [])[2:] if "=" in word and not word.startswith("--")]
+    argv = run.starts[0].get("argv", []) if run.starts else []
+    overrides = [word for word in argv[2:] if "=" in word and not word.startswith("--")]
     try:
         config.load(overrides, "train", config_dir)
         came = config.origins(overrides, "train", config_dir)
     except ConfigError:
         came = {}
-    return table(run.config(), came, str(run.path))
+    return table(run.tree, came, str(run.path))
 
 
 def table(tree: dict[str, Any], origins: dict[str, str], title: str) -> Table:

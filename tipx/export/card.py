@@ -6,8 +6,8 @@ import yaml
 
 from tipx.display.markdown import inert
 from tipx.export.licences import UNKNOWN, licence, shown
-from tipx.runs.directory import Row, Run
-from tipx.runs.results import found_results
+from tipx.runs.directory import Row
+from tipx.runs.reader import StoredRun
 
 Tree = dict[str, Any]
 INTRODUCTION = """A student that learned from a teacher on its own answers (on-policy distillation,
@@ -21,14 +21,14 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```"""
 
 
-def card(run: Run, step: int, version: str, commit: str | None) -> str:
+def card(run: StoredRun, step: int, version: str, commit: str | None) -> str:
     """README.md of the model at `step`, with the front matter that the hub reads."""
-    made = run.config()
+    made = run.tree
     parents = {role: made["model"][role]["path"] for role in ("student", "teacher")}
     licences = {role: licence(path) for role, path in parents.items()}
     parts = [
         front_matter(parents, licences),
-        f"# {inert(run.path.name)}, step {step}",
+        f"# {inert(run.name)}, step {step}",
         INTRODUCTION,
         "## Parents",
         table(["", "model", "licence"], [[role, shown(parents[role]), licences[role]] for role in parents]),
@@ -85,13 +85,13 @@ def short(section: Tree) -> str:
     return str(section["_target_"]).rsplit(".", 1)[-1] + (f" ({', '.join(own)})" if own else "")
 
 
-def results(run: Run, step: int) -> str:
+def results(run: StoredRun, step: int) -> str:
     """Every evaluation before training and of this step, and what the metrics say of the student's own responses."""
     rows: list[list[str]] = []
     for when in dict.fromkeys((0, step)):
-        for _, result in found_results(run.eval_dir(when)):
-            rows += [[str(when), *line] for line in measured(result)]
-    steps = [row for row in run.rows() if row["step"] <= step and "select/div_all" in row]
+        for result in run.results_at(when):
+            rows += [[str(when), *line] for line in measured(result.facts)]
+    steps = [row for row in run.rows if row["step"] <= step and "select/div_all" in row]
     for row in dict.fromkeys((0, len(steps) - 1)) if steps else ():
         at, value = steps[row]["step"], steps[row]["select/div_all"]
         rows.append([str(at), "its own responses", "reverse KL, nats a token", f"{value:.3f}", "one step"])
@@ -116,12 +116,12 @@ def number(result: Row, key: str) -> str:
     return f"{result[key]:.3f}" + ("" if error is None else f" ± {error:.3f}")
 
 
-def origin(run: Run, version: str, commit: str | None) -> Row:
+def origin(run: StoredRun, version: str, commit: str | None) -> Row:
     """Versions and hardware of the run, and what exported it."""
-    start = (run.provenance().get("starts") or [{}])[-1]
+    start = run.start
     own = start.get("commit")
     return {
-        "run": run.path.name,
+        "run": run.name,
         "trained with": ", ".join(f"{name} {number}" for name, number in start.get("versions", {}).items()),
         "commit": f"{own or 'unknown'}{' with local changes' if start.get('dirty') else ''}",
         "device": f"{start.get('device')}, {start.get('processes')} process(es)",

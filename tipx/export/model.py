@@ -8,7 +8,8 @@ from tipx.errors import RunError
 from tipx.export.card import card
 from tipx.files.atomic import MANIFEST, damage, make_folder, read_json, write_folder, write_text
 from tipx.jobs import git
-from tipx.runs.directory import Run, find_run, is_run
+from tipx.runs.directory import Run, is_run
+from tipx.runs.reader import open_run
 from tipx.train.trainer import STATE
 
 
@@ -18,9 +19,8 @@ def export(name: str, folder: Path, which: str, runs_dir: Path, *, force: bool) 
     Raises RunError if there is no such run or checkpoint, or `folder` holds something: `force` takes the place of an
     earlier export, never of anything else. Where `folder` is a link, what it leads to is written.
     """
-    run = find_run(name, runs_dir)
-    if run is None:
-        raise RunError(f"{name!r} is no run under {runs_dir}; `tipx runs` lists the runs")
+    stored = open_run(name, runs_dir)
+    run = stored.directory
     folder = place(folder)
     refuse(folder, force=force)
     step, checkpoint = run.checkpoint(which)
@@ -29,7 +29,7 @@ def export(name: str, folder: Path, which: str, runs_dir: Path, *, force: bool) 
         for path in sorted(checkpoint.iterdir()):
             if path.name not in (STATE, MANIFEST):
                 shutil.copyfile(path, aside / path.name)
-        write_text(aside / "README.md", card(run, step, version("tipx"), git("rev-parse", "HEAD")))
+        write_text(aside / "README.md", card(stored, step, version("tipx"), git("rev-parse", "HEAD")))
 
     make_folder(folder.parent)
     write_folder(folder, fill, what="model")

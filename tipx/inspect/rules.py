@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tipx.inspect.read import Step
+from tipx.runs.reader import SampledStep
 from tipx.runs.snapshot import Floats, Snapshot
 
 
@@ -28,11 +28,11 @@ class Rule:
         return self.weights_N > 0
 
 
-def own_rule(step: Step, config_dir: Path | None = None) -> Rule:
+def own_rule(step: SampledStep, config_dir: Path | None = None) -> Rule:
     """The run's own, with the weights that trained."""
     from tipx.config import rebuild
 
-    section = step.config["selector"]
+    section = step.run.tree["selector"]
     selector = rebuild({"selector": section}, config_dir)["selector"]
     _, ranks_N = replay(step.snapshot, selector)
     pick = section["pick"]
@@ -41,11 +41,11 @@ def own_rule(step: Step, config_dir: Path | None = None) -> Rule:
     return Rule(f"{parts[0]} + {parts[1]}{ratio}", step.snapshot.weights_N, ranks_N)
 
 
-def asked_rules(step: Step, overrides: Sequence[str], config_dir: Path | None) -> list[Rule]:
+def asked_rules(step: SampledStep, overrides: Sequence[str], config_dir: Path | None) -> list[Rule]:
     """Those that overrides stand for; if it is one, the run's own before it."""
     from tipx.config import rules
 
-    found = [Rule(n, *replay(step.snapshot, one)) for n, one in rules(step.config, overrides, config_dir).items()]
+    found = [Rule(n, *replay(step.snapshot, one)) for n, one in rules(step.run.tree, overrides, config_dir).items()]
     return found if len(found) > 1 else [own_rule(step, config_dir), *found]
 
 
