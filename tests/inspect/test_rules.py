@@ -9,7 +9,7 @@ import torch
 from tests.inspect.worlds import make_run
 from tipx.errors import ConfigError
 from tipx.inspect.quadrants import Thresholds, quantile, table
-from tipx.inspect.rules import Rule, asked_rules, only, overlap, own_rule, ranks
+from tipx.inspect.rules import Rule, compare_rules, only, overlap, own_rule, ranks
 from tipx.runs.reader import SampledStep, StoredRun
 from tipx.selectors import normalise
 from tipx.selectors.quadrant import Quadrants
@@ -30,7 +30,7 @@ def test_the_runs_own_rule_has_the_weights_that_trained(step: SampledStep) -> No
     own = own_rule(step)
     assert own.name == "Q3 + TopK 0.2"
     assert own.weights_N is step.snapshot.weights_N
-    (again,) = asked_rules(step, ["ratio=0.2"], None)[1:]
+    (again,) = compare_rules(step, ["ratio=0.2"], None)[1:]
     assert again.weights_N.tobytes() == own.weights_N.tobytes()
     # Top-k: what is kept of a response are its first ranks.
     for b in range(4):
@@ -47,7 +47,7 @@ def test_ranks_by_hand(step: SampledStep) -> None:
 
 
 def test_words_mean_what_they_mean_for_training(step: SampledStep) -> None:
-    found = asked_rules(step, ["selector=soft_or,q3_only", "ratio=0.1,0.5"], None)
+    found = compare_rules(step, ["selector=soft_or,q3_only", "ratio=0.1,0.5"], None)
     assert [one.name for one in found] == [
         "soft_or ratio=0.1",
         "soft_or ratio=0.5",
@@ -57,13 +57,13 @@ def test_words_mean_what_they_mean_for_training(step: SampledStep) -> None:
     # Valid are 9, 27, 4 and 22 tokens: floor, at least 1.
     assert [int(one.kept_N.sum()) for one in found] == [1 + 2 + 1 + 2, 4 + 13 + 2 + 11] * 2
     assert not any((one.weights_N[~step.snapshot.valid_N] > 0).any() for one in found)
-    mixed = asked_rules(step, ["selector=soft_or", "selector/score=q3", "selector/pick=topk,sample"], None)
+    mixed = compare_rules(step, ["selector=soft_or", "selector/score=q3", "selector/pick=topk,sample"], None)
     assert [one.name for one in mixed] == ["selector/pick=topk", "selector/pick=sample"]
     assert mixed[0].weights_N.tobytes() == own_rule(step).weights_N.tobytes()  # ratio is the run's
 
 
 def test_one_rule_is_compared_with_the_runs_own(step: SampledStep) -> None:
-    assert [one.name for one in asked_rules(step, ["selector=random"], None)] == ["Q3 + TopK 0.2", "random"]
+    assert [one.name for one in compare_rules(step, ["selector=random"], None)] == ["Q3 + TopK 0.2", "random"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_one_rule_is_compared_with_the_runs_own(step: SampledStep) -> None:
 )
 def test_a_word_that_is_no_rule_is_one_line(word: str, said: str, step: SampledStep) -> None:
     with pytest.raises(ConfigError, match=said):
-        asked_rules(step, [word], None)
+        compare_rules(step, [word], None)
 
 
 def test_overlap_and_what_one_alone_keeps_by_hand(step: SampledStep) -> None:
@@ -116,5 +116,5 @@ def test_the_own_folder_of_yaml(tmp_path: Path, step: SampledStep) -> None:
     (folder / "mine.yaml").write_text(
         "# Mine\ndefaults:\n  - score: entropy\n  - pick: topk\n  - _self_\n\n_target_: tipx.selectors.Selector\n"
     )
-    mine, top = asked_rules(step, ["selector=mine,entropy_top"], tmp_path / "conf")
+    mine, top = compare_rules(step, ["selector=mine,entropy_top"], tmp_path / "conf")
     assert mine.weights_N.tobytes() == top.weights_N.tobytes()

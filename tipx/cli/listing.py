@@ -49,7 +49,7 @@ def listing(
 
 def described(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:
     """Each name with a line on it."""
-    from tipx.config import describe, options
+    from tipx.config import described as options_of
     from tipx.files.yamls import first_comment
     from tipx.report.spec import available
     from tipx.sweep.question import names, read
@@ -58,4 +58,4 @@ def described(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:
         return [(name, first_comment(file)) for name, file in available(None).items()]
     if kind is Kind.SWEEPS:
         return [(name, read(name, config_dir)[1]) for name in names(config_dir)]
-    return [(name, describe(GROUPS[kind], name, config_dir)) for name in options(GROUPS[kind], config_dir)]
+    return [*options_of(GROUPS[kind], config_dir).items()]

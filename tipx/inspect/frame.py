@@ -10,7 +10,7 @@ from tipx.runs.reader import SampledStep
 def token_frame(step: SampledStep) -> pd.DataFrame:
     """N rows, the responses of the step one after another, in the order of `Snapshot`.
 
-    response, position   which response of the step, and where in it, from 0
+    rollout, position    which response of the step, and where in it, from 0
     token, text          its id, and the text of it
     valid                whether the student sampled it; what tools said has no statistics (0), no weight
     quadrant             1 to 4, at the run's own quantiles over the step; 0 where not valid
@@ -20,7 +20,7 @@ def token_frame(step: SampledStep) -> pd.DataFrame:
     snapshot = step.snapshot
     lengths_B = snapshot.lengths_B
     columns = {
-        "response": np.repeat(np.arange(len(lengths_B)), lengths_B),
+        "rollout": np.repeat(np.arange(len(lengths_B)), lengths_B),
         "position": np.arange(len(snapshot.tokens_N)) - np.repeat(snapshot.ends_B - lengths_B, lengths_B),
         "token": snapshot.tokens_N.astype(np.int64),
         "text": [snapshot.pieces.get(token) for token in snapshot.tokens_N.tolist()],

@@ -41,12 +41,18 @@ def own_rule(step: SampledStep, config_dir: Path | None = None) -> Rule:
     return Rule(f"{parts[0]} + {parts[1]}{ratio}", step.snapshot.weights_N, ranks_N)
 
 
-def asked_rules(step: SampledStep, overrides: Sequence[str], config_dir: Path | None) -> list[Rule]:
-    """Those that overrides stand for; if it is one, the run's own before it."""
+def apply_rules(step: SampledStep, overrides: Sequence[str], config_dir: Path | None = None) -> list[Rule]:
+    """The rules that overrides stand for, as typed for `tipx train`, applied to a step; raises ConfigError."""
     from tipx.config import rules
 
-    found = [Rule(n, *replay(step.snapshot, one)) for n, one in rules(step.run.tree, overrides, config_dir).items()]
-    return found if len(found) > 1 else [own_rule(step, config_dir), *found]
+    selectors = rules(step.run.tree, overrides, config_dir)
+    return [Rule(name, *replay(step.snapshot, selector)) for name, selector in selectors.items()]
+
+
+def compare_rules(step: SampledStep, overrides: Sequence[str], config_dir: Path | None) -> list[Rule]:
+    """The same; if it is one rule, the run's own before it."""
+    asked = apply_rules(step, overrides, config_dir)
+    return asked if len(asked) > 1 else [own_rule(step, config_dir), *asked]
 
 
 def replay(snapshot: Snapshot, selector: Any) -> tuple[Floats, NDArray[np.uint32]]:
