@@ -222,20 +222,22 @@ def test_a_report_has_the_means_of_its_runs(runs_dir: Path) -> None:
 def answers(folder: Path, right: int) -> Path:
     """A result on eight problems of which the first `right` were answered right, as an older tipx wrote it."""
     folder.mkdir(parents=True)
-    lines = [{"id": str(i), "mode": "sample", "value": float(i < right)} for i in range(8)]
+    modes = ("sample", "greedy")
+    lines = [{"id": str(i), "mode": mode, "value": float(i < right)} for mode in modes for i in range(8)]
     (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    facts: dict[str, Any] = {"benchmark": "math500", "problems": 8, "n": 1, "mean": right / 8}
+    facts: dict[str, Any] = {"benchmark": "math500", "problems": 8, "n": 1, "mean": right / 8, "greedy": right / 8}
     (folder / "result.json").write_text(json.dumps(facts))
     return folder
 
 
 def test_a_comparison_is_a_frame(tmp_path: Path) -> None:
     a, b = answers(tmp_path / "a", 2), answers(tmp_path / "b", 4)
-    (row,) = tipx.compare(a, str(b)).to_dict("records")
+    row, greedy = tipx.compare(a, str(b)).to_dict("records")
     assert (row["measure"], row["a"], row["b"], row["difference"]) == ("mean@1", 0.25, 0.5, 0.25)
     # Two problems differ, both for the better: of the four signs two are as far from 0.
     assert row["p"] == 0.5
     assert "includes 0" in row["noise"]
+    assert (greedy["measure"], greedy["difference"], greedy["p"], greedy["noise"]) == ("greedy", 0.25, 0.5, "")
     with pytest.raises(RunError, match="no result of benchmark=aime24"):
         tipx.compare(a, b, "aime24")
 

@@ -21,8 +21,8 @@ def compare(
     A and B are runs (their last evaluation), folders of results, or result.json files. `measure` is mean@n of the
     samples, or greedy; `a`, `b` and `difference` (B - A) are accuracies from 0 to 1; `low` to `high` is the 95 %
     interval of the difference over problems, and `p` that of a permutation test, for greedy of McNemar's, which has no
-    interval. `noise` says why the difference may be none, and is empty if nothing does. Raises RunError or DataError
-    where nothing can be compared.
+    interval. `noise` says why the difference of the samples may be none, and is empty if nothing does. Raises RunError
+    or DataError where nothing can be compared.
     """
     sides = [str(one.path) if isinstance(one, LoadedRun) else str(one) for one in (a, b)]
     found = comparison.compare(sides[0], sides[1], benchmark, Path(runs_dir))
@@ -33,11 +33,12 @@ def measures(record: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of one benchmark."""
     a, b, test, greedy = (record[name] for name in ("a", "b", "sampled", "greedy"))
     place = {"benchmark": record["benchmark"], "problems": record["problems"], "n": record["n"]}
-    files = {"noise": "; ".join(record["noise"]), "file_a": a["result"], "file_b": b["result"]}
+    files = {"file_a": a["result"], "file_b": b["result"]}
     tested = {name: test[name] for name in ("difference", "low", "high", "p")}
+    tested["noise"] = "; ".join(record["noise"])
     rows = [place | {"measure": f"mean@{record['n']}", "a": a["mean"], "b": b["mean"]} | tested | files]
     if greedy is not None:
-        tested = {"difference": b["greedy"] - a["greedy"], "low": None, "high": None, "p": greedy["p"]}
+        tested = {"difference": b["greedy"] - a["greedy"], "low": None, "high": None, "p": greedy["p"], "noise": ""}
         rows.append(place | {"measure": "greedy", "a": a["greedy"], "b": b["greedy"]} | tested | files)
     return rows
 
