@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tipx.runs.directory import Row
 from tipx.runs.metric_keys import DECLARED, RENAMED, MetricKey, group
+from tipx.runs.metrics_file import Row
 
 
 def lasting(row: Row) -> Row:

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from tests.conftest import save_model
-from tipx.config import asked, load, resolve
+from tipx.config import load, resolve
 from tipx.errors import ConfigError
 
 Tipx = Callable[..., Any]

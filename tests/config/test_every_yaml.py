@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tipx.config import build, conf_dir, describe, load, options, rebuild, resolve
+from tipx.config import build, conf_dir, describe_choices, load, options, rebuild, resolve
 from tipx.config.trees import value_at
 from tipx.errors import ConfigError
 from tipx.evals.job import EvalJob
@@ -90,7 +90,7 @@ def test_nothing_but_choices_parts_and_the_two_roots() -> None:
 def test_choice_is_offered_with_a_description(file: str) -> None:
     group, option = file.rsplit("/", 1)
     assert option in options(group)
-    assert len(describe(group, option)) > 3
+    assert len(describe_choices(group)[option]) > 3
 
 
 @pytest.mark.parametrize("file", PARTS)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tipx.config import build, describe, load, options, origins
+from tipx.config import build, describe_choices, load, options, origins
 from tipx.errors import ConfigError
 from tipx.noise import Noise
 from tipx.types import TokenStats
@@ -56,7 +56,7 @@ def test_it_is_found_listed_and_described(mine: Path) -> None:
     assert "unlikely" in options("selector/score", mine)
     assert "unlikely" not in options("selector/score")
     assert {"mine", "soft_or"} <= set(options("selector", mine))
-    assert describe("selector/score", "unlikely", mine) == "How unlikely the student found its own token"
+    assert describe_choices("selector/score", mine)["unlikely"] == "How unlikely the student found its own token"
 
 
 def test_it_selects_with_any_pick_and_as_a_preset(mine: Path) -> None:

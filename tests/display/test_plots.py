@@ -11,6 +11,7 @@ from PIL import Image
 
 from tipx.display.plots import learning_curve
 from tipx.runs.directory import Run
+from tipx.runs.reader import StoredRun
 
 DIVERGENCE = {"select/reverse_kl_all": 0.5, "select/reverse_kl_kept": 0.75, "select/reverse_kl_dropped": 0.25}
 QUADRANTS = {"quadrant/q1_frac": 0.25, "quadrant/q2_frac": 0.25, "quadrant/q3_frac": 0.125, "quadrant/q4_frac": 0.375}
@@ -59,7 +60,7 @@ def drawn(figure: Figure) -> dict[str, list[str]]:
 @pytest.mark.parametrize("name", RUNS)
 def test_every_run_can_be_drawn_and_saved(name: str, tmp_path: Path) -> None:
     run = make(tmp_path / "tiny-soft_or-0badcafe", RUNS[name])
-    run.save_figure("curve.png", learning_curve(run))
+    run.save_figure("curve.png", learning_curve(StoredRun(run)))
     image = Image.open(tmp_path / "tiny-soft_or-0badcafe" / "curve.png")
     assert (image.format, image.width > 1000, image.height > 300) == ("PNG", True, True)
     # A picture, not a blank page.
@@ -67,7 +68,7 @@ def test_every_run_can_be_drawn_and_saved(name: str, tmp_path: Path) -> None:
 
 
 def test_what_is_drawn_is_what_was_logged(tmp_path: Path) -> None:
-    figure = learning_curve(make(tmp_path / "r", RUNS["evaluated"]))
+    figure = learning_curve(StoredRun(make(tmp_path / "r", RUNS["evaluated"])))
     accuracy, divergence, quadrants = panels(figure)
     assert drawn(figure) == {
         "accuracy": ["arithmetic, greedy", "arithmetic, sampled"],
@@ -87,18 +88,18 @@ def test_what_is_drawn_is_what_was_logged(tmp_path: Path) -> None:
 
 
 def test_only_what_was_logged_is_drawn(tmp_path: Path) -> None:
-    assert drawn(learning_curve(make(tmp_path / "a", RUNS["not monitored"]))) == {
+    assert drawn(learning_curve(StoredRun(make(tmp_path / "a", RUNS["not monitored"])))) == {
         "accuracy": [],
         "reverse KL, nats a token": [],
         "share of tokens by quadrant": [],
     }
-    labels = drawn(learning_curve(make(tmp_path / "b", RUNS["all kept"])))["reverse KL, nats a token"]
+    labels = drawn(learning_curve(StoredRun(make(tmp_path / "b", RUNS["all kept"]))))["reverse KL, nats a token"]
     assert labels == ["kept", "all"]
 
 
 def test_the_thick_line_is_the_mean_of_the_last_ten_steps(tmp_path: Path) -> None:
-    run = make(tmp_path / "r", [{"step": s, "select/reverse_kl_all": float(s)} for s in range(1, 21)])
-    faint, thick = panels(learning_curve(run))[1].lines
+    run = make(tmp_path / "r", [{"step": s, "select/div_all": float(s)} for s in range(1, 21)])
+    faint, thick = panels(learning_curve(StoredRun(run)))[1].lines
     assert list(faint.get_ydata()) == [float(s) for s in range(1, 21)]
     # Step 1: 1. Step 4: (1 + 2 + 3 + 4) / 4. Step 20: (11 + ... + 20) / 10.
     assert [thick.get_ydata()[i] for i in (0, 3, 19)] == [1, 2.5, 15.5]
@@ -106,12 +107,14 @@ def test_the_thick_line_is_the_mean_of_the_last_ten_steps(tmp_path: Path) -> Non
 
 def test_drawing_leaves_matplotlibs_settings_alone(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
-    learning_curve(make(tmp_path / "r", RUNS["evaluated"]))
+    learning_curve(StoredRun(make(tmp_path / "r", RUNS["evaluated"])))
     assert dict(mpl.rcParams) == before
 
 
 def test_without_accuracy_the_perplexity_of_held_out_texts_is_drawn(tmp_path: Path) -> None:
-    figures = {n: drawn(learning_curve(make(tmp_path / n, RUNS[n]))) for n in RUNS if n.startswith("held-out")}
+    figures = {
+        n: drawn(learning_curve(StoredRun(make(tmp_path / n, RUNS[n])))) for n in RUNS if n.startswith("held-out")
+    }
     assert sorted(figures["held-out texts alone"]["perplexity of held-out texts"]) == ["student", "teacher"]
     assert "accuracy" in figures["held-out texts and accuracy"]
     assert all("held-out texts" in figure["reverse KL, nats a token"] for figure in figures.values())

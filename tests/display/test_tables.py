@@ -12,8 +12,9 @@ from rich.table import Table
 
 from tests.hostile import EVERY
 from tipx.display.console import COMMANDS, console
-from tipx.display.tables import before_after, cell, result_table, runs_frame, show_frame
+from tipx.display.tables import before_after, cell, progress, result_table, runs_frame, show_frame
 from tipx.runs.directory import Run
+from tipx.runs.reader import StoredRun, stored_runs
 
 TOP = {"_target_": "tipx.selectors.topk.TopK", "ratio": 0.2}
 ALL = {"_target_": "tipx.selectors.everything.Everything"}
@@ -30,6 +31,8 @@ def make(path: Path, rows: list[dict[str, Any]], pick: dict[str, Any] = TOP, age
         "selector": {"score": {"_target_": "tipx.selectors.soft_or.SoftOr"}, "pick": pick},
     }
     run = Run.create(path, config, {})
+    run.note("choices", {"model": "tiny"})
+    run.note("overrides", [])
     for before, row in zip([{"step": 0}, *rows], rows, strict=False):
         for step in range(before["step"] + 1, row["step"]):
             run.log({"step": step})  # every step has a line
@@ -51,18 +54,19 @@ def test_any_name_of_a_run_can_be_listed(text: str, tmp_path: Path, monkeypatch:
     run.note("choices", {"selector": text})
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
-    console(width=400).print(show_frame(runs_frame(tmp_path), text))
+    console(width=400).print(show_frame(runs_frame(stored_runs(tmp_path)), text))
     assert not COMMANDS.search(out.getvalue())
 
 
 def test_a_row_says_what_a_run_is_and_how_far_it_got(tmp_path: Path) -> None:
     rows = [{"step": 0, **EVAL}, {"step": 1, **STEP}, {"step": 2, "select/kept_frac": 0.25, **LATER}]
     run = make(tmp_path / "demo" / "tiny-soft_or-0badcafe", rows)
-    (row,) = runs_frame(tmp_path).to_dict("records")
+    (row,) = runs_frame(stored_runs(tmp_path)).to_dict("records")
     assert row == {
         "run": "tiny-soft_or-0badcafe",
         "group": "demo",
-        "state": "step 2",
+        "state": "stopped",
+        "step": 2,
         "steps": 150,
         "student": "embedded:student",
         "rule": "SoftOr TopK",
@@ -74,12 +78,12 @@ def test_a_row_says_what_a_run_is_and_how_far_it_got(tmp_path: Path) -> None:
         "path": str(run.path),
     }
     run.finish({})
-    assert list(runs_frame(tmp_path)["state"]) == ["finished"]
+    assert list(runs_frame(stored_runs(tmp_path))["state"]) == ["finished"]
 
 
 def test_measured_at_the_end_alone_there_is_no_before(tmp_path: Path) -> None:
     make(tmp_path / "a" / "one", [{"step": 2, **STEP, **LATER}])
-    (row,) = runs_frame(tmp_path).to_dict("records")
+    (row,) = runs_frame(stored_runs(tmp_path)).to_dict("records")
     assert (row["before"], row["after"]) == (None, 0.75)
 
 
@@ -87,9 +91,9 @@ def test_a_rule_goes_by_its_name_unless_it_was_taken_apart(tmp_path: Path) -> No
     run = make(tmp_path / "a" / "one", [])
     run.note("choices", {"selector": "soft_or"})
     run.note("overrides", ["selector=soft_or", "ratio=0.2"])
-    assert list(runs_frame(tmp_path)["rule"]) == ["soft_or"]
+    assert list(runs_frame(stored_runs(tmp_path))["rule"]) == ["soft_or"]
     run.note("overrides", ["selector=soft_or", "selector/pick=sample"])
-    assert list(runs_frame(tmp_path)["rule"]) == ["SoftOr TopK"]
+    assert list(runs_frame(stored_runs(tmp_path))["rule"]) == ["SoftOr TopK"]
 
 
 def test_rows_are_in_order_of_age_and_what_is_no_run_is_left_out(tmp_path: Path) -> None:
@@ -99,13 +103,14 @@ def test_rows_are_in_order_of_age_and_what_is_no_run_is_left_out(tmp_path: Path)
     (tmp_path / "eval" / "student-123456" / "arithmetic-abcdef").mkdir(parents=True)
     (tmp_path / "a" / "empty").mkdir()
     (tmp_path / "a" / "file").touch()
-    assert list(runs_frame(tmp_path)["run"]) == ["old", "new", "newest"]
+    assert list(runs_frame(stored_runs(tmp_path))["run"]) == ["old", "new", "newest"]
 
 
 def test_what_is_not_known_is_a_dash(tmp_path: Path) -> None:
     make(tmp_path / "solo" / "begun", [], age=1)
     make(tmp_path / "solo" / "full", [{"step": 0, **EVAL}], pick=ALL)
-    frame = runs_frame(tmp_path)
+    frame = runs_frame(stored_runs(tmp_path))
+    frame["state"] = [*map(progress, frame["state"], frame.pop("step"))]
     assert list(frame["state"]) == ["step 0", "step 0"]
     # Measured at the start alone: there is a before and no after.
     assert frame[["ratio", "kept", "before", "after"]].isna().to_numpy().tolist() == [
@@ -119,15 +124,15 @@ def test_what_is_not_known_is_a_dash(tmp_path: Path) -> None:
 
 
 def test_no_runs_is_an_empty_frame(tmp_path: Path) -> None:
-    assert runs_frame(tmp_path).empty
-    assert runs_frame(tmp_path / "nowhere").empty
+    assert runs_frame(stored_runs(tmp_path)).empty
+    assert runs_frame(stored_runs(tmp_path / "nowhere")).empty
 
 
 def test_a_line_cut_short_by_a_kill_is_no_line(tmp_path: Path) -> None:
     run = make(tmp_path / "solo" / "killed", [{"step": 4, **STEP}])
     with run.metrics_file.open("a") as handle:
         handle.write('{"step": 5, "train/lo')
-    assert list(runs_frame(tmp_path)["state"]) == ["step 4"]
+    assert list(runs_frame(stored_runs(tmp_path))["step"]) == [4]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,7 @@ def test_cell(value: Any, text: str) -> None:
 
 def test_accuracy_before_and_after_with_standard_errors(tmp_path: Path) -> None:
     run = make(tmp_path / "solo" / "r", [{"step": 0, **EVAL}, {"step": 1, **STEP}, {"step": 150, **STEP, **LATER}])
-    table = before_after(run)
+    table = before_after(StoredRun(run))
     assert table is not None
     shown = rows_of(table)
     assert shown[0] == "accuracy of r"
@@ -152,10 +157,10 @@ def test_accuracy_before_and_after_with_standard_errors(tmp_path: Path) -> None:
 
 def test_accuracy_of_one_problem_has_no_error_and_of_no_evaluation_no_table(tmp_path: Path) -> None:
     one = make(tmp_path / "a" / "one", [{"step": 0, "eval/math/mean": 1.0, "eval/math/mean_se": None}])
-    table = before_after(one)
+    table = before_after(StoredRun(one))
     assert table is not None
     assert "0 1.000" in rows_of(table)
-    assert before_after(make(tmp_path / "a" / "none", [{"step": 1, **STEP}])) is None
+    assert before_after(StoredRun(make(tmp_path / "a" / "none", [{"step": 1, **STEP}]))) is None
 
 
 def test_each_benchmark_has_the_columns_that_it_was_measured_in(tmp_path: Path) -> None:
@@ -163,7 +168,7 @@ def test_each_benchmark_has_the_columns_that_it_was_measured_in(tmp_path: Path) 
         {"step": 0, "eval/b/mean": 0.5, "eval/a/mean": 0.25},
         {"step": 9, "eval/b/mean": 0.75, "eval/b/greedy": 1.0},
     ]
-    table = before_after(make(tmp_path / "a" / "two", rows))
+    table = before_after(StoredRun(make(tmp_path / "a" / "two", rows)))
     assert table is not None
     shown = rows_of(table)
     assert "step a sampled b sampled b greedy" in shown

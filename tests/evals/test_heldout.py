@@ -19,6 +19,7 @@ from tipx.errors import DataError
 from tipx.evals.heldout import HeldOut, encode_texts, evaluate_texts
 from tipx.models.pair import Template
 from tipx.runs.directory import Run
+from tipx.runs.reader import StoredRun
 from tipx.runs.results import read_result, text_statistics
 from tipx.train.start import train_run
 from tipx.types import Rollout, TokenStats
@@ -104,7 +105,7 @@ def test_before_in_between_and_after(run: Run) -> None:
     assert len({row["heldout/teacher_perplexity"] for row in rows.values()}) == 1
     assert run.summary()["before"]["heldout/perplexity"] == rows[0]["heldout/perplexity"]
     assert run.summary()["after"]["heldout/reverse_kl"] == rows[4]["heldout/reverse_kl"]
-    table = held_out(run)
+    table = held_out(StoredRun(run))
     assert table is not None
     assert table.row_count == 3
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.inspect.worlds import HOSTILE, LONG, PLAIN, make_run
 from tipx.inspect.job import make_page
-from tipx.inspect.read import open_step
+from tipx.runs.reader import StoredRun
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 Open = Callable[..., Page]
@@ -69,8 +69,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
     for name, how in kinds.items():
         run = make_run(tmp_path_factory.mktemp(name), **how)
-        out[name] = make_page(open_step(run, None), [], None, None)
+        out[name] = make_page(StoredRun(run).sampled(), [], None, None)
     words = ["selector=soft_or,q3_only,entropy_top", "ratio=0.2"]
     run = make_run(tmp_path_factory.mktemp("compare"))
-    out["compare"] = make_page(open_step(run, None), words, None, None)
+    out["compare"] = make_page(StoredRun(run).sampled(), words, None, None)
     return out

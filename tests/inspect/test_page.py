@@ -12,10 +12,10 @@ from tests.inspect.looking import SETTLE, Open, classes, nothing_fits, of
 from tests.inspect.worlds import HOSTILE, PLAIN, make_run
 from tipx.inspect.job import make_page
 from tipx.inspect.quadrants import Thresholds
-from tipx.inspect.read import Step, open_step
 from tipx.inspect.rules import own_rule
 from tipx.inspect.shown import visible
 from tipx.runs.directory import Run
+from tipx.runs.reader import SampledStep, StoredRun
 from tipx.runs.snapshot import ROLES, Snapshot
 
 
@@ -64,8 +64,8 @@ def test_hover_shows_the_stored_statistics(pages: dict[str, Path], open_page: Op
             assert own == (one.top_ids[role][i] == one.tokens_N[i]).sum()
 
 
-def open_step_of(path: Path) -> Step:
-    return open_step(Run(path.parent.parent), int(path.stem))
+def open_step_of(path: Path) -> SampledStep:
+    return StoredRun(Run(path.parent.parent)).sampled(int(path.stem))
 
 
 def test_colours_and_underlines_are_quadrants_and_weights(pages: dict[str, Path], open_page: Open) -> None:
@@ -266,7 +266,7 @@ def test_fifty_long_rollouts_are_quick(
     """The bounds leave room for a busy machine; what was measured is in the message of a failure."""
     run = make_run(tmp_path, lengths=[4000] * 50, steps=[20], pieces=[f" w{i}" for i in range(3000)])
     start = time.perf_counter()
-    path = make_page(open_step(run, None), [], None, None)
+    path = make_page(StoredRun(run).sampled(), [], None, None)
     measured: dict[str, float] = {"build_s": time.perf_counter() - start, "MB": path.stat().st_size / 1e6}
     start = time.perf_counter()
     page = open_page(path)

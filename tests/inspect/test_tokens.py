@@ -14,6 +14,7 @@ from tipx.inspect.save import as_csv, save_picture
 from tipx.inspect.shown import visible
 from tipx.inspect.tokens import code, counts, markdown, top
 from tipx.runs.directory import Run
+from tipx.runs.reader import StoredRun
 from tipx.runs.snapshot import Snapshot
 
 
@@ -23,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_single_tokens_by_hand(run: Run) -> None:
-    frame = top(counts(run, 1), 1000)
+    frame = top(counts(StoredRun(run), 1), 1000)
     ones = [Snapshot.read(run.sample_files(step)[1]) for step in run.sampled()]
     quadrants = [Thresholds.of(one, 0.5, 0.5).quadrants(one) for one in ones]
     assert frame["count"].sum() == sum(int(one.valid_N.sum()) for one in ones)
@@ -45,7 +46,7 @@ def test_single_tokens_by_hand(run: Run) -> None:
 
 
 def test_an_ngram_is_where_its_last_token_is_and_stays_in_its_response(run: Run) -> None:
-    frame = counts(run, 3)
+    frame = counts(StoredRun(run), 3)
     one = Snapshot.read(run.sample_files(10)[1])
     quadrant_N = Thresholds.of(one, 0.5, 0.5).quadrants(one)
     for n in (1, 2, 3):
@@ -63,7 +64,7 @@ def test_an_ngram_is_where_its_last_token_is_and_stays_in_its_response(run: Run)
 
 
 def test_the_most_frequent_come_first(run: Run) -> None:
-    frame = top(counts(run, 2), 2)
+    frame = top(counts(StoredRun(run), 2), 2)
     assert len(frame) == 4 * 2 * 2
     for _, part in frame.groupby(["quadrant", "n"]):
         assert part["count"].is_monotonic_decreasing
@@ -71,13 +72,13 @@ def test_the_most_frequent_come_first(run: Run) -> None:
 
 def test_hostile_tokens_survive_every_form(tmp_path: Path) -> None:
     run = make_run(tmp_path, pieces=(*HOSTILE, "a|b", "``", "$x$", "_y"), lengths=(60,))
-    frame = top(counts(run, 2), 100)
+    frame = top(counts(StoredRun(run), 2), 100)
     again = pd.read_csv(io.StringIO(as_csv(frame)), keep_default_na=False)
     assert again["tokens"].tolist() == frame["tokens"].tolist()
     lines = markdown(frame).splitlines()
     assert len(lines) == len(frame) + 2
     assert {line.replace("\\|", "").count("|") for line in lines} == {11}
-    save_picture(over_training(counts(run, 1), "hostile"), tmp_path / "x.png")
+    save_picture(over_training(counts(StoredRun(run), 1), "hostile"), tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -8,7 +8,7 @@ from tests.inspect.looking import Open, classes, nothing_fits, of
 from tests.inspect.worlds import LONG, PLAIN, make_run
 from tipx.inspect.job import make_page
 from tipx.inspect.quadrants import Thresholds
-from tipx.inspect.read import open_step
+from tipx.runs.reader import StoredRun
 
 
 def test_what_a_tool_said_is_grey_and_has_no_numbers(pages: dict[str, Path], open_page: Open) -> None:
@@ -176,7 +176,7 @@ def test_a_copy_lacks_nothing(pages: dict[str, Path], open_page: Open) -> None:
 
 
 def test_the_columns_of_a_comparison_fold_together(tmp_path: Path, open_page: Open) -> None:
-    step = open_step(make_run(tmp_path, **LONG), None)
+    step = StoredRun(make_run(tmp_path, **LONG)).sampled()
     page = open_page(make_page(step, ["selector=soft_or,q3_only", "ratio=0.2"], None, None))
     both = [k + column * 200 for column in (0, 1) for k in FIRST]
     assert hidden(page) == both

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tipx.errors import Damaged, DataError, RunError
-from tipx.report.comparison import compare
-from tipx.runs.directory import MARK
+from tipx.report.comparison import benchmark_of, compare
+from tipx.runs.mark import MARK
 
 BASE: dict[str, Any] = {
     "benchmark": "aime24", "problems": 20, "problems_sha256": "s", "n": 2, "temperature": 1.0, "top_p": 1.0, "top_k": 0,
@@ -31,7 +31,7 @@ def result(folder: Path, right: int, problems: int = 20, **facts: Any) -> str:
 
 def test_a_clear_difference(tmp_path: Path) -> None:
     a, b = result(tmp_path / "a", 2), result(tmp_path / "b", 14)
-    (found,) = compare(a, f"{b}/result.json", [], tmp_path)
+    (found,) = compare(a, f"{b}/result.json", None, tmp_path)
     assert found.sampled.difference == pytest.approx(0.6)
     assert found.greedy is not None
     assert (found.greedy.only_a, found.greedy.only_b) == (0, 12)
@@ -41,9 +41,9 @@ def test_a_clear_difference(tmp_path: Path) -> None:
 
 def test_noise_is_said(tmp_path: Path) -> None:
     a, b = result(tmp_path / "a", 10), result(tmp_path / "b", 11)
-    (found,) = compare(a, b, ["benchmark=aime24"], tmp_path)
+    (found,) = compare(a, b, "aime24", tmp_path)
     assert "the 95% interval includes 0" in found.noise
-    (none,) = compare(a, a, [], tmp_path)
+    (none,) = compare(a, a, None, tmp_path)
     assert any("sd 0.77 points" in reason for reason in none.noise)
 
 
@@ -61,7 +61,7 @@ def test_noise_is_said(tmp_path: Path) -> None:
 def test_what_is_not_comparable_is_refused_by_name(facts: dict[str, Any], words: str, tmp_path: Path) -> None:
     a, b = result(tmp_path / "a", 2), result(tmp_path / "b", 2, **facts)
     with pytest.raises(DataError, match="cannot be compared") as caught:
-        compare(a, b, [], tmp_path)
+        compare(a, b, None, tmp_path)
     assert words in str(caught.value)
 
 
@@ -69,17 +69,17 @@ def test_results_of_one_grader_are_compared(tmp_path: Path) -> None:
     old, same = result(tmp_path / "a", 2), result(tmp_path / "b", 2, grading={"version": 1, "readings": {}})
     new = result(tmp_path / "c", 2, grading={"version": 2, "readings": {"text": "one way"}})
     other = result(tmp_path / "d", 2, grading={"version": 2, "readings": {"text": "said in other words"}})
-    assert compare(old, same, [], tmp_path)
-    assert compare(new, other, [], tmp_path)
+    assert compare(old, same, None, tmp_path)
+    assert compare(new, other, None, tmp_path)
 
 
 def test_a_folder_of_results_is_compared_where_both_fit(tmp_path: Path) -> None:
     for side, right in (("a", 2), ("b", 12)):
         result(tmp_path / side / "aime24-1", right)
         result(tmp_path / side / "math500-1", right, benchmark="math500")
-    found = compare(str(tmp_path / "a"), str(tmp_path / "b"), [], tmp_path)
+    found = compare(str(tmp_path / "a"), str(tmp_path / "b"), None, tmp_path)
     assert [one.benchmark for one in found] == ["aime24", "math500"]
-    (one,) = compare(str(tmp_path / "a"), str(tmp_path / "b"), ["benchmark=math500"], tmp_path)
+    (one,) = compare(str(tmp_path / "a"), str(tmp_path / "b"), "math500", tmp_path)
     assert one.benchmark == "math500"
 
 
@@ -89,18 +89,18 @@ def test_a_run_is_its_last_evaluation(tmp_path: Path) -> None:
         for step, count in ((0, 1), (100, right)):
             result(run / "evals" / f"{step:06d}" / "aime24-1", count)
         (run / MARK).touch()
-    (found,) = compare("x", "y", [], tmp_path / "runs")
+    (found,) = compare("x", "y", None, tmp_path / "runs")
     assert found.sampled.difference == pytest.approx(0.5)
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
     a = result(tmp_path / "a", 2)
     with pytest.raises(RunError, match="'nope' is no run"):
-        compare(a, "nope", [], tmp_path)
+        compare(a, "nope", None, tmp_path)
     with pytest.raises(RunError, match=r"no result of benchmark=gsm8k; `tipx eval"):
-        compare(a, a, ["benchmark=gsm8k"], tmp_path)
+        compare(a, a, "gsm8k", tmp_path)
     with pytest.raises(DataError, match="expected benchmark=NAME"):
-        compare(a, a, ["bench=x"], tmp_path)
+        benchmark_of(["bench=x"])
     (tmp_path / "a" / "samples.jsonl").unlink()
     with pytest.raises(Damaged, match=r"samples\.jsonl is damaged: it cannot be read \(No such file"):
-        compare(a, a, [], tmp_path)
+        compare(a, a, None, tmp_path)

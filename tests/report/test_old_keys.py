@@ -10,14 +10,15 @@ from tests.report.by_hand import set_lines
 from tests.rows import as_older
 from tipx.display.tables import run_row
 from tipx.errors import ReportError
-from tipx.export.card import results
+from tipx.export.card import results_section
 from tipx.report import Table
 from tipx.report.figures import draw
 from tipx.report.formats import csv, markdown
 from tipx.report.listing import chosen, listed
 from tipx.report.trace import cell_named
 from tipx.runs.directory import Run
-from tipx.runs.sweep_folder import accuracies, spent
+from tipx.runs.reader import StoredRun
+from tipx.runs.sweep_folder import last_accuracies, seconds_spent
 
 Sweep = Callable[..., list[Path]]
 Make = Callable[..., Table]
@@ -41,11 +42,12 @@ def test_runs_of_before_give_the_same_numbers_everywhere(sweep: Sweep, table: Ma
     file.write_text(MINE.format(key="select/reverse_kl_all"))
 
     def seen() -> list[object]:
-        report, runs = table(str(file), sweeps=("controls",)), [Run(path) for path in made]
+        report, runs = table(str(file), sweeps=("controls",)), [StoredRun(Run(path)) for path in made]
         lines = [axes.lines[0].get_xydata().tolist() for axes in draw(report)["curves-select_reverse_kl_all"].axes]
-        rows = [run.rows() for run in runs]
-        states = [(spent(some), accuracies(some)) for some in rows]
-        return [markdown(report), csv(report), lines, [run_row(run) for run in runs], states, results(runs[0], 3)]
+        rows = [run.rows for run in runs]
+        states = [(seconds_spent(some), last_accuracies(some)) for some in rows]
+        card = results_section(runs[0], 3)
+        return [markdown(report), csv(report), lines, [run_row(run) for run in runs], states, card]
 
     now = seen()
     make_older(made[0])

@@ -168,8 +168,8 @@ def test_damaged_ones_are_named_and_left_behind(run: Run) -> None:
     first, second = said
     place, back = f"{run.path}/checkpoints", "; going back to the one before it"
     assert first == f"warning: checkpoint {place}/000006 is damaged (it has no manifest), kept as .000006.damaged{back}"
-    checksum = "the checksum of model.safetensors does not match"
-    assert second.endswith(f"/000004 is damaged ({checksum}), kept as .000004.damaged{back}")
+    text_checksum = "the checksum of model.safetensors does not match"
+    assert second.endswith(f"/000004 is damaged ({text_checksum}), kept as .000004.damaged{back}")
     assert steps(run) == [2]
     assert (run.path / "checkpoints" / ".000004.damaged" / "model.safetensors").read_text() == "5"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tipx.config import load, resolved
+from tipx.config import load, resolve
 from tipx.config.construct import find_spec
 from tipx.evals.job import EvalJob
 from tipx.moved import MOVED
@@ -78,7 +78,7 @@ OTHER = [
 
 @cache
 def run(*overrides: str) -> str:
-    return identity(resolved(load(overrides)))
+    return identity(resolve(load(overrides)))
 
 
 def test_eight_hex_digits() -> None:
@@ -116,7 +116,7 @@ def test_the_order_of_overrides_does_not_matter() -> None:
 
 @pytest.mark.parametrize("model", ["tiny", "tiny_agent", "qwen3", "smollm2"])
 def test_a_setting_younger_than_many_runs_is_no_part_of_it_while_off(model: str) -> None:
-    tree = resolved(load([f"model={model}"]))
+    tree = resolve(load([f"model={model}"]))
     older = tree | {"model": dict(tree["model"])}
     for role in ("teacher", "student"):
         older["model"][role] = {k: v for k, v in tree["model"][role].items() if k != "trust_remote_code"}
@@ -170,7 +170,7 @@ def test_large_seeds_are_not_rounded() -> None:
 
 def test_a_number_from_the_environment_is_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEED", "3")
-    assert identity(resolved(load(["seed=${oc.env:SEED}"]))) == run("seed=3")
+    assert identity(resolve(load(["seed=${oc.env:SEED}"]))) == run("seed=3")
 
 
 def test_a_section_counts_when_it_does_something() -> None:

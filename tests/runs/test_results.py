@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tipx.errors import Damaged
-from tipx.runs.results import CHECKSUM, checksum, read_result, sealed
+from tipx.runs.results import CHECKSUM, read_result, seal_facts, text_checksum
 
 VALUES = {"a": [1, 1], "b": [1, 0], "c": [0, 0]}
 
@@ -37,7 +37,7 @@ def write(folder: Path, rows: list[dict[str, Any]], result: dict[str, Any], *, n
     folder.mkdir()
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "samples.jsonl").write_text(text)
-    result = result | ({CHECKSUM: checksum(text)} if named else {})
+    result = result | ({CHECKSUM: text_checksum(text)} if named else {})
     (folder / "result.json").write_text(json.dumps(result))
     return folder / "result.json"
 
@@ -76,10 +76,10 @@ def edit(change: Callable[[str], str]) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (edit(lambda t: t.replace('"value": 1', '"value": 0', 1)), "checksum"),
+        (edit(lambda t: t.replace('"value": 1', '"value": 0', 1)), "text_checksum"),
         (edit(lambda t: t[:-30]), "is no JSON"),
         (edit(lambda t: t.replace("\n", "\n[1]\n", 1)), "line 2 holds list, not an object"),
-        (edit(lambda t: t.replace('"mode": "sample", ', "", 1)), "checksum"),
+        (edit(lambda t: t.replace('"mode": "sample", ', "", 1)), "text_checksum"),
         (lambda f: f.write_bytes(b"\x00" * 50), "line 1 is no JSON"),
         (lambda f: f.write_bytes(b"\xff\xfe"), "no text"),
         (lambda f: f.write_text("[" * 100_000), "nested too deeply"),
@@ -105,7 +105,7 @@ def test_answers_that_cannot_be_are_named(change: dict[str, Any], tmp_path: Path
 
 @pytest.mark.parametrize("change", [{"note": "mine"}, {"mean_length": 3.0}, {"partial": True}])
 def test_a_sealed_result_is_as_it_was_written(change: dict[str, Any], tmp_path: Path) -> None:
-    written = sealed(facts() | {"mean_length": 2.0, "partial": False, "template": ("a", 1)})
+    written = seal_facts(facts() | {"mean_length": 2.0, "partial": False, "template": ("a", 1)})
     file = write(tmp_path / "r", answers(), written, named=False)
     assert read_result(file) == written
     file.write_text(json.dumps(written | change))
@@ -128,7 +128,7 @@ def test_held_out_texts_are_counted_again(tmp_path: Path) -> None:
     ]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     result = {"texts": 2, "tokens": 4, "perplexity": 2.718281828459045, "teacher_perplexity": 1.0}
-    result |= {"reverse_kl": 1.0, "forward_kl": 0.0, CHECKSUM: checksum(text)}
+    result |= {"reverse_kl": 1.0, "forward_kl": 0.0, CHECKSUM: text_checksum(text)}
     (tmp_path / "texts.jsonl").write_text(text)
     (tmp_path / "result.json").write_text(json.dumps(result))
     assert read_result(tmp_path / "result.json")["texts"] == 2

@@ -22,9 +22,10 @@ def compare(
 
     from tipx.display.console import console, print_text
     from tipx.display.tables import comparison_table
+    from tipx.report.comparison import benchmark_of
     from tipx.report.comparison import compare as job
 
-    found = [one.record() for one in job(a, b, words or [], runs_dir)]
+    found = [one.record() for one in job(a, b, benchmark_of(words or []), runs_dir)]
     if as_json:
         print_text(json.dumps(found, indent=1) + "\n")
         return

@@ -4,6 +4,7 @@ from tipx.display.console import console
 from tipx.display.plots import learning_curve
 from tipx.display.tables import before_after, held_out
 from tipx.runs.directory import Run
+from tipx.runs.reader import StoredRun
 from tipx.signals import is_main
 
 
@@ -14,9 +15,10 @@ def print_run(run: Run, *, worked: bool) -> None:
     screen = console()
     if not worked:
         screen.print(f"already finished: {run.path} (--fresh to start over)", soft_wrap=True, highlight=False)
-    for table in (before_after(run), held_out(run)):
+    stored = StoredRun(run)
+    for table in (before_after(stored), held_out(stored)):
         if table is not None:
             screen.print(table)
     if worked or not (run.path / "curve.png").exists():  # an earlier start may have ended just before
-        run.save_figure("curve.png", learning_curve(run))
+        run.save_figure("curve.png", learning_curve(stored))
     screen.print(f"run      {run.path}\npicture  {run.path / 'curve.png'}", soft_wrap=True, highlight=False)

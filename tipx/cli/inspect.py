@@ -21,10 +21,11 @@ def inspect(
 ) -> None:
     """See a step's tokens: a page of its rollouts, coloured by entropy and divergence, with what the rule kept."""
     from tipx.display.console import console
-    from tipx.inspect.read import Asked, open_step, the_run
+    from tipx.inspect.words import Asked
+    from tipx.runs.reader import open_run
 
     asked = Asked.of(words or [], rules=compare)
-    step = open_step(the_run(run, runs_dir), asked.step)
+    step = open_run(run, runs_dir).sampled(asked.step)
     if text:
         from tipx.inspect.text import rollout_text
 

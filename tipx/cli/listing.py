@@ -49,7 +49,7 @@ def listing(
 
 def describe_kind(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:
     """Each name with a line on it."""
-    from tipx.config import describe, options
+    from tipx.config import describe_choices as options_of
     from tipx.files.yamls import first_comment
     from tipx.report.spec import available
     from tipx.sweep.question import read_sweep, sweep_names
@@ -58,4 +58,4 @@ def describe_kind(kind: Kind, config_dir: Path | None) -> list[tuple[str, str]]:
         return [(name, first_comment(file)) for name, file in available(None).items()]
     if kind is Kind.SWEEPS:
         return [(name, read_sweep(name, config_dir)[1]) for name in sweep_names(config_dir)]
-    return [(name, describe(GROUPS[kind], name, config_dir)) for name in options(GROUPS[kind], config_dir)]
+    return [*options_of(GROUPS[kind], config_dir).items()]

@@ -48,7 +48,7 @@ def print_report(ask: Ask, out: Path | None, *, wandb: bool) -> None:
         check_wandb(mode, f"--wandb with WANDB_MODE={mode}", "leave out WANDB_MODE=online")
     table, group = make(ask)
     drawn = figures(table)
-    runs = {one.run.run.path for cell in table.filled for one in cell.measured}
+    runs = {one.run.path for cell in table.filled for one in cell.measured}
     made = (
         f"{len(runs)} runs of {group}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {shlex.join(['tipx', *sys.argv[1:]])}."
     )

@@ -28,11 +28,11 @@ def runs(
     if words and words[0] == "rm":
         doomed = to_remove(runs_dir, words[1:])
         for one in doomed:
-            print_text(f"{one.run.path}\n")
+            print_text(f"{one.path}\n")
         if not yes:
             typer.confirm(f"remove {len(doomed)} runs?", abort=True)
         for one in doomed:
-            one.run.remove(runs_dir)
+            one.directory.remove(runs_dir)
         return
     found = chosen(runs_dir, words or [])
     if not found:

@@ -31,7 +31,7 @@ def tokens(
     An n-gram counts where its last token is. first, last: its share of the quadrant at the first and last sampled step.
     """
     from tipx.display.console import console
-    from tipx.inspect.read import the_run
     from tipx.inspect.report import print_tokens
+    from tipx.runs.reader import open_run
 
-    print_tokens(console(), the_run(run, runs_dir), ngrams, top, form.value, plot)
+    print_tokens(console(), open_run(run, runs_dir), ngrams, top, form.value, plot)

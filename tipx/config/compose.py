@@ -251,6 +251,11 @@ def options(group: str, config_dir: Path | None = None) -> list[str]:
     return sorted(name for name in found if not name.startswith("_"))
 
 
+def describe_choices(group: str, config_dir: Path | None = None) -> dict[str, str]:
+    """Names that a config group offers, each with a line on it."""
+    return {name: describe(group, name, config_dir) for name in options(group, config_dir)}
+
+
 def describe(group: str, option: str, config_dir: Path | None = None) -> str:
     """The first comment line of an option's file, its description."""
     for folder in [conf_dir(), *([config_dir] if config_dir else [])]:

@@ -9,8 +9,8 @@ from rich.table import Table
 from tipx import config
 from tipx.config.trees import leaf_keys, value_at
 from tipx.errors import ConfigError
-from tipx.runs.directory import Run
 from tipx.runs.find import need_run
+from tipx.runs.reader import StoredRun
 
 
 def overrides_table(overrides: Sequence[str], config_dir: Path | None) -> Table:
@@ -19,23 +19,23 @@ def overrides_table(overrides: Sequence[str], config_dir: Path | None) -> Table:
     return table(tree, config.find_origins(overrides, "train", config_dir), f"tipx train {' '.join(overrides)}")
 
 
-def the_run(words: Sequence[str], runs_dir: Path) -> Run | None:
+def the_run(words: Sequence[str], runs_dir: Path) -> StoredRun | None:
     """The run that one word names; None for overrides, RunError for a word that is neither."""
     if len(words) != 1 or "=" in words[0] or words[0].startswith("~"):
         return None
-    return need_run(words[0], runs_dir, also=" and no KEY=VALUE")
+    return StoredRun(need_run(words[0], runs_dir, also=" and no KEY=VALUE"))
 
 
-def run_table(run: Run, config_dir: Path | None) -> Table:
+def run_table(run: StoredRun, config_dir: Path | None) -> Table:
     """What a run was made with, as its config.yaml has it; no origins if the YAML is no longer what it was then."""
-    starts = run.provenance().get("starts") or [{}]
-    overrides = [word for word in starts[0].get("argv", [])[2:] if "=" in word and not word.startswith("--")]
+    argv = run.starts[0].get("argv", []) if run.starts else []
+    overrides = [word for word in argv[2:] if "=" in word and not word.startswith("--")]
     try:
         config.load(overrides, "train", config_dir)
         came = config.find_origins(overrides, "train", config_dir)
     except ConfigError:
         came = {}
-    return table(run.config(), came, str(run.path))
+    return table(run.tree, came, str(run.path))
 
 
 def table(tree: dict[str, Any], origins: dict[str, str], title: str) -> Table:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tipx.runs import metric_keys as keys
-from tipx.runs.directory import Run
+from tipx.runs.reader import StoredRun
 
 # Okabe and Ito's colours, told apart by colour-blind readers and in print.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8a8a8a"
@@ -36,9 +36,9 @@ STYLE: Any = {
 }
 
 
-def learning_curve(run: Run) -> Figure:
+def learning_curve(run: StoredRun) -> Figure:
     """Accuracy, divergence of kept and dropped tokens, and quadrant shares, against the step."""
-    frame = pd.DataFrame(run.rows()).set_index(keys.STEP)
+    frame = pd.DataFrame(run.rows).set_index(keys.STEP)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
         accuracy, divergence, quadrants = figure.subplots(1, 3)
@@ -51,7 +51,7 @@ def learning_curve(run: Run) -> Figure:
         draw_quadrants(quadrants, frame)
         for axes in (accuracy, divergence, quadrants):
             axes.set_xlabel("step")
-        figure.suptitle(run.path.name, x=0.005, ha="left", fontsize=9, color=GREY)
+        figure.suptitle(run.name, x=0.005, ha="left", fontsize=9, color=GREY)
     return figure
 
 

@@ -1,8 +1,7 @@
 """Run directories as tables; reads files, needs neither torch nor hydra."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from numbers import Number
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -12,36 +11,47 @@ from rich.text import Text
 
 from tipx.display.console import clean_text
 from tipx.runs import metric_keys as keys
-from tipx.runs.directory import Run
-from tipx.runs.find import all_runs
+from tipx.runs.reader import StoredRun
 from tipx.runs.results import TRUNCATED
 
-
-def runs_frame(runs_dir: Path) -> pd.DataFrame:
-    """One row a run, oldest first: where it is, what it is, how far it got, how accurate it was before and after."""
-    return pd.DataFrame([run_row(run) for run in all_runs(runs_dir)])
+FACTS = ("step", "steps", "student", "rule", "ratio", "seed", "kept", "before", "after")
+"""What is known of a run unless it is damaged."""
 
 
-def run_row(run: Run) -> dict[str, Any]:
-    """The facts of one run."""
-    cfg, rows = run.config(), run.rows()
-    evals = [row for row in rows if accuracy(row) is not None]
-    step = max((row[keys.STEP] for row in rows), default=0)
-    facts = {
-        "run": run.path.name,
-        "group": run.path.parent.name,
-        "state": "finished" if run.finished else f"step {step}",
-        "steps": cfg["loop"]["steps"],
-        "student": cfg["model"]["student"]["path"],
-        "rule": rule(run, cfg["selector"]),
-        "ratio": cfg["selector"]["pick"].get("ratio"),
-        "seed": cfg["seed"],
-        "kept": next((row[keys.KEPT_FRAC] for row in reversed(rows) if keys.KEPT_FRAC in row), None),
-        "before": accuracy(evals[0]) if evals and evals[0][keys.STEP] == 0 else None,
-        "after": accuracy(evals[-1]) if evals and evals[-1][keys.STEP] > 0 else None,
-        "path": str(run.path),
+def runs_frame(runs: Sequence[StoredRun]) -> pd.DataFrame:
+    """One row a run: where it is, what it is, how far it got, how accurate it was before and after.
+
+    Values are objects, as they are: a number that some runs do not have would make all of its column fractions.
+    """
+    return pd.DataFrame([run_row(run) for run in runs], columns=["run", "group", "state", *FACTS, "path"], dtype=object)
+
+
+def run_row(run: StoredRun) -> dict[str, Any]:
+    """The facts of one run; of a damaged one only where it is."""
+    state = run.state
+    place = {"run": run.name, "group": run.group, "state": state, "path": str(run.path)}
+    facts = dict.fromkeys(FACTS) if state == "damaged" else facts_of(run)
+    return {key: printable(value) for key, value in (place | facts).items()}
+
+
+def facts_of(run: StoredRun) -> dict[str, Any]:
+    """By the names of `FACTS`."""
+    return {
+        "step": run.step,
+        "steps": run.steps,
+        "student": run.tree["model"]["student"]["path"],
+        "rule": rule(run),
+        "ratio": run.tree["selector"]["pick"].get("ratio"),
+        "seed": run.seed,
+        "kept": run.last(keys.KEPT_FRAC),
+        "before": run.accuracy_before,
+        "after": run.accuracy_after,
     }
-    return {key: printable(value) for key, value in facts.items()}
+
+
+def progress(state: str, step: int | None) -> str:
+    """How far a run got, in a word or two."""
+    return state if state in ("finished", "damaged") else f"step {step}"
 
 
 def printable(value: Any) -> Any:
@@ -49,33 +59,18 @@ def printable(value: Any) -> Any:
     return clean_text(value) if isinstance(value, str) else value
 
 
-def damaged_row(run: Run) -> dict[str, Any]:
-    """Of a run whose files cannot be read, where it is."""
-    return dict.fromkeys(("steps", "student", "rule", "ratio", "seed", "kept", "before", "after")) | {
-        "run": run.path.name,
-        "group": run.path.parent.name,
-        "state": "damaged",
-        "path": str(run.path),
-    }
-
-
-def rule(run: Run, selector: dict[str, Any]) -> str:
+def rule(run: StoredRun) -> str:
     """The selector's name, or the classes of its score and pick where these were set apart or are all that is known."""
-    made = run.provenance()
-    apart = any(word.lstrip("+~").startswith(("selector/", "selector.")) for word in made.get("overrides", ()))
-    if apart or "choices" not in made:
+    apart = any(word.lstrip("+~").startswith(("selector/", "selector.")) for word in run.overrides)
+    if apart or "selector" not in run.choices:
+        selector = run.tree["selector"]
         return f"{short(selector['score'])} {short(selector['pick'])}"
-    return str(made["choices"]["selector"])
+    return run.choices["selector"]
 
 
 def short(section: dict[str, Any]) -> str:
     """A section's class, as in `SoftOr`."""
     return str(section["_target_"]).rsplit(".", 1)[-1]
-
-
-def accuracy(row: dict[str, Any]) -> float | None:
-    """The first benchmark's sampled accuracy of a metrics line."""
-    return next((value for key, value in row.items() if keys.EVAL_MEAN.part_of(key)), None)
 
 
 def show_frame(frame: pd.DataFrame, title: str) -> Table:
@@ -97,16 +92,16 @@ def cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def before_after(run: Run) -> Table | None:
+def before_after(run: StoredRun) -> Table | None:
     """Accuracy at each evaluation of a run, with standard errors over problems; None if it was never evaluated."""
-    rows = [row for row in run.rows() if any(keys.group(key) == keys.EVAL for key in row)]
+    rows = [row for row in run.rows if any(keys.group(key) == keys.EVAL for key in row)]
     if not rows:
         return None
     families = {"sampled": keys.EVAL_MEAN, "greedy": keys.EVAL_GREEDY}
     names = sorted({name for row in rows for key in row for one in families.values() if (name := one.part_of(key))})
     columns = {f"{name} {kind}": one.of(name) for name in names for kind, one in families.items()}
     columns = {title: key for title, key in columns.items() if any(key in row for row in rows)}
-    table = Table(title=f"accuracy of {run.path.name}", title_justify="left")
+    table = Table(title=f"accuracy of {run.name}", title_justify="left")
     for column in ("step", *columns):
         table.add_column(column, justify="right")
     for row in rows:
@@ -115,9 +110,9 @@ def before_after(run: Run) -> Table | None:
     return table
 
 
-def held_out(run: Run) -> Table | None:
+def held_out(run: StoredRun) -> Table | None:
     """Perplexity and divergence on held-out texts at each step that was measured; None if none was."""
-    rows = [row for row in run.rows() if keys.PERPLEXITY in row]
+    rows = [row for row in run.rows if keys.PERPLEXITY in row]
     if not rows:
         return None
     theirs = rows[0][keys.TEACHER_PERPLEXITY]

@@ -7,9 +7,8 @@ import yaml
 from tipx.display.markdown import escape_markdown
 from tipx.export.licences import UNKNOWN, find_licence, shown_name
 from tipx.runs import metric_keys as keys
-from tipx.runs.directory import Run
 from tipx.runs.metrics_file import Row
-from tipx.runs.results import read_results
+from tipx.runs.reader import StoredRun
 
 Tree = dict[str, Any]
 INTRODUCTION = """A student that learned from a teacher on its own answers (on-policy distillation,
@@ -23,14 +22,14 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```"""
 
 
-def model_card(run: Run, step: int, version: str, commit: str | None) -> str:
+def model_card(run: StoredRun, step: int, version: str, commit: str | None) -> str:
     """README.md of the model at `step`, with the front matter that the hub reads."""
-    made = run.config()
+    made = run.tree
     parents = {role: made["model"][role]["path"] for role in ("student", "teacher")}
     licences = {role: find_licence(path) for role, path in parents.items()}
     parts = [
         front_matter(parents, licences),
-        f"# {escape_markdown(run.path.name)}, step {step}",
+        f"# {escape_markdown(run.name)}, step {step}",
         INTRODUCTION,
         "## Parents",
         markdown_table(
@@ -91,14 +90,14 @@ def short_rule(section: Tree) -> str:
     return str(section["_target_"]).rsplit(".", 1)[-1] + (f" ({', '.join(own)})" if own else "")
 
 
-def results_section(run: Run, step: int) -> str:
+def results_section(run: StoredRun, step: int) -> str:
     """Every evaluation before training and of this step, and what the metrics say of the student's own responses."""
     rows: list[list[str]] = []
     for when in dict.fromkeys((0, step)):
-        for _, result in read_results(run.eval_dir(when)):
-            rows += [[str(when), *line] for line in result_rows(result)]
+        for result in run.results_at(when):
+            rows += [[str(when), *line] for line in result_rows(result.facts)]
     divergence = keys.REVERSE_KL.of("all")
-    steps = [row for row in run.rows() if row[keys.STEP] <= step and divergence in row]
+    steps = [row for row in run.rows if row[keys.STEP] <= step and divergence in row]
     for row in dict.fromkeys((0, len(steps) - 1)) if steps else ():
         at, value = steps[row][keys.STEP], steps[row][divergence]
         rows.append([str(at), "its own responses", "reverse KL, nats a token", f"{value:.3f}", "one step"])
@@ -125,13 +124,13 @@ def number_text(result: Row, key: str) -> str:
     return f"{result[key]:.3f}" + ("" if error is None else f" ± {error:.3f}")
 
 
-def origin_facts(run: Run, version: str, commit: str | None) -> Row:
+def origin_facts(run: StoredRun, version: str, commit: str | None) -> Row:
     """Versions and hardware of the run, and what exported it."""
-    start = (run.provenance().get("starts") or [{}])[-1]
+    start = run.start
     own = start.get("commit")
     return {
-        "run": run.path.name,
-        "trained with": ", ".join(f"{name} {number_text}" for name, number_text in start.get("versions", {}).items()),
+        "run": run.name,
+        "trained with": ", ".join(f"{name} {number}" for name, number in start.get("versions", {}).items()),
         "commit": f"{own or 'unknown'}{' with local changes' if start.get('dirty') else ''}",
         "device": f"{start.get('device')}, {start.get('processes')} process(es)",
         "exported with": f"tipx {version}, commit {commit or 'unknown'}",

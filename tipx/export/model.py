@@ -8,9 +8,9 @@ from tipx.errors import RunError
 from tipx.export.card import model_card
 from tipx.files.atomic import MANIFEST, find_damage, make_folder, read_json, write_folder, write_text
 from tipx.runs.directory import Run
-from tipx.runs.find import need_run
 from tipx.runs.mark import is_run
 from tipx.runs.provenance import git_output
+from tipx.runs.reader import open_run
 from tipx.train.trainer import STATE
 
 
@@ -20,7 +20,8 @@ def export_model(name: str, folder: Path, which: str, runs_dir: Path, *, force: 
     Raises RunError if there is no such run or checkpoint, or `folder` holds something: `force` takes the place of an
     earlier export, never of anything else. Where `folder` is a link, what it leads to is written.
     """
-    run = need_run(name, runs_dir)
+    stored = open_run(name, runs_dir)
+    run = stored.directory
     folder = resolve_place(folder)
     refuse_loss(folder, force=force)
     step, checkpoint = run.checkpoints.open(which)
@@ -29,7 +30,7 @@ def export_model(name: str, folder: Path, which: str, runs_dir: Path, *, force: 
         for path in sorted(checkpoint.iterdir()):
             if path.name not in (STATE, MANIFEST):
                 shutil.copyfile(path, aside / path.name)
-        write_text(aside / "README.md", model_card(run, step, version("tipx"), git_output("rev-parse", "HEAD")))
+        write_text(aside / "README.md", model_card(stored, step, version("tipx"), git_output("rev-parse", "HEAD")))
 
     make_folder(folder.parent)
     write_folder(folder, fill, what="model")

@@ -9,13 +9,13 @@ from functools import cache
 from importlib.resources import files
 
 from tipx.inspect.payload import header_and_columns, packed
-from tipx.inspect.read import Step
 from tipx.inspect.rules import Rule
+from tipx.runs.reader import SampledStep
 
 SCRIPTS = ("text.js", "data.js", "scatter.js", "details.js", "folds.js", "reader.js", "side.js", "app.js")
 
 
-def page(step: Step, rules: Sequence[Rule]) -> str:
+def page(step: SampledStep, rules: Sequence[Rule]) -> str:
     """The file's content."""
     header, columns = header_and_columns(step, rules)
     data = {"header": header, "columns": {name: packed(values) for name, values in columns.items()}}

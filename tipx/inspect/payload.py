@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tipx.grading.grade import Answer, Grade, start_grader
-from tipx.inspect.quadrants import AXES, table
-from tipx.inspect.read import ENDS, Step
+from tipx.inspect.quadrants import AXES, Thresholds, table
 from tipx.inspect.rules import Rule, only, overlap
 from tipx.runs.metrics_file import Row
+from tipx.runs.reader import ENDS, SampledStep
 from tipx.runs.snapshot import LEADERS, ROLES
 
 TYPES = {"uint8": "Uint8Array", "uint32": "Uint32Array", "float32": "Float32Array"}
 Columns = dict[str, NDArray[Any]]
 
 
-def header_and_columns(step: Step, rules: Sequence[Rule]) -> tuple[dict[str, Any], Columns]:
+def header_and_columns(step: SampledStep, rules: Sequence[Rule]) -> tuple[dict[str, Any], Columns]:
     """Of the rollouts that were saved, under these rules."""
-    one, thresholds = step.snapshot, step.thresholds
+    one, thresholds = step.snapshot, Thresholds.of_step(step)
     lengths = [len(row["tokens"]) for row in step.rows]
     shown = slice(0, sum(lengths))
     texts = Texts()
@@ -46,11 +46,11 @@ def header_and_columns(step: Step, rules: Sequence[Rule]) -> tuple[dict[str, Any
     columns |= {f"quantiles_{axis}": table(one, axis) for axis in AXES}
     quadrant_N = thresholds.quadrants(one)
     header = {
-        "run": step.run.path.name,
+        "run": step.run.name,
         "step": one.step,
-        "steps": step.run.sampled(),
+        "steps": step.run.sampled_steps,
         "leaders": LEADERS if len(step.rows) else 0,
-        "models": {role: step.config["model"][role]["path"] for role in ROLES},
+        "models": {role: step.run.tree["model"][role]["path"] for role in ROLES},
         "quantiles": thresholds.quantiles,
         "thresholds": {axis: float(np.nan_to_num(value)) for axis, value in thresholds.values.items()},
         "tokens": int(one.valid_N.sum()),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tipx.runs.reader import SampledStep
 from tipx.runs.snapshot import Floats, Snapshot
 
 AXES = {"entropy": "student_entropy", "divergence": "reverse_kl"}
@@ -33,6 +34,12 @@ class Thresholds:
         """At these quantiles."""
         quantiles = {"entropy": entropy, "divergence": divergence}
         return cls(quantiles, {axis: quantile(ordered(snapshot, axis), q) for axis, q in quantiles.items()})
+
+    @classmethod
+    def of_step(cls, step: SampledStep) -> "Thresholds":
+        """At the quantiles of the run, as its log has them."""
+        names = ("quadrants.entropy_quantile", "quadrants.divergence_quantile")
+        return cls.of(step.snapshot, *(step.run.need(name, float) for name in names))
 
     def quadrants(self, snapshot: Snapshot) -> NDArray[np.int64]:
         """1..4 of the valid tokens, 0 of others."""

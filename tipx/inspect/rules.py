@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tipx.inspect.read import Step
+from tipx.runs.reader import SampledStep
 from tipx.runs.snapshot import Floats, Snapshot
 
 
@@ -28,11 +28,11 @@ class Rule:
         return self.weights_N > 0
 
 
-def own_rule(step: Step, config_dir: Path | None = None) -> Rule:
+def own_rule(step: SampledStep, config_dir: Path | None = None) -> Rule:
     """The run's own, with the weights that trained."""
     from tipx.config import rebuild
 
-    section = step.config["selector"]
+    section = step.run.tree["selector"]
     selector = rebuild({"selector": section}, config_dir)["selector"]
     _, ranks_N = replay(step.snapshot, selector)
     pick = section["pick"]
@@ -41,12 +41,18 @@ def own_rule(step: Step, config_dir: Path | None = None) -> Rule:
     return Rule(f"{parts[0]} + {parts[1]}{ratio}", step.snapshot.weights_N, ranks_N)
 
 
-def asked_rules(step: Step, overrides: Sequence[str], config_dir: Path | None) -> list[Rule]:
-    """Those that overrides stand for; if it is one, the run's own before it."""
+def apply_rules(step: SampledStep, overrides: Sequence[str], config_dir: Path | None = None) -> list[Rule]:
+    """The rules that overrides stand for, as typed for `tipx train`, applied to a step; raises ConfigError."""
     from tipx.config import build_rules
 
-    found = [Rule(n, *replay(step.snapshot, one)) for n, one in build_rules(step.config, overrides, config_dir).items()]
-    return found if len(found) > 1 else [own_rule(step, config_dir), *found]
+    selectors = build_rules(step.run.tree, overrides, config_dir)
+    return [Rule(name, *replay(step.snapshot, selector)) for name, selector in selectors.items()]
+
+
+def compare_rules(step: SampledStep, overrides: Sequence[str], config_dir: Path | None) -> list[Rule]:
+    """The same; if it is one rule, the run's own before it."""
+    asked = apply_rules(step, overrides, config_dir)
+    return asked if len(asked) > 1 else [own_rule(step, config_dir), *asked]
 
 
 def replay(snapshot: Snapshot, selector: Any) -> tuple[Floats, NDArray[np.uint32]]:

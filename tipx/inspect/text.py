@@ -10,24 +10,24 @@ from rich.text import Text
 from tipx.errors import ConfigError
 from tipx.grading.grade import Grade
 from tipx.inspect.payload import graded
-from tipx.inspect.quadrants import NAMES
-from tipx.inspect.read import ENDS, Step
+from tipx.inspect.quadrants import NAMES, Thresholds
 from tipx.inspect.shown import visible
 from tipx.runs.metrics_file import Row
+from tipx.runs.reader import ENDS, SampledStep
 
 STYLES = {1: "white on #0072b2", 2: "white on #00795a", 3: "white on #b84f00", 4: "default", 0: "dim italic"}
 
 
-def rollout_text(step: Step, number: int) -> Group:
+def rollout_text(step: SampledStep, number: int) -> Group:
     """The rollout of that number, from 1, with a legend; raises ConfigError if there is none."""
     if not 1 <= number <= len(step.rows):
         raise ConfigError(
             f"rollout={number}: step {step.snapshot.step} has {len(step.rows)} saved; give 1 to {len(step.rows)}"
         )
     row, part = step.rows[number - 1], step.snapshot.slice(number - 1)
-    quadrants, weights = step.thresholds.quadrants(step.snapshot)[part], step.snapshot.weights_N[part]
+    quadrants, weights = Thresholds.of_step(step).quadrants(step.snapshot)[part], step.snapshot.weights_N[part]
     (grade,) = graded([row])
-    title = f"{step.run.path.name}, step {step.snapshot.step}, rollout {number} of {len(step.rows)}"
+    title = f"{step.run.name}, step {step.snapshot.step}, rollout {number} of {len(step.rows)}"
     own_N = step.snapshot.valid_N[part]
     own, others = int(own_N.sum()), int((~own_N).sum())
     more = f"; {others} more said by tools and the template" if others else ""

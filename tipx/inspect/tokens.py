@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tipx.inspect.frame import token_frame
 from tipx.inspect.quadrants import AXES
-from tipx.inspect.read import Step, open_step
 from tipx.inspect.shown import visible
-from tipx.runs.directory import Run
+from tipx.runs.reader import StoredRun
 
 LONGEST = 3
 """Tokens of an n-gram: three ids of a vocabulary of up to a million fit one 64-bit number."""
@@ -17,7 +17,7 @@ BASE = 1 << 20
 SUMS = ["count", "entropy", "divergence", "kept"]
 
 
-def counts(run: Run, ngrams: int) -> pd.DataFrame:
+def counts(run: StoredRun, ngrams: int) -> pd.DataFrame:
     """A row for each step, quadrant, and n-gram up to `ngrams` long, the rest being sums over its places.
 
     An n-gram is where its last token is: that one's quadrant, entropy, divergence, and whether it was kept. What comes
@@ -25,33 +25,31 @@ def counts(run: Run, ngrams: int) -> pd.DataFrame:
     """
     parts: list[pd.DataFrame] = []
     pieces: dict[int, str] = {}
-    for number in run.sampled():
-        step = open_step(run, number)
+    for number in run.need_samples():
+        step = run.sampled(number)
         pieces |= step.snapshot.pieces
-        parts += [part.assign(step=number, n=n) for n, part in grouped(step, ngrams)]
+        parts += [part.assign(step=number, n=n) for n, part in grouped(token_frame(step), ngrams)]
     frame = pd.concat(parts, ignore_index=True)
     texts = {key: text(key, n, pieces) for key, n in set(zip(frame["key"], frame["n"], strict=True))}
     return frame.assign(tokens=frame["key"].map(texts))
 
 
-def grouped(step: Step, ngrams: int) -> Iterator[tuple[int, pd.DataFrame]]:
+def grouped(tokens: pd.DataFrame, ngrams: int) -> Iterator[tuple[int, pd.DataFrame]]:
     """(n, sums by quadrant and key) of one step."""
-    one = step.snapshot
-    quadrant_N = step.thresholds.quadrants(one)
-    place_N = np.arange(len(one.tokens_N)) - np.repeat(one.ends_B - one.lengths_B, one.lengths_B)
+    token_N = tokens["token"].to_numpy()
+    values = {axis: tokens[name].astype(float) for axis, name in AXES.items()}
+    tokens = tokens.assign(**values, kept=tokens["kept"].astype(int), count=1)
     for n in range(1, ngrams + 1):
-        at = np.flatnonzero(one.valid_N & (place_N >= n - 1))
-        values = {"key": keys(one.tokens_N, at, n), "quadrant": quadrant_N[at], "count": 1}
-        values |= {axis: one.stats[name][at].astype(float) for axis, name in AXES.items()}
-        values |= {"kept": (one.weights_N[at] > 0).astype(int)}
-        yield n, pd.DataFrame(values).groupby(["quadrant", "key"], as_index=False)[SUMS].sum()
+        ends = tokens[tokens["valid"] & (tokens["position"] >= n - 1)]
+        ends = ends.assign(key=keys(token_N, ends.index.to_numpy(), n))
+        yield n, ends.groupby(["quadrant", "key"], as_index=False)[SUMS].sum()
 
 
-def keys(tokens_N: NDArray[np.uint32], at: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+def keys(tokens_N: NDArray[np.int64], at: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     """One number for the n tokens that end at each place; n is part of it."""
     out = np.ones(len(at), np.int64)
     for back in range(n - 1, -1, -1):
-        out = out * BASE + tokens_N[at - back].astype(np.int64)
+        out = out * BASE + tokens_N[at - back]
     return out
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tipx.errors import DataError, RunError
-from tipx.runs.directory import Run
 from tipx.runs.find import find_run, no_run
-from tipx.runs.results import CHECKSUM, FILE, SAMPLES, read_answers, read_result
+from tipx.runs.reader import StoredRun
+from tipx.runs.results import FILE, Result, read_results
 from tipx.stats.paired import CONFIDENCE, McNemar, Paired, compare_means, mcnemar
 
 SETTINGS = (
@@ -31,31 +31,6 @@ SETTINGS = (
 # updates, 35 checkpoints). Two checkpoints that are equally good differ by twice that now and then.
 CHECKPOINT_SD = {"math500": 0.24, "aime24": 0.77, "aime25": 1.19}
 NOISE = {name: 2 * sd / 100 for name, sd in CHECKPOINT_SD.items()}
-
-
-@dataclass(frozen=True)
-class Result:
-    """One evaluation on the disk."""
-
-    folder: Path
-    facts: dict[str, Any]
-
-    @classmethod
-    def read(cls, folder: Path) -> "Result":
-        """Raises Damaged when `result.json` is none."""
-        return cls(folder, read_result(folder / FILE))
-
-    @property
-    def benchmark(self) -> str:
-        return str(self.facts.get("benchmark"))
-
-    def values(self, mode: str) -> dict[str, float]:
-        """Mean value of each problem's answers of a mode (sample or greedy), by the problem's id."""
-        found: dict[str, list[float]] = {}
-        for line in read_answers(self.folder / SAMPLES, self.facts.get(CHECKSUM)):
-            if line["mode"] == mode:
-                found.setdefault(line["id"], []).append(line["value"])
-        return {problem: sum(values) / len(values) for problem, values in found.items()}
 
 
 @dataclass(frozen=True)
@@ -87,7 +62,7 @@ class Comparison:
         """As plain containers."""
         keys = ("mean", "mean_se", "greedy", "greedy_se")
         one = {
-            side: {"result": str(r.folder / "result.json")} | {k: r.facts[k] for k in keys if k in r.facts}
+            side: {"result": str(r.file)} | {k: r.facts[k] for k in keys if k in r.facts}
             for side, r in (("a", self.a), ("b", self.b))
         }
         test = {"sampled": asdict(self.sampled), "greedy": asdict(self.greedy) if self.greedy else None}
@@ -95,9 +70,8 @@ class Comparison:
         return {"benchmark": self.benchmark} | settings | one | test | {"noise": self.noise}
 
 
-def compare(a: str, b: str, words: Sequence[str], runs_dir: Path) -> list[Comparison]:
-    """Every benchmark that both have a comparable result of; raises RunError or DataError when there is none."""
-    only = benchmark_of(words)
+def compare(a: str, b: str, only: str | None, runs_dir: Path) -> list[Comparison]:
+    """Every benchmark, or `only` one, of which both have comparable results; raises RunError or DataError for none."""
     sides = [[r for r in answered(name, runs_dir) if only in (None, r.benchmark)] for name in (a, b)]
     for name, found in zip((a, b), sides, strict=True):
         if not found:
@@ -131,20 +105,14 @@ def answered(name: str, runs_dir: Path) -> list[Result]:
 def results(name: str, runs_dir: Path) -> list[Result]:
     """Of a result file, a folder that holds results, or the last evaluation of a run; raises RunError."""
     place = Path(name)
-    if place.name == "result.json" and place.is_file():
-        return [Result.read(place.parent)]
+    if place.name == FILE and place.is_file():
+        return [Result.read(place)]
     run = find_run(name, runs_dir)
     if run is not None:
-        return [Result.read(folder) for folder in last_evaluation(run)]
+        return StoredRun(run).last_results
     if place.is_dir():
-        return [Result.read(file.parent) for file in sorted([*place.glob("result.json"), *place.glob("*/result.json")])]
+        return [*map(Result.read, place.glob(FILE)), *read_results(place)]
     raise no_run(name, runs_dir, also=", no folder of results and no result.json")
-
-
-def last_evaluation(run: Run) -> list[Path]:
-    """Folders of the results at the last step that has any."""
-    files = sorted((run.path / "evals").glob("[0-9]*/*/result.json"))
-    return [file.parent for file in files if file.parent.parent == files[-1].parent.parent]
 
 
 def difference(a: Result, b: Result) -> str | None:
@@ -186,4 +154,4 @@ def compared(a: Result, b: Result) -> Comparison:
     one, other = a.values("greedy"), b.values("greedy")
     both = bool(one) and one.keys() == other.keys()
     greedy = mcnemar([v > 0 for v in one.values()], [other[p] > 0 for p in one]) if both else None
-    return Comparison(a.benchmark, a, b, sampled, greedy)
+    return Comparison(str(a.benchmark), a, b, sampled, greedy)

@@ -14,9 +14,9 @@ from tipx.errors import ReportError
 from tipx.report.keys import label
 from tipx.report.metrics import metric
 from tipx.report.spec import FigureSpec
-from tipx.report.store import Stored
 from tipx.report.table import Table
 from tipx.runs import metric_keys as keys
+from tipx.runs.reader import StoredRun
 
 WIDE, MOST = 4, 16
 """Panels in one line, and in one figure: the first rows of a long table."""
@@ -28,27 +28,27 @@ TOKENS = 1500
 """Of one kind in a scatter: more would hide each other."""
 
 
-def groups(table: Table) -> dict[str, list[Stored]]:
+def groups(table: Table) -> dict[str, list[StoredRun]]:
     """The runs behind each row (and column, but for its benchmark), by what they are called; each once."""
-    found: dict[str, dict[Any, Stored]] = {}
+    found: dict[str, dict[Any, StoredRun]] = {}
     places = zip(table.column_keys, zip(*[c.values for c in table.columns], strict=True), strict=True)  # noqa: PD011
     varying = [i for i, (key, seen) in enumerate(places) if key != "benchmark" and len({*seen}) > 1]
     for row in table.rows:
         for column in table.columns:
             name = label([*row, *(one for i, one in enumerate(column.values) if i in varying)])
             for one in table.cell(row, column).measured:
-                found.setdefault(name, {})[one.run.run.path] = one.run
+                found.setdefault(name, {})[one.run.path] = one.run
     return {name: list(runs.values()) for name, runs in found.items()}
 
 
-def series(runs: Sequence[Stored], key: str) -> pd.DataFrame:
+def series(runs: Sequence[StoredRun], key: str) -> pd.DataFrame:
     """Mean, standard error and number of runs at each step that all of them have."""
     lines = [pd.Series({row[keys.STEP]: row[key] for row in run.rows if row.get(key) is not None}) for run in runs]
     frame = pd.concat([line.astype(float) for line in lines if len(line)], axis=1, join="inner").sort_index()
     return pd.DataFrame({"mean": frame.mean(axis=1), "se": frame.sem(axis=1).fillna(0), "n": frame.shape[1]})
 
 
-def logged(runs: Sequence[Stored], key: str) -> bool:
+def logged(runs: Sequence[StoredRun], key: str) -> bool:
     return any(key in row for run in runs for row in run.rows)
 
 
@@ -177,10 +177,10 @@ def scatter(table: Table, _: FigureSpec) -> Figure:
     return figure
 
 
-def last_tokens(run: Stored) -> pd.DataFrame | None:
+def last_tokens(run: StoredRun) -> pd.DataFrame | None:
     """Entropy, reverse KL and whether it was kept, of each saved token; None without them."""
-    steps = run.run.sampled()
-    lines = run.run.samples(steps[-1]) if steps else []
+    steps = run.sampled_steps
+    lines = run.samples(steps[-1]) if steps else []
     lines = [line for line in lines if {"student_entropy", "reverse_kl"} <= line["stats"].keys()]
     if not lines:
         return None

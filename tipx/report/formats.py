@@ -153,9 +153,14 @@ def escape(text: str) -> str:
 
 
 def csv(table: Table) -> str:
-    """One line a cell: the number, its error, n, the test, and the files it comes from."""
+    """`cells` as text."""
+    return str(cells(table).to_csv(index=False))
+
+
+def cells(table: Table) -> pd.DataFrame:
+    """One row a cell: the number, its error, n, the test, and the files it comes from."""
     lines = [line(table, row, column) for row in table.lines for column in table.columns]
-    return str(pd.DataFrame([one for one in lines if one]).to_csv(index=False))
+    return pd.DataFrame([one for one in lines if one])
 
 
 def line(table: Table, row: Sequence[Any], column: Column) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from tipx.errors import ReportError
 from tipx.report.keys import RATIO, label, shown, under, value
 from tipx.report.long import differing, setting
 from tipx.report.metrics import first_like, same_grader, truncated
-from tipx.report.store import Store, Stored
+from tipx.report.store import Store
 from tipx.report.table import Table, Values
 from tipx.runs.identity import OUTSIDE
+from tipx.runs.reader import StoredRun
 from tipx.runs.results import TRUNCATED
 
 HARMLESS = ("seed", "experiment", *(key for key in OUTSIDE["Experiment"] if key != "ratio"))
@@ -20,13 +21,13 @@ SHORTHANDS = ("norm",)
 LISTED = 6
 
 
-def refuse_confounds(runs: Sequence[Stored], keys: Sequence[str]) -> None:
+def refuse_confounds(runs: Sequence[StoredRun], keys: Sequence[str]) -> None:
     """Raises ReportError when runs differ in something that is no row, no column and no seed.
 
     A key is explained by a row or column that it lies under, or whose preset brings it. It is not when runs of one
     cell differ in it, or when it was typed for some runs, and for others not or with another value.
     """
-    groups: dict[Values, list[Stored]] = {}
+    groups: dict[Values, list[StoredRun]] = {}
     for run in runs:
         groups.setdefault(tuple(value(run, key) for key in keys), []).append(run)
     names = varying(runs)
@@ -41,7 +42,7 @@ def refuse_confounds(runs: Sequence[Stored], keys: Sequence[str]) -> None:
             raise ReportError(confounded(name, runs, "and it is no row and no column", keys))
 
 
-def varying(runs: Sequence[Stored], among: Iterable[str] | None = None) -> list[str]:
+def varying(runs: Sequence[StoredRun], among: Iterable[str] | None = None) -> list[str]:
     """Groups, then keys, that have several values among runs; a ratio that some do not have is none."""
     first = runs[0]
     names = dict.fromkeys(name for run in runs for name in (*run.choices, *run.meaning)) if among is None else among
@@ -55,11 +56,11 @@ def harmless(name: str) -> bool:
     return name not in SHORTHANDS and (name == "ratio" or under(name, HARMLESS))
 
 
-def seen(run: Stored, name: str) -> Any:
+def seen(run: StoredRun, name: str) -> Any:
     return run.choices.get(name, run.meaning.get(name, run.config.get(name)))
 
 
-def typed_differently(name: str, runs: Iterable[Stored]) -> bool:
+def typed_differently(name: str, runs: Iterable[StoredRun]) -> bool:
     """Whether the commands of runs set a key, or what it lies under, in different ways."""
     found = set()
     for run in runs:
@@ -67,12 +68,12 @@ def typed_differently(name: str, runs: Iterable[Stored]) -> bool:
     return len(found) > 1
 
 
-def confounded(name: str, runs: Iterable[Stored], why: str, keys: Sequence[str]) -> str:
+def confounded(name: str, runs: Iterable[StoredRun], why: str, keys: Sequence[str]) -> str:
     """One line that names the key, its values and a way out."""
     examples: dict[str, str] = {}
     for run in runs:
         one = value(run, name) if name == "ratio" else seen(run, name)
-        examples.setdefault(shown(one), run.run.path.name)
+        examples.setdefault(shown(one), run.name)
     listed = " and ".join(f"{one} in {run}" for one, run in list(examples.items())[:2])
     more = f" (and {len(examples) - 2} more)" if len(examples) > 2 else ""
     return (
@@ -134,7 +135,7 @@ def note_results(table: Table) -> None:
             add(table, f"{name}: results were not evaluated alike, and cannot be compared ({how})")
         if column.metric.name == "before":
             firsts = [(row, one, first_like(one.run, one.facts)) for row, one in measured]
-            other = {row for row, one, first in firsts if first and not same_grader(first[1], one.facts)}
+            other = {row for row, one, first in firsts if first and not same_grader(first.facts, one.facts)}
             rows = ", ".join(label(row) for row in table.rows if row in other)
             if other:
                 add(
@@ -145,7 +146,7 @@ def note_results(table: Table) -> None:
 
 def note_code(table: Table) -> None:
     """Runs of several commits, or of a tree with changes that no commit has."""
-    runs = {one.run.run.path: one.run for cell in table.filled for one in cell.measured}
+    runs = {one.run.path: one.run for cell in table.filled for one in cell.measured}
     commits = Counter(str(run.start.get("commit"))[:8] for run in runs.values())
     if len(commits) > 1:
         table.notes.append(f"runs of {len(commits)} commits: {', '.join(f'{c} ({n})' for c, n in commits.items())}")

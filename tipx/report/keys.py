@@ -9,7 +9,8 @@ import yaml
 
 from tipx.errors import ReportError
 from tipx.moved import current_target
-from tipx.report.store import Planned, Store, Stored
+from tipx.report.store import Planned, Store
+from tipx.runs.reader import StoredRun
 
 Value = Any
 UNBUDGETED = ("all", "positive")
@@ -17,7 +18,7 @@ UNBUDGETED = ("all", "positive")
 RATIO = "selector.pick.ratio"
 
 
-def value(run: Stored, key: str) -> Value:
+def value(run: StoredRun, key: str) -> Value:
     """Of a group the choice, of a key what the run had there, None if it had nothing.
 
     Raises ReportError for a group of a run whose choices were not noted.
@@ -30,13 +31,13 @@ def value(run: Stored, key: str) -> Value:
         return run.config[key]
     if not run.choices and any(other.startswith(f"{key.replace('/', '.')}.") for other in run.config):
         raise ReportError(
-            f"{key}: {run.run.path} was made before runs noted their choices; name dotted keys instead "
+            f"{key}: {run.path} was made before runs noted their choices; name dotted keys instead "
             f"({key.replace('/', '.')}._target_), or train it again with --fresh"
         )
     return None
 
 
-def planned_value(planned: Planned, key: str, runs: Iterable[Stored]) -> Value:
+def planned_value(planned: Planned, key: str, runs: Iterable[StoredRun]) -> Value:
     """What a run that is not there yet will have: what its overrides say, else what others have that say nothing."""
     if key == "ratio" and planned.point.choices.get("selector/pick") in UNBUDGETED:
         return None
@@ -89,7 +90,7 @@ def where(store: Store, words: Sequence[str]) -> Store:
         values = {key: dict.fromkeys(shown(value(run, key)) for run in store.runs) for key, _ in pairs}
         listed = "; ".join(f"{key} is {', '.join(found)}" for key, found in values.items())
         raise ReportError(f"--where {' '.join(words)}: no run fits; {listed}")
-    there, kept_ones = ({run.run.path for run in runs} for runs in (store.runs, kept))
+    there, kept_ones = ({run.path for run in runs} for runs in (store.runs, kept))
     points = [
         point
         for point in store.points
@@ -102,7 +103,7 @@ def where(store: Store, words: Sequence[str]) -> Store:
     return replace(store, runs=tuple(kept), points=tuple(points))
 
 
-def known(runs: Sequence[Stored]) -> list[str]:
+def known(runs: Sequence[StoredRun]) -> list[str]:
     """Every name there is a value for."""
     names: dict[str, None] = {"ratio": None}
     for run in runs:
@@ -110,7 +111,7 @@ def known(runs: Sequence[Stored]) -> list[str]:
     return list(names)
 
 
-def insist(keys: Iterable[str], runs: Sequence[Stored], where: str) -> None:
+def insist(keys: Iterable[str], runs: Sequence[StoredRun], where: str) -> None:
     """Raises ReportError for a key that no run has."""
     names = known(runs)
     groups = {name.rsplit(".", 1)[0].replace(".", "/") for name in names}

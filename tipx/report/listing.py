@@ -6,22 +6,21 @@ from typing import Any
 
 import pandas as pd
 
-from tipx.display.tables import damaged_row, printable, run_row
+from tipx.display.tables import printable, progress, runs_frame
 from tipx.errors import ReportError
 from tipx.files.names import wrong_path
 from tipx.report.keys import filters, insist, known, matches, value
 from tipx.report.metrics import FIXED, metric
-from tipx.report.store import Stored
 from tipx.runs import metric_keys as keys
-from tipx.runs.find import all_runs, need_run
+from tipx.runs.reader import StoredRun, open_run, stored_runs
 
 PLACES = ("group", "state", "run")
 SHOWN = ("run", "state", "rule", "ratio", "seed", "kept", "before", "after")
 
 
-def chosen(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
+def chosen(runs_dir: Path, words: Sequence[str]) -> list[StoredRun]:
     """Runs that fit every `key=value`, oldest first; `a=x,y` is either. Raises ReportError for an unknown key."""
-    runs = [Stored(run) for run in all_runs(runs_dir)]
+    runs = stored_runs(runs_dir)
     pairs = filters(words)
     whole = [run for run in runs if run.damage is None]
     if whole:
@@ -29,20 +28,20 @@ def chosen(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
     return [run for run in runs if all(fits(run, key, given) for key, given in pairs)]
 
 
-def fits(run: Stored, key: str, given: str) -> bool:
+def fits(run: StoredRun, key: str, given: str) -> bool:
     """Whether a run has one of the values; what is damaged has a place and no values."""
     return not (run.damage and key not in PLACES) and matches(fact(run, key), given)
 
 
-def fact(run: Stored, name: str) -> Any:
+def fact(run: StoredRun, name: str) -> Any:
     """Where it is, how far it got, a choice, a key, or a metric such as math500.mean or kept."""
     if name in PLACES:
-        return {"group": run.run.path.parent.name, "run": run.run.path.name, "state": run.state}[name]
+        return {"group": run.group, "run": run.name, "state": run.state}[name]
     found = measured(run, name)
     return value(run, name) if found is None else found
 
 
-def measured(run: Stored, name: str) -> float | None:
+def measured(run: StoredRun, name: str) -> float | None:
     """`BENCHMARK.METRIC` at the last step, `kept` and the like, or a key of metrics.jsonl; None if it is none."""
     if keys.is_key(name) and name not in run.choices:
         return metric(name).read(run, {})
@@ -55,7 +54,7 @@ def measured(run: Stored, name: str) -> float | None:
     return FIXED[name].read(run, {}) if name in FIXED and FIXED[name].source == "run" else None
 
 
-def listed(runs: Sequence[Stored], sort: str | None, columns: Sequence[str]) -> pd.DataFrame:
+def listed(runs: Sequence[StoredRun], sort: str | None, columns: Sequence[str]) -> pd.DataFrame:
     """One row a run. Metrics sort from high to low, all else upwards. Raises ReportError for a name nobody has."""
     named = [*columns, *([sort] if sort else [])]
     whole = [run for run in runs if run.damage is None]
@@ -67,9 +66,8 @@ def listed(runs: Sequence[Stored], sort: str | None, columns: Sequence[str]) -> 
     for name, found in extra.items():
         if all(one is None for one in found) and name not in known(whole):
             insist([name], whole, "tipx runs")
-    rows = [damaged_row(run.run) if run.damage else run_row(run.run) for run in runs]
-    # As they are: a number that some do not have would make all of its column fractions.
-    frame = pd.DataFrame(rows, dtype=object)
+    frame = runs_frame(runs)
+    frame["state"] = [*map(progress, frame["state"], frame["step"])]
     for name in [n for n in extra if n != "state"]:
         frame[name] = pd.Series([printable(value) for value in extra[name]], index=frame.index, dtype=object)
     if sort:
@@ -79,22 +77,22 @@ def listed(runs: Sequence[Stored], sort: str | None, columns: Sequence[str]) -> 
     return frame[list(dict.fromkeys(wanted))]
 
 
-def to_remove(runs_dir: Path, words: Sequence[str]) -> list[Stored]:
-    """Runs by name, or by filters; raises RunError where a name fits none."""
+def to_remove(runs_dir: Path, words: Sequence[str]) -> list[StoredRun]:
+    """Runs by name, or by filters; raises RunError or ReportError where a name fits none."""
     names = [word for word in words if "=" not in word]
     filters = [word for word in words if "=" in word]
     found = chosen(runs_dir, filters) if filters else []
     for name in names:
         if wrong := wrong_path(name):
             raise ReportError(f"{wrong}; `tipx runs` lists the runs")
-        found.append(Stored(need_run(name, runs_dir)))
-    found = list({one.run.path.resolve(): one for one in found}.values())
+        found.append(open_run(name, runs_dir))
+    found = list({one.path.resolve(): one for one in found}.values())
     for one in found:
-        one.run.refuse_removal(runs_dir)
+        one.directory.refuse_removal(runs_dir)
     if not found:
         said = f"none fits {' '.join(words)}" if words else "say which: tipx runs rm RUN, or rm selector=random"
         raise ReportError(f"no run to remove under {runs_dir}: {said}")
-    busy = [run.run.path.name for run in found if run.run.locked]
+    busy = [run.name for run in found if run.locked]
     if busy:
         raise ReportError(f"{', '.join(busy)} is being written by another process; stop it first; nothing was removed")
     return found

@@ -12,8 +12,8 @@ from tipx.report.comparison import SETTINGS
 from tipx.report.comparison import setting as setting_of
 from tipx.report.keys import value
 from tipx.report.metrics import Metric
-from tipx.report.store import Stored
 from tipx.runs.metrics_file import Row
+from tipx.runs.reader import StoredRun
 
 Setting = tuple[str, ...]
 
@@ -22,7 +22,7 @@ Setting = tuple[str, ...]
 class Measured:
     """One number of one run, and the file it stands in. `error` is its standard error over problems."""
 
-    run: Stored
+    run: StoredRun
     benchmark: str | None
     metric: Metric
     value: float
@@ -35,33 +35,33 @@ class Measured:
         return self.benchmark if name == "benchmark" else value(self.run, name)
 
 
-def measure(runs: Sequence[Stored], metrics: Sequence[Metric]) -> list[Measured]:
+def measure(runs: Sequence[StoredRun], metrics: Sequence[Metric]) -> list[Measured]:
     """Every metric of every run, and of each of its benchmarks."""
     usual = Counter(setting(facts) for run in runs for _, facts in run.results)
     return [one for run in runs for one in of_run(run, metrics, usual)]
 
 
-def of_run(run: Stored, metrics: Sequence[Metric], usual: Counter[Setting]) -> Iterator[Measured]:
+def of_run(run: StoredRun, metrics: Sequence[Metric], usual: Counter[Setting]) -> Iterator[Measured]:
     for metric in metrics:
         for benchmark, file, facts in sources(run, metric, usual):
             if (one := read(run, benchmark, metric, file, facts)) is not None:
                 yield one
 
 
-def read(run: Stored, benchmark: str | None, metric: Metric, file: Path, facts: Row) -> Measured | None:
+def read(run: StoredRun, benchmark: str | None, metric: Metric, file: Path, facts: Row) -> Measured | None:
     """A metric in the facts of a file; None if it is not there."""
     found = metric.read(run, facts)
     error = facts.get(metric.error) if metric.error else None
     return None if found is None else Measured(run, benchmark, metric, found, error, file, facts)
 
 
-def sources(run: Stored, metric: Metric, usual: Counter[Setting]) -> Sequence[tuple[str | None, Path, Row]]:
+def sources(run: StoredRun, metric: Metric, usual: Counter[Setting]) -> Sequence[tuple[str | None, Path, Row]]:
     """(benchmark, file, facts) of what a metric is read from.
 
     Of several results on one benchmark that with the settings most runs have is taken, so that cells are alike.
     """
     if metric.source == "run":
-        return [(None, run.run.metrics_file, {})]
+        return [(None, run.directory.metrics_file, {})]
     if metric.source == "heldout":
         return [(None, file, facts) for file, facts in run.results if "perplexity" in facts][:1]
     best: dict[str, tuple[Path, Row]] = {}
@@ -102,14 +102,14 @@ def frame(measured: Sequence[Measured]) -> pd.DataFrame:
 def facts_of(one: Measured) -> dict[str, Any]:
     run = one.run
     return {
-        "run": run.run.path.name,
-        "group": run.run.path.parent.name,
+        "run": run.name,
+        "group": run.group,
         "benchmark": one.benchmark,
         "metric": one.metric.name,
         "value": one.value,
         "se": one.error,
         "file": str(one.file),
-        "path": str(run.run.path),
+        "path": str(run.path),
         "commit": run.start.get("commit"),
         "dirty": run.start.get("dirty"),
         **run.config,

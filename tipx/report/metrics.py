@@ -3,15 +3,15 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
 from tipx.errors import ReportError
 from tipx.report.comparison import SETTINGS, setting
-from tipx.report.store import Stored
 from tipx.runs import metric_keys as keys
 from tipx.runs.metrics_file import Row
+from tipx.runs.reader import StoredRun
+from tipx.runs.results import Result
 from tipx.stats.estimates import pass_at_k
 
 MIB_TO_GB = 2**20 / 1e9
@@ -29,7 +29,7 @@ class Metric:
 
     name: str
     title: str
-    read: Callable[[Stored, Row], float | None]
+    read: Callable[[StoredRun, Row], float | None]
     source: Literal["benchmark", "heldout", "run"] = "benchmark"
     error: str | None = None
     problems: Callable[[Row], dict[str, float]] | None = None
@@ -44,10 +44,10 @@ class Metric:
         return self.title.replace("@n", f"@{counts.pop()}" if len(counts) == 1 else "")
 
 
-def entry(*path: str) -> Callable[[Stored, Row], float | None]:
+def entry(*path: str) -> Callable[[StoredRun, Row], float | None]:
     """Reads a number of result.json, or of a section of it."""
 
-    def read(_: Stored, result: Row) -> float | None:
+    def read(_: StoredRun, result: Row) -> float | None:
         found: Any = result
         for key in path:
             found = found.get(key) if isinstance(found, dict) else None
@@ -61,11 +61,11 @@ def scores(result: Row) -> dict[str, float]:
     return dict(result.get("scores", {}))
 
 
-def first_like(run: Stored, result: Row) -> tuple[Path, Row] | None:
+def first_like(run: StoredRun, result: Row) -> Result | None:
     """The result before the first step that was evaluated as this one was; by the same version of the grader if any."""
     settings = [key for key in SETTINGS if key != "grading"]
-    found = [(f, one) for f, one in run.first_results if all(setting(one, k) == setting(result, k) for k in settings)]
-    return next((one for one in found if same_grader(one[1], result)), found[0] if found else None)
+    found = [one for one in run.first_results if all(setting(one.facts, k) == setting(result, k) for k in settings)]
+    return next((one for one in found if same_grader(one.facts, result)), found[0] if found else None)
 
 
 def same_grader(one: Row, other: Row) -> bool:
@@ -73,30 +73,29 @@ def same_grader(one: Row, other: Row) -> bool:
     return bool(setting(one, "grading") == setting(other, "grading"))
 
 
-def before(run: Stored, result: Row) -> float | None:
+def before(run: StoredRun, result: Row) -> float | None:
     """The mean before the first step."""
     found = first_like(run, result)
-    return float(found[1]["mean"]) if found else None
+    return float(found.facts["mean"]) if found else None
 
 
-def over_steps(key: str) -> Callable[[Stored, Row], float | None]:
+def over_steps(key: str) -> Callable[[StoredRun, Row], float | None]:
     """Reads the mean of a key of metrics.jsonl over all steps that have it."""
 
-    def read(run: Stored, _: Row) -> float | None:
-        found = [row[key] for row in run.rows if key in row]
+    def read(run: StoredRun, _: Row) -> float | None:
+        found = run.values(key)
         return fmean(found) if found else None
 
     return read
 
 
-def memory(run: Stored, _: Row) -> float | None:
+def memory(run: StoredRun, _: Row) -> float | None:
     """Highest peak of any phase of any training step, GB; an evaluation's memory is not counted."""
-    peaks = [keys.MEMORY.of(phase) for phase in keys.TRAINING]
-    found = [row[peak] for row in run.rows for peak in peaks if peak in row]
+    found = [peak for phase in keys.TRAINING for peak in run.values(keys.MEMORY.of(phase))]
     return max(found) * MIB_TO_GB if found else None
 
 
-def truncated(_: Stored, result: Row) -> float | None:
+def truncated(_: StoredRun, result: Row) -> float | None:
     """Share of answers cut by the length limit."""
     found = [result.get("clipped_ratio")]
     outcomes = result.get("outcomes") or {}
@@ -185,6 +184,6 @@ def passes(result: Row, k: int) -> dict[str, float]:
     return {problem: pass_at_k(n, round(s * n), k) for problem, s in scores(result).items()} if k <= n else {}
 
 
-def lately(run: Stored, key: str) -> float | None:
-    found = [row[key] for row in run.rows if isinstance(row.get(key), (int, float))][-LAST:]
+def lately(run: StoredRun, key: str) -> float | None:
+    found = run.values(key)[-LAST:]
     return fmean(found) if found else None

@@ -8,11 +8,11 @@ from tipx.errors import Damaged
 from tipx.files.names import wrong_path
 from tipx.report.long import Measured, differing, read, setting
 from tipx.report.metrics import first_like, same_grader
-from tipx.report.store import Elsewhere
 from tipx.report.table import Cell, Table
 from tipx.runs.directory import Run
 from tipx.runs.metrics_file import Row
-from tipx.runs.results import model_name, read_results
+from tipx.runs.reader import StoredModel
+from tipx.runs.results import Result, model_name, read_results
 
 TEACHER, START = "teacher", "start"
 ROLES = {TEACHER: "teacher", START: "student"}
@@ -45,18 +45,18 @@ def at_start(table: Table, measured: Sequence[Measured]) -> list[Measured]:
     found: dict[int, Measured] = {}
     for one in measured:
         first = first_of(one)
-        if first is not None and not same_grader(first[1], one.facts):
-            leave_out(table, START, one, first[1])
+        if first is not None and not same_grader(first.facts, one.facts):
+            leave_out(table, START, one, first.facts)
         elif first is not None and (made := read(one.run, one.benchmark, one.metric, *first)) is not None:
             found.setdefault(one.run.seed, made)
     return list(found.values())
 
 
-def first_of(one: Measured) -> tuple[Path, Row] | None:
+def first_of(one: Measured) -> Result | None:
     """The file and facts of the same evaluation before the first step."""
     if one.metric.source == "benchmark":
         return first_like(one.run, one.facts)
-    same = [(file, facts) for file, facts in one.run.first_results if file.parent.name == one.file.parent.name]
+    same = [result for result in one.run.first_results if result.folder.name == one.file.parent.name]
     return same[0] if same and one.metric.source == "heldout" else None
 
 
@@ -69,14 +69,14 @@ def of_teacher(table: Table, one: Measured, runs_dir: Path) -> list[Measured]:
         return []
     folder = runs_dir / "eval" / model_name(path)
     try:
-        results = [(file, facts) for file, facts in read_results(folder) if facts.get("benchmark") == one.benchmark]
+        results = [result for result in read_results(folder) if result.benchmark == one.benchmark]
     except Damaged as error:
         say(table.names, f"left out: {error}")
         return []
-    alike = [(file, facts) for file, facts in results if setting(facts) == setting(one.facts)]
+    alike = [result for result in results if setting(result.facts) == setting(one.facts)]
     if results and not alike:
-        leave_out(table, TEACHER, one, results[0][1])
-    run = Elsewhere(Run(folder))
+        leave_out(table, TEACHER, one, results[0].facts)
+    run = StoredModel(Run(folder))
     return [made for first in alike[:1] if (made := read(run, one.benchmark, one.metric, *first)) is not None]
 
 

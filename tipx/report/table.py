@@ -11,7 +11,8 @@ from tipx.report.long import Measured, measure
 from tipx.report.metrics import Metric, metric
 from tipx.report.paper_numbers import Fact
 from tipx.report.spec import Report
-from tipx.report.store import Store, Stored
+from tipx.report.store import Store
+from tipx.runs.reader import StoredRun
 from tipx.stats.estimates import standard_error
 
 Values = tuple[Any, ...]
@@ -161,7 +162,7 @@ def build(report: Report, store: Store) -> Table:
 
 def missing_points(report: Report, store: Store) -> list[Missing]:
     """Planned, or begun, and not finished."""
-    runs = {run.run.path: run for run in store.runs}
+    runs = {run.path: run for run in store.runs}
     keys = [k for k in column_keys(report) if k != "benchmark"]
     found = []
     for point in store.points:
@@ -170,34 +171,34 @@ def missing_points(report: Report, store: Store) -> list[Missing]:
             row, column = (tuple(planned_value(point, k, store.runs) for k in names) for names in (report.rows, keys))
             failure = point.failure()
             found.append(Missing(row, column, point.path.name, f"failed: {failure}" if failure else "not started"))
-        elif not run.run.finished:
-            failure = None if run.run.locked else point.failure()
+        elif not run.finished:
+            failure = None if run.locked else point.failure()
             found.append(unfinished(run, report, f"failed: {failure}" if failure else run.state))
     planned = {point.path for point in store.points}
-    others = [run for run in store.runs if run.run.path not in planned and not run.run.finished]
+    others = [run for run in store.runs if run.path not in planned and not run.finished]
     return found + [unfinished(run, report, run.state) for run in others]
 
 
-def unfinished(run: Stored, report: Report, state: str) -> Missing:
+def unfinished(run: StoredRun, report: Report, state: str) -> Missing:
     row = tuple(value(run, k) for k in report.rows if k != "benchmark")
     column = tuple(value(run, k) for k in column_keys(report) if k != "benchmark")
-    return Missing(row if "benchmark" not in report.rows else None, column, run.run.path.name, state)
+    return Missing(row if "benchmark" not in report.rows else None, column, run.name, state)
 
 
-def unmeasured(table: Table, runs: Iterable[Stored]) -> list[Missing]:
+def unmeasured(table: Table, runs: Iterable[StoredRun]) -> list[Missing]:
     """Finished runs without a number that others in the same column have."""
     if "benchmark" in table.report.rows:
         return []
     found = []
-    has = {(one.run.run.path, column) for (_, column), cell in table.cells.items() for one in cell.measured}
+    has = {(one.run.path, column) for (_, column), cell in table.cells.items() for one in cell.measured}
     for run in runs:
         row = tuple(value(run, k) for k in table.report.rows)
         for column in table.columns:
             pairs = zip(table.column_keys, column.values, strict=True)
             mine = all(k == "benchmark" or value(run, k) == v for k, v in pairs)
-            if mine and (run.run.path, column) not in has:
+            if mine and (run.path, column) not in has:
                 state = f"finished, but without {table.head(column)}"
-                found.append(Missing(row, column.values, run.run.path.name, state))
+                found.append(Missing(row, column.values, run.name, state))
     return found
 
 

@@ -38,11 +38,11 @@ def records(cell: Cell) -> Iterator[dict[str, Any]]:
         start = one.run.start
         commit = shown(start.get("commit"))[:8]
         yield {
-            "run": one.run.run.path.name,
+            "run": one.run.name,
             "seed": shown(one.run.seed),
             "value": one.value,
             "commit": f"{commit} (changed)" if start.get("dirty") else commit,
-            "path": str(one.run.run.path),
+            "path": str(one.run.path),
             "file": str(one.file),
         }
     for missing in cell.missing:

@@ -1,5 +1,6 @@
 """Finding runs: all below a folder, those of a group, or the one that a user names."""
 
+import difflib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -61,5 +62,9 @@ def need_run(name: str, runs_dir: Path, also: str = "") -> Run:
 
 
 def no_run(name: str, runs_dir: Path, also: str = "") -> RunError:
-    """The one refusal of a name that fits no run."""
-    return RunError(f"{name!r} is no run under {runs_dir}{also}; `tipx runs` lists the runs")
+    """The one refusal of a name that fits no run; it names the nearest."""
+    there = [run.path.name for run in all_runs(runs_dir)]
+    words = {word: run for run in there for word in (run, *run.rsplit("-", 1))}
+    near = difflib.get_close_matches(name, words, n=1)
+    hint = f"did you mean {words[near[0]]}? " if near else ""
+    return RunError(f"{name!r} is no run under {runs_dir}{also}; {hint}`tipx runs` lists the runs")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from tipx.files.atomic import damaged, read_json, read_lines
 from tipx.stats.estimates import mean_and_error, pass_at_k, ratio_and_error
@@ -35,6 +35,40 @@ LINES: dict[str, tuple[str, ...]] = {
 }
 """What each line of answers has: words or numbers."""
 WORDS = ("id", "mode")
+
+
+class Result(NamedTuple):
+    """One evaluation on the disk: its `result.json`, and the facts in it."""
+
+    file: Path
+    facts: Row
+
+    @classmethod
+    def read(cls, file: Path) -> "Result":
+        """Raises Damaged where the facts are not those of its answers."""
+        return cls(file, read_result(file))
+
+    @property
+    def folder(self) -> Path:
+        return self.file.parent
+
+    @property
+    def benchmark(self) -> str | None:
+        """None for one on held-out texts."""
+        return self.facts.get("benchmark")
+
+    def values(self, mode: str) -> dict[str, float]:
+        """Mean value of each problem's answers of a mode (sample or greedy), by the problem's id; raises Damaged."""
+        answers: dict[str, list[float]] = {}
+        for line in read_answers(self.folder / SAMPLES, self.facts.get(CHECKSUM)):
+            if line["mode"] == mode:
+                answers.setdefault(line["id"], []).append(line["value"])
+        return {problem: sum(values) / len(values) for problem, values in answers.items()}
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Every evaluation in the folders of a step; raises Damaged."""
+    return [Result.read(file) for file in sorted(folder.glob(f"*/{FILE}"))]
 
 
 def text_checksum(text: str) -> str:
@@ -150,8 +184,3 @@ def model_name(target: str) -> str:
     place = str(folder) if folder.exists() else target
     digest = hashlib.sha256(f"{place} {files}".encode(errors="surrogateescape")).hexdigest()[:6]
     return f"{Path(place).name.replace(':', '-')}-{digest}"
-
-
-def read_results(folder: Path) -> list[tuple[Path, Row]]:
-    """(file, facts) of every evaluation in the folders of a step; raises Damaged."""
-    return [(file, read_result(file)) for file in sorted(folder.glob(f"*/{FILE}"))]
