@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 import torch
 
-from tipx.embedded.arithmetic.task import held_out
+from tipx.embedded.arithmetic.data import Arithmetic
+from tipx.embedded.arithmetic.family import PROBLEMS
 from tipx.errors import DataError
 from tipx.evals import Evaluation
-from tipx.evals.arithmetic import Arithmetic
 from tipx.evals.exam import Exam
 from tipx.evals.journal import Journal
 from tipx.evals.runner import Subject, evaluate, marks, readable, run_all
@@ -345,7 +345,7 @@ def test_the_embedded_benchmark_s_own_solutions_are_all_right(
     subject: Subject, world: World, tmp_path: Path, says: Callable[[Sequence[str]], None]
 ) -> None:
     benchmark = Arithmetic(name="arithmetic", size=512)
-    says([p.solution for p in held_out()])
+    says([p.solution for p in PROBLEMS.held_out(512)])
     result = evaluate(subject, Exam(benchmark, replace(HOW, n=1, greedy=False), 0, PLAIN), tmp_path / "out", world)
     assert (result["problems"], result["mean"], result["outcomes"]["correct"]) == (512, 1.0, 512)
     assert len({p.id for p in benchmark.load(None)}) == 512

@@ -15,7 +15,7 @@ from tipx.deepplanning.shopping.cart import Cart
 from tipx.deepplanning.shopping.catalogue import Catalogue
 from tipx.deepplanning.shopping.schemas import TOOLS
 from tipx.deepplanning.shopping.scoring import HEADLINE, Truth, score
-from tipx.embedded.agent.family import Errand, Product, calls
+from tipx.embedded.agent.family import Errand, Product, list_calls
 from tipx.types import Prompt
 
 NAMES = ("search_products", "add_product_to_cart")
@@ -104,8 +104,8 @@ class ErrandTask:
         return Shop(self.errand)
 
     def gold(self) -> list[str | list[tuple[str, dict[str, Any]]]] | None:
-        return [*([(call.name, call.arguments)] for call in calls(self.errand)), "done ."]
+        return [*([(call.name, call.arguments)] for call in list_calls(self.errand)), "done ."]
 
 
-def asked(errand: Errand) -> Prompt:
+def to_prompt(errand: Errand) -> Prompt:
     return Prompt(errand.id, errand.text, task=ErrandTask(errand))
