@@ -24,6 +24,7 @@ from tipx.embedded.build import EmbeddedPair
 from tipx.embedded.card import Accuracy
 from tipx.embedded.tuning import IGNORE, Batch, EarlyStop, Recipe, pad_rows
 from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
 from tipx.rollout.hf import HFRollouts
 
 # As in conf/model/tiny_agent.yaml.
@@ -74,8 +75,9 @@ def measure(
     agent = replace(AGENT, backend=replace(TURN, temperature=temperature))
     chat = Chat(tokenizer, (int(tokenizer.eos_token_id),))
     tasks = [ErrandTask(errand) for errand in errands]
-    prompts = [(task, chat.start(task.messages, task.tools)) for task in tasks]
-    episodes = agent.play(model, chat, prompts, range(len(tasks)), Noise(0))
+    prompts = [chat.start(task.messages, task.tools) for task in tasks]
+    request = RolloutRequest(prompts=prompts, rows=range(len(tasks)), noise=Noise(0))
+    episodes = agent.play(model, chat, tasks, request)
     return Accuracy.of([episode.score == 1 for episode in episodes])
 
 
