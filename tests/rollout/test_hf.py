@@ -14,7 +14,7 @@ from tests.conftest import save_model
 from tipx.config import build, load
 from tipx.noise import Noise
 from tipx.rollout import RolloutRequest, Rollouts
-from tipx.rollout.hf import HFRollouts, Known, eos_ids
+from tipx.rollout.hf import HFRollouts, SuppressUnknownIds, eos_ids
 from tipx.types import Rollout
 
 HF = Callable[..., HFRollouts]
@@ -226,7 +226,7 @@ def test_only_ids_of_the_tokenizer_are_sampled(
 
 def test_what_the_tokenizer_has_keeps_its_shares() -> None:
     scores_RV = torch.tensor([[0.0, 1.0, 2.0, 9.0, 9.0]])
-    kept_RV = Known(3)(torch.zeros(1, 1, dtype=torch.long), scores_RV)
+    kept_RV = SuppressUnknownIds(3)(torch.zeros(1, 1, dtype=torch.long), scores_RV)
     torch.testing.assert_close(kept_RV.softmax(-1)[0, :3], scores_RV[0, :3].softmax(-1))
     assert kept_RV[0, 3:].tolist() == [-torch.inf, -torch.inf]
-    assert Known(5)(torch.zeros(1, 1, dtype=torch.long), scores_RV) is scores_RV
+    assert SuppressUnknownIds(5)(torch.zeros(1, 1, dtype=torch.long), scores_RV) is scores_RV

@@ -111,10 +111,10 @@ class AgentRollouts(Rules):
             limits = request.limits_within(self.backend.max_new_tokens)
             return [self.backend.ids(e, self.calls, chat, most) for e, most in zip(live, limits, strict=True)]
         made = self.backend(model, chat.tokenizer, request)
-        for kept, found in (("states", made.states_ND), ("logprobs", made.logprobs_N)):
-            if found is not None:
-                for episode, own in zip(live, found.split(made.lengths), strict=True):
-                    getattr(episode, kept).append(own)
+        for name, values_N in (("states", made.states_ND), ("logprobs", made.logprobs_N)):
+            if values_N is not None:
+                for episode, turn_n in zip(live, values_N.split(made.lengths), strict=True):
+                    getattr(episode, name).append(turn_n)
         return [made.response_BT[b, :n].tolist() for b, n in enumerate(made.lengths)]
 
     def hear(self, chat: Chat, episode: Episode, ids: list[int], context: int | None, limit: StopReason) -> None:
@@ -138,7 +138,10 @@ class AgentRollouts(Rules):
 
 
 def collected(episodes: Sequence[Episode], device: torch.device) -> Rollout:
-    """Ended episodes as one rollout. One without a sampled token has an empty row, which nothing is trained on."""
+    """Ended episodes as one rollout: B rows of T tokens, `valid_BT` from the episodes' masks; see `Episode`.
+
+    An episode without a sampled token has a row without valid tokens, which nothing is trained on.
+    """
     prompts, ids = [e.prompt for e in episodes], [e.ids for e in episodes]
     reasons = [e.stop or "turns" for e in episodes]
     made = from_lists(prompts, ids, reasons, device, [e.mask for e in episodes])

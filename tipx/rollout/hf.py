@@ -26,7 +26,7 @@ from tipx.text.token_ids import pad_id, rows_of
 from tipx.types import Rollout
 
 
-class Known(LogitsProcessor):
+class SuppressUnknownIds(LogitsProcessor):
     """Leaves the ids that the tokenizer has: heads are wider, some wider than the teacher's embedding."""
 
     def __init__(self, rows: int) -> None:
@@ -112,7 +112,9 @@ class HFRollouts:
             pad_token_id=pad,
             use_cache=True,
         )
-        sampler = LogitsProcessorList([Known(rows_of(tokenizer)), *self.sampler(draws_RT, ids_RL.shape[1])])
+        sampler = LogitsProcessorList(
+            [SuppressUnknownIds(rows_of(tokenizer)), *self.sampler(draws_RT, ids_RL.shape[1])]
+        )
         # `generate` fills what `settings` leaves open from the model's own file: Qwen2.5's has a repetition penalty.
         own, model.generation_config = model.generation_config, GenerationConfig()
         try:

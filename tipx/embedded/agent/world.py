@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tipx.agents.task import Message
-from tipx.deepplanning.shopping.arguments import Refused, given
+from tipx.deepplanning.shopping.arguments import ToolError, given
 from tipx.deepplanning.shopping.cart import Cart
 from tipx.deepplanning.shopping.catalogue import Catalogue
 from tipx.deepplanning.shopping.schemas import TOOLS
@@ -35,7 +35,7 @@ class Shop:
             return error("no such tool")
         try:
             return self.search(given(arguments, "query")) if name == NAMES[0] else self.add(arguments)
-        except Refused:
+        except ToolError:
             return error("no such product" if isinstance(arguments.get("product_id"), str) else "no such argument")
 
     def search(self, query: str) -> str:
@@ -45,7 +45,7 @@ class Shop:
         return " , ".join(found) or "none"
 
     def add(self, arguments: Mapping[str, Any]) -> str:
-        """Raises Refused."""
+        """Raises ToolError."""
         self.cart.add_product_to_cart(arguments)
         name = arguments["product_id"]
         return next(f"{listed(product)} ." for product in self.errand.shop if product.name == name)
