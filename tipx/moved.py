@@ -4,7 +4,9 @@ from typing import Any
 
 MOVED = {
     "tipx.contamination.Guard": "tipx.evals.contamination.Guard",
+    "tipx.data.arithmetic.ArithmeticPrompts": "tipx.embedded.arithmetic.data.ArithmeticPrompts",
     "tipx.divergences.TopK": "tipx.divergences.TopKDivergence",
+    "tipx.evals.arithmetic.Arithmetic": "tipx.embedded.arithmetic.data.Arithmetic",
     "tipx.experiment.Experiment": "tipx.train.experiment.Experiment",
     "tipx.experiment.Loop": "tipx.train.experiment.Loop",
     "tipx.loggers.NoLogger": "tipx.train.loggers.NoLogger",

@@ -20,6 +20,7 @@ from tipx.agents.script import Script
 from tipx.agents.task import Environment, Task
 from tipx.errors import ConfigError
 from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import from_lists
 from tipx.rollout.hf import HFRollouts
 from tipx.types import Prompt, ends
@@ -34,8 +35,9 @@ def play(model: Qwen3ForCausalLM, chat: Chat) -> Play:
     """Episodes of these tasks, in these rows."""
 
     def of(agent: AgentRollouts, tasks: Sequence[Any], rows: Sequence[int] | None = None, **how: Any) -> list[Episode]:
-        asked = [(task, chat.start(task.messages, task.tools)) for task in tasks]
-        return agent.play(model, chat, asked, rows or range(len(tasks)), Noise(3, 1), **how)
+        prompts = [chat.start(task.messages, task.tools) for task in tasks]
+        request = RolloutRequest(prompts=prompts, rows=rows or range(len(tasks)), noise=Noise(3, 1), **how)
+        return agent.play(model, chat, tasks, request)
 
     return of
 
@@ -46,9 +48,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
     calls: list[list[list[int]]] = []
     inner = HFRollouts.__call__
 
-    def spied(self: HFRollouts, model: Any, tokenizer: Any, prompts: Any, *args: Any, **how: Any) -> Any:
-        calls.append([list(prompt) for prompt in prompts])
-        return inner(self, model, tokenizer, prompts, *args, **how)
+    def spied(self: HFRollouts, model: Any, tokenizer: Any, request: RolloutRequest) -> Any:
+        calls.append([list(prompt) for prompt in request.prompts])
+        return inner(self, model, tokenizer, request)
 
     monkeypatch.setattr(HFRollouts, "__call__", spied)
     return calls
@@ -172,9 +174,9 @@ def test_each_turn_has_draws_of_its_own(agent: Make, play: Play, monkeypatch: py
     draws: list[list[float]] = []
     inner = HFRollouts.__call__
 
-    def spied(self: HFRollouts, model: Any, tokenizer: Any, prompts: Any, rows: Any, noise: Noise, **how: Any) -> Any:
-        draws.append(noise.rows([0], 8)[0].tolist())
-        return inner(self, model, tokenizer, prompts, rows, noise, **how)
+    def spied(self: HFRollouts, model: Any, tokenizer: Any, request: RolloutRequest) -> Any:
+        draws.append(request.noise.rows([0], 8)[0].tolist())
+        return inner(self, model, tokenizer, request)
 
     monkeypatch.setattr(HFRollouts, "__call__", spied)
     play(agent(), [CountTo(goal, asks=3) for goal in range(1, 5)])
@@ -190,9 +192,9 @@ def test_what_was_sampled_is_kept_to_the_token(
     assert chat.encode(chat.said(said[0])) != said[0][:-1]
     texts = []
 
-    def stub(_: HFRollouts, model: Any, __: Any, prompts: Any, *___: Any, **____: Any) -> Any:
-        texts.append(prompts[0])
-        return from_lists(prompts, [said[len(texts) - 1]], ["eos"], model.device)
+    def stub(_: HFRollouts, model: Any, __: Any, request: RolloutRequest) -> Any:
+        texts.append(request.prompts[0])
+        return from_lists(request.prompts, [said[len(texts) - 1]], ["eos"], model.device)
 
     monkeypatch.setattr(HFRollouts, "__call__", stub)
     (episode,) = play(agent(), [CountTo(1)])
@@ -345,7 +347,7 @@ def test_as_a_rollout(agent: Make, play: Play) -> None:
 
 
 def test_recorded_states_are_those_that_predict(agent: Make, play: Play, model: Qwen3ForCausalLM) -> None:
-    episodes = play(agent(), [CountTo(goal, asks=2) for goal in range(1, 5)], states=True)
+    episodes = play(agent(), [CountTo(goal, asks=2) for goal in range(1, 5)], with_states=True)
     made = collected(episodes, model.device)
     expected = []
     with torch.no_grad():

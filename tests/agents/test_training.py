@@ -18,6 +18,7 @@ from tipx.agents.loop import AgentRollouts, collected
 from tipx.config import build, load, options
 from tipx.errors import ConfigError
 from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import from_lists
 from tipx.rollout.hf import eos_ids
 from tipx.runs.directory import Run
@@ -167,8 +168,9 @@ def made(own: Path, pair_dir: Path) -> tuple[Experiment, Trainer, Rollout]:
         exp.rollout, max_new_tokens=60, backend=replace(exp.rollout.backend, max_new_tokens=24)
     )
     tasks = [CountTo(goal, asks=2) for goal in range(1, 7)]
-    asked = [(task, chat.start(task.messages, task.tools)) for task in tasks]
-    episodes = agent.play(pair.student, chat, asked, range(6), Noise(1))
+    prompts = [chat.start(task.messages, task.tools) for task in tasks]
+    request = RolloutRequest(prompts=prompts, rows=range(6), noise=Noise(1))
+    episodes = agent.play(pair.student, chat, tasks, request)
     rollout = collected(episodes, world.device)
     assert ends(rollout.valid_BT) != rollout.lengths
     return exp, Trainer(exp, pair, world), rollout

@@ -13,6 +13,7 @@ from tipx.agents.chat import Chat
 from tipx.agents.loop import AgentRollouts
 from tipx.config import build, load
 from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
 from tipx.rollout.hf import eos_ids
 from tipx.types import ends
 
@@ -24,9 +25,10 @@ def test_turns_share_one_awake_engine(agent: Make, chat: Chat, pair_dir: Path, m
     model = AutoModelForCausalLM.from_pretrained(pair_dir / "student").eval()
     own = Chat(chat.tokenizer, eos_ids(model, chat.tokenizer))
     tasks = [CountTo(goal, asks=2) for goal in range(1, 5)]
-    asked = [(task, own.start(task.messages, task.tools)) for task in tasks]
+    prompts = [own.start(task.messages, task.tools) for task in tasks]
+    request = RolloutRequest(prompts=prompts, rows=range(4), noise=Noise(0))
     with in_its_place(monkeypatch):
-        made = agent(backend=backend, max_new_tokens=40).rollout(model, own, asked, range(4), Noise(0))
+        made = agent(backend=backend, max_new_tokens=40).rollout(model, own, tasks, request)
     (llm,) = LLM.made
     assert max(numbers["turns"] for numbers in made.numbers) > 1
     assert llm.weights.reloads == 1
@@ -49,11 +51,13 @@ def test_the_engine_s_own_limit_ends_an_episode(
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(pair_dir / "student").eval()
     own = Chat(chat.tokenizer, eos_ids(model, chat.tokenizer))
-    asked = [(task, own.start(task.messages, task.tools)) for task in (CountTo(goal, asks=9) for goal in range(1, 5))]
-    most = max(len(ids) for _, ids in asked) + 50
+    tasks = [CountTo(goal, asks=9) for goal in range(1, 5)]
+    prompts = [own.start(task.messages, task.tools) for task in tasks]
+    request = RolloutRequest(prompts=prompts, rows=range(4), noise=Noise(0))
+    most = max(map(len, prompts)) + 50
     backend = build(load(["rollout=vllm", "rollout.max_new_tokens=24", f"rollout.max_length={most}"])).rollout
     with in_its_place(monkeypatch):
-        episodes = agent(backend=backend).play(model, own, asked, range(4), Noise(0))
+        episodes = agent(backend=backend).play(model, own, tasks, request)
     (llm,) = LLM.made
     assert llm.kwargs["max_model_len"] == most
     assert "context" in {episode.stop for episode in episodes}

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from tests.conftest import save_model
-from tipx.config import load, resolve
+from tipx.config import load, resolve, with_benchmark_choices
 from tipx.errors import ConfigError
 
 Tipx = Callable[..., Any]
@@ -57,15 +57,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_benchmark_says_how_it_is_asked() -> None:
     fair = ["eval=sampled_long", "template=boxed_auto"]
     for name in ("math500", "aime24", "aime25", "gsm8k", "paper_math"):
-        assert asked([f"benchmark={name}"]) == [*fair, f"benchmark={name}"]
+        assert with_benchmark_choices([f"benchmark={name}"]) == [*fair, f"benchmark={name}"]
     # The embedded task is asked as the embedded pair was taught, and tasks by agents.
-    assert asked([]) == ["eval=sampled_16", "template=plain"]
+    assert with_benchmark_choices([]) == ["eval=sampled_16", "template=plain"]
     for name in ("tiny_agent", "deepplanning", "deepplanning_sample", "deepplanning_travel"):
-        assert asked([f"benchmark={name}"])[:2] == ["eval=agent", "template=plain"]
+        assert with_benchmark_choices([f"benchmark={name}"])[:2] == ["eval=agent", "template=plain"]
     # What is typed stays.
     typed = ["benchmark=math500", "template=chat", "eval.n=3"]
-    assert asked(typed) == ["eval=sampled_long", *typed]
-    tree = resolve(load(asked(["benchmark=math500"]), "eval"))
+    assert with_benchmark_choices(typed) == ["eval=sampled_long", *typed]
+    tree = resolve(load(with_benchmark_choices(["benchmark=math500"]), "eval"))
     assert (tree["eval"]["n"], tree["eval"]["sampling"]["max_new_tokens"], tree["template"]["chat"]) == (
         16,
         8192,
@@ -78,10 +78,10 @@ def test_a_benchmark_of_ones_own_says_it_too(tmp_path: Path) -> None:
     file = tmp_path / "conf" / "benchmark" / "mine.yaml"
     file.write_text("# Mine\ndefaults: [gsm8k, _self_]\nname: mine\nasked: {eval: sampled}\n")
     conf = tmp_path / "conf"
-    assert asked(["benchmark=mine"], conf) == ["eval=sampled", "benchmark=mine"]
+    assert with_benchmark_choices(["benchmark=mine"], conf) == ["eval=sampled", "benchmark=mine"]
     file.write_text("# Mine\ndefaults: [gsm8k, _self_]\nname: mine\nasked: 3\n")
     with pytest.raises(ConfigError, match=r"benchmark.asked: expected choices, as {eval: sampled_long, template"):
-        asked(["benchmark=mine"], conf)
+        with_benchmark_choices(["benchmark=mine"], conf)
 
 
 def test_it_is_no_part_of_a_run() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from tests.cli.conftest import Done, Tipx, call
 from tipx.errors import ModelError
-from tipx.runs.directory import MARK, Run
-from tipx.runs.mark import is_run
+from tipx.runs.directory import Run
+from tipx.runs.mark import MARK, is_run
 from tipx.train.session import Session
 
 Trained = tuple[Path, list[str], Done]

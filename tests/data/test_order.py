@@ -3,8 +3,8 @@
 import pytest
 
 from tipx.data import PromptSource, batch_indices
-from tipx.data.arithmetic import ArithmeticPrompts
-from tipx.embedded.arithmetic.task import held_out
+from tipx.embedded.arithmetic.data import ArithmeticPrompts
+from tipx.embedded.arithmetic.family import PROBLEMS
 
 
 def stream(size: int, count: int, steps: int, seed: int = 0) -> list[int]:
@@ -53,5 +53,5 @@ def test_the_embedded_task() -> None:
     assert len({p.text for p in prompts}) == len({p.id for p in prompts}) == 40
     assert source.load() == prompts
     assert ArithmeticPrompts(size=40, seed=2).load() != prompts
-    assert not {p.text for p in prompts} & {p.question for p in held_out(2048)}
+    assert not {p.text for p in prompts} & {p.question for p in PROBLEMS.held_out(2048)}
     assert all(p.answer is not None and p.answer.isdigit() for p in prompts)

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 import torch
 
-from tipx.embedded.arithmetic.task import held_out
+from tipx.embedded.arithmetic.data import Arithmetic
+from tipx.embedded.arithmetic.family import PROBLEMS
 from tipx.errors import DataError
 from tipx.evals import Evaluation
-from tipx.evals.arithmetic import Arithmetic
 from tipx.evals.exam import Exam
 from tipx.evals.journal import Journal
 from tipx.evals.runner import Subject, evaluate_exam, marks, readable_text, run_all
@@ -30,6 +30,7 @@ from tipx.evals.summary import Sample
 from tipx.grading.grade import OUTCOMES, Grader, read_both
 from tipx.models.pair import ModelSource, Template
 from tipx.processes import Hardware, World
+from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import HFRollouts
 from tipx.stats.estimates import mean_and_error, pass_at_k
@@ -73,13 +74,13 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], None]:
     """Answer number `row` is the text of that number; one that does not end in a blank ends its sequence."""
 
     def script(texts: Sequence[str]) -> None:
-        def call(_: HFRollouts, model: Any, tokenizer: Any, prompts: Any, rows: Sequence[int], *_noise: Any) -> Rollout:
-            ids = [tokenizer(texts[row])["input_ids"] for row in rows]
+        def call(_: HFRollouts, model: Any, tokenizer: Any, request: RolloutRequest) -> Rollout:
+            ids = [tokenizer(texts[row])["input_ids"] for row in request.rows]
             ended = [
                 i if texts[row].endswith(" ") else [*i, tokenizer.eos_token_id]
-                for row, i in zip(rows, ids, strict=True)
+                for row, i in zip(request.rows, ids, strict=True)
             ]
-            return collect(prompts, ended, [tokenizer.eos_token_id], model.device)
+            return collect(request.prompts, ended, [tokenizer.eos_token_id], model.device)
 
         monkeypatch.setattr(HFRollouts, "__call__", call)
 
@@ -217,12 +218,12 @@ def test_a_stopped_evaluation_goes_on_where_it_was(
     asked: list[int] = []
     real = HFRollouts.__call__
 
-    def call(how: HFRollouts, model: Any, tokenizer: Any, prompts: Any, rows: Sequence[int], noise: Any) -> Rollout:
+    def call(how: HFRollouts, model: Any, tokenizer: Any, request: RolloutRequest) -> Rollout:
         if len(asked) == 8:
             asked.append(-1)
             raise KeyboardInterrupt
-        asked.extend(rows)
-        return real(how, model, tokenizer, prompts, rows, noise)
+        asked.extend(request.rows)
+        return real(how, model, tokenizer, request)
 
     monkeypatch.setattr(HFRollouts, "__call__", call)
     with pytest.raises(KeyboardInterrupt):
@@ -345,7 +346,7 @@ def test_the_embedded_benchmark_s_own_solutions_are_all_right(
     subject: Subject, world: World, tmp_path: Path, says: Callable[[Sequence[str]], None]
 ) -> None:
     benchmark = Arithmetic(name="arithmetic", size=512)
-    says([p.solution for p in held_out()])
+    says([p.solution for p in PROBLEMS.held_out(512)])
     result = evaluate_exam(subject, Exam(benchmark, replace(HOW, n=1, greedy=False), 0, PLAIN), tmp_path / "out", world)
     assert (result["problems"], result["mean"], result["outcomes"]["correct"]) == (512, 1.0, 512)
     assert len({p.id for p in benchmark.load(None)}) == 512

@@ -18,6 +18,7 @@ from tipx.memory import materialise
 from tipx.models.head import body, checkpointed, lm_head
 from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import from_lists
 from tipx.train.batching import MicroBatch, micro_batches
 from tipx.train.experiment import Experiment
@@ -64,12 +65,13 @@ def pair_of(exp: Experiment, teacher: PretrainedConfig, student: PretrainedConfi
 def tiled_step(exp: Experiment, pair: LoadedPair, rollout: Rollout) -> Callable[[], None]:
     """tipx's own rollouts and trainer."""
     trainer = Marked(exp, pair, exp.hardware.start(exp.loop.precision))
-    valid_BT, rows = rollout.valid_BT, range(len(rollout))
+    valid_BT, noise = rollout.valid_BT, Noise(0).of("rollout")
+    request = RolloutRequest(prompts=rollout.prompt_ids, rows=range(len(rollout)), noise=noise)
 
     def step() -> None:
         if trainer.optimizer.state:  # the first step is there to make it
             with record_function("phase: rollout"), trainer.world.accelerator.autocast():
-                exp.rollout(pair.student, pair.tokenizer, rollout.prompt_ids, rows, Noise(0).of("rollout"))
+                exp.rollout(pair.student, pair.tokenizer, request)
         with record_function("phase: score"):
             scored, _ = trainer.score(rollout, exp.selector.needs | {"student_entropy", "reverse_kl", "loss"})
         keep = round(float(getattr(exp.selector.pick, "ratio", 1.0)) * valid_BT.shape[1])

@@ -31,6 +31,7 @@ from tipx.embedded.arithmetic.tokenizer import build_tokenizer
 from tipx.models.offload import park
 from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import from_lists
 from tipx.train.step_metrics import MONITORED, Update
 from tipx.train.trainer import Trainer
@@ -206,8 +207,9 @@ def test_states_of_a_rollout_are_those_of_a_forward_pass(overrides: Overrides) -
     one = trainer(make("qwen3", 0), make("qwen3", 1), overrides)
     backend = replace(one.exp.rollout, max_new_tokens=9, batch_size=3)
     prompts = [[3, 4, 5], [6], [7, 8, 9, 10, 11, 12], [5, 6], [9, 9]]
-    args = (one.pair.student, one.pair.tokenizer, prompts, range(5), Noise(0))
-    bare, made = backend(*args), backend(*args, states=True)
+    models = one.pair.student, one.pair.tokenizer
+    request = RolloutRequest(prompts=prompts, rows=range(5), noise=Noise(0))
+    bare, made = backend(*models, request), backend(*models, replace(request, with_states=True))
     assert bare.states_ND is None
     assert made.states_ND is not None
     assert torch.equal(made.response_BT, bare.response_BT)  # listening changes nothing

@@ -1,10 +1,15 @@
 """Where a response ends, and the scripted backend."""
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
+from tipx.errors import ConfigError
 from tipx.noise import Noise
-from tipx.rollout import Rollouts
+from tipx.rollout import RolloutRequest, Rollouts, check_call
 from tipx.rollout.collect import collect, from_lists, left_pad
 from tipx.rollout.scripted import ScriptedRollouts
 
@@ -49,8 +54,40 @@ def test_scripted(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase) -
     assert isinstance(scripted, Rollouts)
     # Row r takes text r % 3; "start 31 ." is four tokens, so its end of sequence is cut off.
     model.generation_config.eos_token_id = tokenizer.eos_token_id
-    rollout = scripted(model, tokenizer, [[3], [4], [5], [6]], [0, 4, 2, 3], Noise(0))
+    request = RolloutRequest(prompts=[[3], [4], [5], [6]], rows=[0, 4, 2, 3], noise=Noise(0))
+    rollout = scripted(model, tokenizer, request)
     texts = [tokenizer.decode(ids[valid]) for ids, valid in zip(rollout.response_BT, rollout.valid_BT, strict=True)]
     assert texts == ["start 31 .", "so 7 <eos>", "then <eos>", "start 31 ."]
     assert rollout.stop_reasons == ("length", "eos", "eos", "length")
     assert rollout.prompt_ids == ((3,), (4,), (5,), (6,))
+
+
+def test_a_request_s_limits_count_where_they_are_smaller() -> None:
+    request = RolloutRequest(prompts=[[3], [4], [5]], rows=[0, 1, 2], noise=Noise(0))
+    assert request.limits_within(7) == [7, 7, 7]
+    assert replace(request, limits=[1, 7, 9]).limits_within(7) == [1, 7, 7]
+
+
+class SevenArguments(ScriptedRollouts):
+    """As backends were written before there were requests."""
+
+    def __call__(  # type: ignore[override]
+        self,
+        model: Any,
+        tokenizer: Any,
+        prompts: Any,
+        rows: Any,
+        noise: Any,
+        *,
+        states: bool = False,
+        limits: Any = None,
+    ) -> Any:
+        raise AssertionError
+
+
+def test_a_backend_of_the_old_seven_arguments_is_told_what_to_write() -> None:
+    check_call(ScriptedRollouts(responses=("then",), max_new_tokens=4))
+    with pytest.raises(
+        ConfigError, match=r"SevenArguments takes other .*'rows'.*`def __call__\(self, model, tokenizer, req"
+    ):
+        check_call(SevenArguments(responses=("then",), max_new_tokens=4))

@@ -13,8 +13,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen3ForCaus
 from tests.conftest import save_model
 from tipx.config import build, load
 from tipx.noise import Noise
-from tipx.rollout import Rollouts
-from tipx.rollout.hf import HFRollouts, Known, eos_ids
+from tipx.rollout import RolloutRequest, Rollouts
+from tipx.rollout.hf import HFRollouts, SuppressUnknownIds, eos_ids
 from tipx.types import Rollout
 
 HF = Callable[..., HFRollouts]
@@ -34,7 +34,8 @@ def sample(
     noise: Noise = Noise(5, 2),  # noqa: B008 - frozen
 ) -> list[list[int]]:
     """Responses to the prompts of these rows."""
-    return responses(backend(model, tokenizer, [PROMPTS[r] for r in rows], rows, noise))
+    request = RolloutRequest(prompts=[PROMPTS[r] for r in rows], rows=rows, noise=noise)
+    return responses(backend(model, tokenizer, request))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
@@ -66,7 +67,7 @@ def test_it_depends_on_seed_and_step_and_not_on_torchs_generator(
 
 
 def test_the_order_of_prompts_is_kept(hf: HF, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
-    rollout = hf()(model, tokenizer, PROMPTS, ROWS, Noise(0))
+    rollout = hf()(model, tokenizer, RolloutRequest(prompts=PROMPTS, rows=ROWS, noise=Noise(0)))
     assert rollout.prompt_ids == tuple(tuple(p) for p in PROMPTS)
     assert isinstance(hf(), Rollouts)
 
@@ -129,7 +130,7 @@ def test_settings_shape_the_distribution(
     with torch.no_grad():
         expected_V = shaped(model(input_ids=torch.tensor([prompt])).logits[0, -1], temperature, top_k, top_p)
     backend = hf(temperature=temperature, top_k=top_k, top_p=top_p, max_new_tokens=1, batch_size=n)
-    rollout = backend(model, tokenizer, [prompt] * n, range(n), Noise(11))
+    rollout = backend(model, tokenizer, RolloutRequest(prompts=[prompt] * n, rows=range(n), noise=Noise(11)))
     counts_V = np.bincount(rollout.response_BT[:, 0].numpy(), minlength=len(expected_V))
     assert not counts_V[expected_V == 0].any()
     # Chi-square wants five expected at least: rarer tokens are put together.
@@ -164,7 +165,7 @@ def test_the_models_own_generation_settings_do_not_leak_in(
 def test_ends(hf: HF, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
     ends = (1, *range(10, 16))
     assert eos_ids(model, tokenizer) == ends
-    rollout = hf()(model, tokenizer, PROMPTS * 4, range(32), Noise(1))
+    rollout = hf()(model, tokenizer, RolloutRequest(prompts=PROMPTS * 4, rows=range(32), noise=Noise(1)))
     assert set(rollout.stop_reasons) == {"eos", "length"}
     for ids, reason in zip(responses(rollout), rollout.stop_reasons, strict=True):
         assert not set(ids[:-1]) & set(ends)
@@ -179,8 +180,8 @@ def test_padding_with_the_end_of_sequence_changes_nothing(
     assert same_pad.pad_token_id == same_pad.eos_token_id == 1
     model.generation_config.eos_token_id = 1
     model.lm_head.weight.data[1] *= 3  # make it likely enough to be seen
-    wide = hf(batch_size=32)
-    pads, ends = (wide(model, t, PROMPTS * 4, range(32), Noise(4)) for t in (tokenizer, same_pad))
+    wide, request = hf(batch_size=32), RolloutRequest(prompts=PROMPTS * 4, rows=range(32), noise=Noise(4))
+    pads, ends = (wide(model, t, request) for t in (tokenizer, same_pad))
     assert responses(pads) == responses(ends)
     assert pads.stop_reasons == ends.stop_reasons
     assert set(ends.stop_reasons) == {"eos", "length"}
@@ -225,7 +226,7 @@ def test_only_ids_of_the_tokenizer_are_sampled(
 
 def test_what_the_tokenizer_has_keeps_its_shares() -> None:
     scores_RV = torch.tensor([[0.0, 1.0, 2.0, 9.0, 9.0]])
-    kept_RV = Known(3)(torch.zeros(1, 1, dtype=torch.long), scores_RV)
+    kept_RV = SuppressUnknownIds(3)(torch.zeros(1, 1, dtype=torch.long), scores_RV)
     torch.testing.assert_close(kept_RV.softmax(-1)[0, :3], scores_RV[0, :3].softmax(-1))
     assert kept_RV[0, 3:].tolist() == [-torch.inf, -torch.inf]
-    assert Known(5)(torch.zeros(1, 1, dtype=torch.long), scores_RV) is scores_RV
+    assert SuppressUnknownIds(5)(torch.zeros(1, 1, dtype=torch.long), scores_RV) is scores_RV

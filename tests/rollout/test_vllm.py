@@ -21,6 +21,7 @@ from tipx.errors import ConfigError, RunFailed
 from tipx.evals.start import evaluate_target
 from tipx.models.pair import ModelSource
 from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
 from tipx.rollout import vllm as vllm_rollouts
 from tipx.rollout.vllm import VLLMRollouts, engine
 from tipx.train.start import train_run
@@ -89,12 +90,17 @@ def student(pair_dir: Path) -> tuple[PreTrainedModel, Any]:
 PROMPTS = [[3, 4, 5], [6], [7, 8, 3, 4], [5, 5], [9]]
 
 
+def ask(noise: Noise, rows: Sequence[int] = range(5)) -> RolloutRequest:
+    """For a response to the prompt of each row."""
+    return RolloutRequest(prompts=[PROMPTS[row] for row in rows], rows=rows, noise=noise)
+
+
 @pytest.mark.parametrize("sleep", ["true", "false"])
 def test_a_colocated_engine_samples_from_the_current_student(
     sleep: str, vllm: type[LLM], student: tuple[PreTrainedModel, Any]
 ) -> None:
     how, (model, tokenizer) = rollouts(f"rollout.sleep={sleep}", "rollout.batch_size=2"), student
-    first = how(model, tokenizer, PROMPTS, range(5), Noise(0))
+    first = how(model, tokenizer, ask(Noise(0)))
     (llm,) = vllm.made
     assert llm.kwargs["load_format"] == "dummy"
     assert llm.kwargs["trust_remote_code"] is False
@@ -105,9 +111,9 @@ def test_a_colocated_engine_samples_from_the_current_student(
     with torch.no_grad():
         for value in model.parameters():
             value.mul_(1.5)
-    second = how(model, tokenizer, PROMPTS, range(5), Noise(0))
+    second = how(model, tokenizer, ask(Noise(0)))
     check(model, second)
-    again = how(model, tokenizer, PROMPTS, range(5), Noise(0))
+    again = how(model, tokenizer, ask(Noise(0)))
     assert torch.equal(again.response_BT, second.response_BT)
     # Unchanged weights are not sent again, unless sleep has thrown them away.
     assert llm.weights.reloads == llm.caches == (3 if sleep == "true" else 2)
@@ -128,11 +134,11 @@ def check(model: PreTrainedModel, rollout: Any) -> None:
 
 @pytest.mark.usefixtures("vllm")
 def test_a_row_s_draw_does_not_depend_on_its_batch(student: tuple[PreTrainedModel, Any]) -> None:
-    whole = rollouts()(*student, PROMPTS, range(5), Noise(0))
-    part = rollouts("rollout.batch_size=1")(*student, PROMPTS[2:4], range(2, 4), Noise(0))
+    whole = rollouts()(*student, ask(Noise(0)))
+    part = rollouts("rollout.batch_size=1")(*student, ask(Noise(0), [2, 3]))
     n = part.lengths[0]
     assert torch.equal(part.response_BT[0, :n], whole.response_BT[2, :n])
-    other = rollouts()(*student, PROMPTS, range(5), Noise(0, 1))
+    other = rollouts()(*student, ask(Noise(0, 1)))
     assert not torch.equal(other.response_BT, whole.response_BT)
 
 
@@ -145,12 +151,12 @@ def test_a_server_samples_from_the_current_student(
         student,
     )
     USED.append((how.machine, model.name_or_path))
-    check(model, how(model, tokenizer, PROMPTS, range(5), Noise(0)))
+    check(model, how(model, tokenizer, ask(Noise(0))))
     with torch.no_grad():
         for value in model.parameters():
             value.mul_(1.5)
-    check(model, how(model, tokenizer, PROMPTS, range(5), Noise(0)))
-    check(model, how(model, tokenizer, PROMPTS, range(5), Noise(0, 1)))
+    check(model, how(model, tokenizer, ask(Noise(0))))
+    check(model, how(model, tokenizer, ask(Noise(0, 1))))
     assert state.weights.reloads == 2
     assert not list(tmp_path.iterdir())
     requests = [body for asked, body in state.asked if asked == "/v1/completions"]
@@ -176,15 +182,15 @@ def test_no_package_no_server_no_permission(
     state, place = served
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ConfigError, match=r"vLLM is not installed .* pip install 'tipx\[vllm\]', or .* rollout=hf"):
-        rollouts()(*student, PROMPTS, range(5), Noise(0))
+        rollouts()(*student, ask(Noise(0)))
     gone = rollouts("rollout=vllm_server", "rollout.server=http://127.0.0.1:9")
     with pytest.raises(ConfigError, match=r"rollout.server: no answer from 'http://127.0.0.1:9' .* `vllm serve MODEL`"):
-        gone(*student, PROMPTS, range(5), Noise(0))
+        gone(*student, ask(Noise(0)))
     state.dev = False
     closed = rollouts("rollout=vllm_server", f"rollout.server={place}")
     USED.append((closed.machine, student[0].name_or_path))
     with pytest.raises(ConfigError, match=r"has no /collective_rpc; start it with VLLM_SERVER_DEV_MODE=1"):
-        closed(*student, PROMPTS, range(5), Noise(0))
+        closed(*student, ask(Noise(0)))
 
 
 CALLS: dict[str, tuple[str, ...]] = {
@@ -240,7 +246,7 @@ def test_only_ids_of_the_tokenizer_are_asked_for(
         keep_layers=None,
     ).load("student", torch.device("cpu"))
     how = rollouts()
-    made = how(wide, student[1], PROMPTS, range(5), Noise(0))
+    made = how(wide, student[1], ask(Noise(0)))
     assert max(made.response_BT[made.valid_BT]) < size
     assert len(set(made.response_BT[made.valid_BT].tolist())) > 3
     params = how.params([1], range(size, size + 2), 3, 4)
@@ -251,4 +257,4 @@ def test_only_ids_of_the_tokenizer_are_asked_for(
     assert "logit_bias" not in how.params([1], range(1025), 3, 4)
     monkeypatch.setattr(vllm_rollouts, "MOST_BIASES", 1)
     with pytest.raises(RunFailed, match=rf"it has {size}, the model's head {3 * size} rows, .* exclude 1; type"):
-        how(wide, student[1], PROMPTS, range(5), Noise(1))
+        how(wide, student[1], ask(Noise(1)))

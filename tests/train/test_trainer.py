@@ -21,6 +21,7 @@ from tipx.config import build, load
 from tipx.display.progress import Quiet
 from tipx.embedded.arithmetic.tokenizer import vocabulary
 from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
 from tipx.rollout.scripted import ScriptedRollouts
 from tipx.runs.directory import Run
 from tipx.runs.metrics_file import Row
@@ -108,7 +109,8 @@ def do_step(exp: Experiment, folder: Path, dtype: torch.dtype = torch.float64) -
 
 
 def script(one: Session) -> Rollout:
-    return one.exp.rollout(one.pair.student, one.pair.tokenizer, one.prompts[:B], range(B), Noise(0))
+    request = RolloutRequest(prompts=one.prompts[:B], rows=range(B), noise=Noise(0))
+    return one.exp.rollout(one.pair.student, one.pair.tokenizer, request)
 
 
 def divergences(one: Session, name: str, made: Rollout, student: PreTrainedModel | None = None) -> Tensor:

@@ -15,7 +15,12 @@ COUNTS = ("turns", "calls", "malformed", "refused", "shortened")
 class Episode:
     """A task in its own world.
 
-    `ids` is everything after the prompt, `mask` says which of it the model sampled, end-of-turn tokens included.
+    `ids` are the T tokens after the prompt, and `mask` T booleans: which of them the model sampled. True are the
+    tokens of its turns, its reasoning, its calls and each end-of-turn token that it sampled itself. False are the
+    answers of tools, the user's messages, and the marks of the chat template between two turns: the model reads these
+    and is never trained on them. The mask becomes a row of `Rollout.valid_BT`, so the loss, every statistic and every
+    selector see the sampled tokens alone, and a share such as `ratio=0.2` is one of the sampled tokens. `states` and
+    `logprobs` have an entry for each token that is True, in the order of `ids`.
     `messages` is the same for people, and for servers that take text; `sampled` counts the model's tokens, also
     where there are no ids; `known` is the whole text's length as a server said it last. Both are too small where a
     server left some out, and `counted` is False.

@@ -19,7 +19,7 @@ from tipx.agents.rules import Rules
 from tipx.agents.script import Script
 from tipx.agents.task import Task
 from tipx.errors import ConfigError, ModelError
-from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import from_lists
 from tipx.rollout.hf import HFRollouts
 from tipx.rollout.vllm import VLLMRollouts
@@ -46,31 +46,17 @@ class AgentRollouts(Rules):
     def gives_logprobs(self) -> bool:
         return self.backend.gives_logprobs
 
-    def rollout(
-        self,
-        model: PreTrainedModel,
-        chat: Chat,
-        asked: Sequence[tuple[Task, Sequence[int]]],
-        rows: Sequence[int],
-        noise: Noise,
-        *,
-        states: bool = False,
-    ) -> Rollout:
-        """A trajectory for each task and its prompt; see `play`."""
-        return collected(self.play(model, chat, asked, rows, noise, states=states), model.device)
+    def rollout(self, model: PreTrainedModel, chat: Chat, tasks: Sequence[Task], request: RolloutRequest) -> Rollout:
+        """A trajectory for each task; see `play`."""
+        return collected(self.play(model, chat, tasks, request), model.device)
 
-    def play(
-        self,
-        model: PreTrainedModel,
-        chat: Chat,
-        asked: Sequence[tuple[Task, Sequence[int]]],
-        rows: Sequence[int],
-        noise: Noise,
-        *,
-        states: bool = False,
-    ) -> list[Episode]:
-        """An episode for each task and its prompt, to its end. Draws are keyed by `rows` and the number of the turn."""
-        episodes = [Episode(task, row, list(ids)) for (task, ids), row in zip(asked, rows, strict=True)]
+    def play(self, model: PreTrainedModel, chat: Chat, tasks: Sequence[Task], request: RolloutRequest) -> list[Episode]:
+        """An episode for each task, to its end. The prompts of the request are what `chat.start` makes of the tasks.
+
+        Draws are keyed by the request's rows and the number of the turn.
+        """
+        begun = zip(tasks, request.rows, request.prompts, strict=True)
+        episodes = [Episode(task, row, list(ids)) for task, row, ids in begun]
         context = self.longest(model)
         for episode in episodes:
             self.end_without_room(episode, context)
@@ -80,8 +66,14 @@ class AgentRollouts(Rules):
                 if not live:
                     break
                 limits = [self.room(episode, context) for episode in live]
-                draws = noise.of(f"turn {turn}")
-                said = self.say(model, chat, live, [most for most, _ in limits], draws, states=states)
+                asked = RolloutRequest(
+                    prompts=[[*episode.prompt, *episode.ids] for episode in live],
+                    rows=[episode.row for episode in live],
+                    noise=request.noise.of(f"turn {turn}"),
+                    limits=[most for most, _ in limits],
+                    with_states=request.with_states,
+                )
+                said = self.say(model, chat, live, asked)
                 for episode, ids, (_, reason) in zip(live, said, limits, strict=True):
                     self.hear(chat, episode, ids, context, reason)
         return episodes
@@ -112,24 +104,17 @@ class AgentRollouts(Rules):
             episode.end(reason)
 
     def say(
-        self,
-        model: PreTrainedModel,
-        chat: Chat,
-        live: Sequence[Episode],
-        limits: Sequence[int],
-        noise: Noise,
-        *,
-        states: bool,
+        self, model: PreTrainedModel, chat: Chat, live: Sequence[Episode], request: RolloutRequest
     ) -> list[list[int]]:
-        """The next turn of every live episode, in token ids."""
+        """The next turn of every live episode, in token ids; the prompts of the request are all that was said."""
         if isinstance(self.backend, Script):
+            limits = request.limits_within(self.backend.max_new_tokens)
             return [self.backend.ids(e, self.calls, chat, most) for e, most in zip(live, limits, strict=True)]
-        texts, rows = [[*e.prompt, *e.ids] for e in live], [e.row for e in live]
-        made = self.backend(model, chat.tokenizer, texts, rows, noise, states=states, limits=limits)
-        for kept, found in (("states", made.states_ND), ("logprobs", made.logprobs_N)):
-            if found is not None:
-                for episode, own in zip(live, found.split(made.lengths), strict=True):
-                    getattr(episode, kept).append(own)
+        made = self.backend(model, chat.tokenizer, request)
+        for name, values_N in (("states", made.states_ND), ("logprobs", made.logprobs_N)):
+            if values_N is not None:
+                for episode, turn_n in zip(live, values_N.split(made.lengths), strict=True):
+                    getattr(episode, name).append(turn_n)
         return [made.response_BT[b, :n].tolist() for b, n in enumerate(made.lengths)]
 
     def hear(self, chat: Chat, episode: Episode, ids: list[int], context: int | None, limit: StopReason) -> None:
@@ -153,7 +138,10 @@ class AgentRollouts(Rules):
 
 
 def collected(episodes: Sequence[Episode], device: torch.device) -> Rollout:
-    """Ended episodes as one rollout. One without a sampled token has an empty row, which nothing is trained on."""
+    """Ended episodes as one rollout: B rows of T tokens, `valid_BT` from the episodes' masks; see `Episode`.
+
+    An episode without a sampled token has a row without valid tokens, which nothing is trained on.
+    """
     prompts, ids = [e.prompt for e in episodes], [e.ids for e in episodes]
     reasons = [e.stop or "turns" for e in episodes]
     made = from_lists(prompts, ids, reasons, device, [e.mask for e in episodes])

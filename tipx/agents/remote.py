@@ -20,7 +20,7 @@ from tenacity import (
 )
 
 from tipx.agents.replies import Completion, Models, read
-from tipx.agents.wire import Answer, GivenUp, Unusable, Wire
+from tipx.agents.wire import GivenUp, ServerResponse, Unusable, Wire
 from tipx.errors import ConfigError, RunFailed
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -48,7 +48,7 @@ class Unanswered(Exception):
         self.came, self.remedy, self.wait_s = came, remedy, wait_s
 
 
-class Refused(ConfigError):
+class RequestRefused(ConfigError):
     """The server answered, with a status that the same request would have again."""
 
     def __init__(self, text: str, status: int) -> None:
@@ -168,13 +168,13 @@ class Remote:
         if status in (400, 413, 422) and body is not None and TOO_LONG.search(text):
             raise TooLong
         if not 200 <= status < 300:
-            raise Refused(f"eval.sampling.server: {came}; {self.hint(status, text)}", status)
+            raise RequestRefused(f"eval.sampling.server: {came}; {self.hint(status, text)}", status)
         try:
             return read(response.body, shape)
         except ValueError as error:
             raise Unanswered(f"{came} ({error})", f"expected an OpenAI-compatible server; {ADDRESS}") from error
 
-    def send(self, wire: Wire, method: str, place: str, body: dict[str, Any] | None) -> Answer:
+    def send(self, wire: Wire, method: str, place: str, body: dict[str, Any] | None) -> ServerResponse:
         """The response, whatever it says. Raises Unanswered, or ConfigError for what cannot be an address."""
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         came = f"no answer from {self.shown!r} to {place}"

@@ -13,7 +13,7 @@ from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
 from tipx.agents.episode import Episode
-from tipx.agents.remote import Refused, Remote, without_password
+from tipx.agents.remote import Remote, RequestRefused, without_password
 from tipx.agents.replies import Completion, Said, Served, Usage
 from tipx.agents.rules import Rules
 from tipx.agents.task import Message, Task
@@ -75,7 +75,7 @@ class ServedAgents(Rules):
         """The model, and its window if the server says one. A server need not list its models if one is named."""
         try:
             there = self.remote().models().data
-        except Refused as error:
+        except RequestRefused as error:
             if self.model is None or error.status not in (404, 405):
                 raise
             there = []

@@ -31,7 +31,7 @@ class GivenUp(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServerResponse:
     """What a server sent, whatever its status."""
 
     status: int
@@ -57,14 +57,14 @@ class Wire:
         self.thread.join()
         self.loop.close()
 
-    def ask(self, method: str, place: str, content: bytes | None, deadline_s: float) -> Answer:
+    def ask(self, method: str, place: str, content: bytes | None, deadline_s: float) -> ServerResponse:
         """The answer; raises TimeoutError, Unusable, GivenUp, or what httpx raises."""
         try:
             return asyncio.run_coroutine_threadsafe(self.answer(method, place, content, deadline_s), self.loop).result()
         except CancelledError as error:
             raise GivenUp from error
 
-    async def answer(self, method: str, place: str, content: bytes | None, deadline_s: float) -> Answer:
+    async def answer(self, method: str, place: str, content: bytes | None, deadline_s: float) -> ServerResponse:
         if self.halted.is_set():
             raise CancelledError
         headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"}
@@ -73,14 +73,14 @@ class Wire:
             self.client.stream(method, place, content=content, headers=headers) as response,
         ):
             coding = response.headers.get("Content-Encoding", "")
-            return Answer(response.status_code, response.headers, await decoded(response.aiter_raw(), coding))
+            return ServerResponse(response.status_code, response.headers, await decoded(response.aiter_raw(), coding))
 
     def halt(self) -> None:
         """Give up what is asked, and what will be."""
         self.halted.set()
         self.loop.call_soon_threadsafe(self.cancel)
 
-    def cancel(self) -> list[asyncio.Task[Answer]]:
+    def cancel(self) -> list[asyncio.Task[ServerResponse]]:
         """The requests in flight, which end soon. To be called in the loop."""
         tasks = asyncio.all_tasks(self.loop) - {asyncio.current_task(self.loop)}
         for task in tasks:

@@ -23,9 +23,10 @@ def build(
     seed: Annotated[int, typer.Option(min=0, max=10**6, help="Another seed makes another pair")] = 0,
 ) -> None:
     """Train the embedded teacher and student again from the seed (a quarter of an hour on one core)."""
-    from tipx.embedded.arithmetic.build import build as make
+    from tipx.embedded.arithmetic.build import ARITHMETIC
+    from tipx.embedded.build import build_pair
 
-    make(out, seed=seed)
+    build_pair(ARITHMETIC, out, seed)
 
 
 @app.command()
@@ -34,6 +35,7 @@ def agents(
     seed: Annotated[int, typer.Option(min=0, max=10**6, help="Another seed makes another pair")] = 0,
 ) -> None:
     """Train the embedded agents again from the seed (some minutes on one core)."""
-    from tipx.embedded.agent.build import build as make
+    from tipx.embedded.agent.build import AGENTS
+    from tipx.embedded.build import build_pair
 
-    make(out, seed=seed)
+    build_pair(AGENTS, out, seed)

@@ -152,7 +152,7 @@ def zip_members(handle: IO[bytes]) -> Iterator[Member]:
 
 
 def tar_members(handle: IO[bytes], folder: Path, limits: Limits) -> Iterator[Member]:
-    stream: Any = Measured(gzip.GzipFile(fileobj=handle), limits)
+    stream: Any = BoundedStream(gzip.GzipFile(fileobj=handle), limits)
     with tarfile.open(fileobj=stream, mode="r:", encoding="utf-8") as archive:
         for info in archive:
             if not (info.isreg() or info.isdir()) or info.issparse():
@@ -165,7 +165,7 @@ def tar_members(handle: IO[bytes], folder: Path, limits: Limits) -> Iterator[Mem
             yield Member(info.name, info.isdir(), info.size, partial(archive.extractfile, info))
 
 
-class Measured(io.RawIOBase):
+class BoundedStream(io.RawIOBase):
     """A stream that refuses to give too much at once, or to be read too far."""
 
     def __init__(self, stream: gzip.GzipFile, limits: Limits) -> None:

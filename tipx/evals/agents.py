@@ -7,17 +7,17 @@ from dataclasses import asdict, fields, replace
 from statistics import fmean
 from typing import Any, get_args
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
+from tipx.agents.chat import Chat
 from tipx.agents.episode import COUNTS, Episode
 from tipx.agents.loop import AgentRollouts
 from tipx.agents.script import Script
 from tipx.agents.server import ServedAgents
 from tipx.evals import Aggregated, Benchmark, Evaluation
 from tipx.evals.summary import Sample, group_by_problem
-from tipx.models.pair import Template
 from tipx.noise import Noise
-from tipx.rollout.hf import eos_ids
+from tipx.rollout import RolloutRequest
 from tipx.stats.estimates import best_at_k, mean_and_error, powers_of_two
 from tipx.types import Prompt, StopReason
 
@@ -48,22 +48,12 @@ def greedy_agents(agents: Agents) -> Agents:
 
 
 def act_with_model(
-    agents: AgentRollouts,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    template: Template,
-    problems: Sequence[Prompt],
-    rows: Sequence[int],
-    noise: Noise,
+    agents: AgentRollouts, model: PreTrainedModel, chat: Chat, problems: Sequence[Prompt], request: RolloutRequest
 ) -> list[Sample]:
-    """One trajectory for each task; draws are keyed by `rows`."""
-    prompts = [template.prompt(tokenizer, problem) for problem in problems]
-    chat = template.chat_of(tokenizer, eos_ids(model, tokenizer))
-    asked = [(problem.task, prompt) for problem, prompt in zip(problems, prompts, strict=True)]
-    episodes = agents.play(model, chat, asked, rows, noise)
+    """One trajectory for the task of each problem."""
+    episodes = agents.play(model, chat, [problem.task for problem in problems], request)
     return [
-        trajectory_sample(episode, chat.text(prompt)) | {"text_length": episode.length}
-        for episode, prompt in zip(episodes, prompts, strict=True)
+        trajectory_sample(episode, chat.text(episode.prompt)) | {"text_length": episode.length} for episode in episodes
     ]
 
 

@@ -23,7 +23,7 @@ from tipx.grading.grade import Answer, Grader, read_both, start_grader
 from tipx.models.pair import Template, check_subject
 from tipx.noise import Noise
 from tipx.processes import World
-from tipx.rollout import Rollouts
+from tipx.rollout import RolloutRequest, Rollouts
 from tipx.rollout.hf import HFRollouts, eos_ids
 from tipx.rollout.vllm import VLLMRollouts
 from tipx.runs.results import CHECKSUM, FILE, SAMPLES, read_result, seal_facts, text_checksum
@@ -208,31 +208,26 @@ def sample_answers(
         return
     if subject is None:
         raise TypeError(f"{type(how).__name__} needs a model, and there is none on this machine")
+    model, tokenizer = subject.model, subject.tokenizer
+    prompts = [template.prompt(tokenizer, problem) for problem in problems]
+    request = RolloutRequest(prompts=prompts, rows=rows, noise=noise)
     if isinstance(how, AgentRollouts):
-        yield list(
-            enumerate(agents.act_with_model(how, subject.model, subject.tokenizer, template, problems, rows, noise))
-        )
+        chat = template.chat_of(tokenizer, eos_ids(model, tokenizer))
+        yield list(enumerate(agents.act_with_model(how, model, chat, problems, request)))
     else:
-        yield list(enumerate(answer(subject, template, problems, how, rows, noise, judge)))
+        yield list(enumerate(answer(subject, problems, how, request, judge)))
 
 
 def answer(
-    subject: Subject,
-    template: Template,
-    problems: Sequence[Prompt],
-    rollouts: Rollouts,
-    rows: Sequence[int],
-    noise: Noise,
-    judge: Grader,
+    subject: Subject, problems: Sequence[Prompt], rollouts: Rollouts, request: RolloutRequest, judge: Grader
 ) -> list[Sample]:
     """One graded answer for each problem; `response` is without special tokens but those that mark reasoning."""
     decode = subject.tokenizer.decode
-    prompts = [template.prompt(subject.tokenizer, p) for p in problems]
-    rollout = rollouts(subject.model, subject.tokenizer, prompts, rows, noise)
+    rollout = rollouts(subject.model, subject.tokenizer, request)
     lengths, stops = rollout.lengths, rollout.stop_reasons
     kept = marks(subject.tokenizer)
     texts = [readable_text(subject.tokenizer, kept, rollout.response_BT[b, :n].tolist()) for b, n in enumerate(lengths)]
-    asked = [str(decode(prompt)) for prompt in prompts]
+    asked = [str(decode(list(prompt))) for prompt in request.prompts]
     grades = judge.grade_all(
         [Answer(texts[b], p.answer or "", stops[b] == "length", asked[b]) for b, p in enumerate(problems)]
     )

@@ -18,7 +18,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import collect, left_pad
 from tipx.rollout.recorder import Recorder
 from tipx.spec import Count, Temperature, TopP, Whole, spec
@@ -26,7 +26,7 @@ from tipx.text.token_ids import pad_id, rows_of
 from tipx.types import Rollout
 
 
-class Known(LogitsProcessor):
+class SuppressUnknownIds(LogitsProcessor):
     """Leaves the ids that the tokenizer has: heads are wider, some wider than the teacher's embedding."""
 
     def __init__(self, rows: int) -> None:
@@ -77,25 +77,15 @@ class HFRollouts:
     def gives_logprobs(self) -> bool:
         return False
 
-    def __call__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        prompts: Sequence[Sequence[int]],
-        rows: Sequence[int],
-        noise: Noise,
-        *,
-        states: bool = False,
-        limits: Sequence[int] | None = None,
-    ) -> Rollout:
-        most = [min(n, self.max_new_tokens) for n in limits or [self.max_new_tokens] * len(prompts)]
+    def __call__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: RolloutRequest) -> Rollout:
+        prompts, most = request.prompts, request.limits_within(self.max_new_tokens)
         # Alike lengths together: left padding then costs least. The draws are keyed by row, so order changes nothing.
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         responses: list[list[int]] = [[] for _ in prompts]
-        recorded = Recorder(model, len(prompts)) if states else None
+        recorded = Recorder(model, len(prompts)) if request.with_states else None
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
-            draws_RT = noise.rows([rows[i] for i in batch], max(most[i] for i in batch))
+            draws_RT = request.noise.rows([request.rows[i] for i in batch], max(most[i] for i in batch))
             with nullcontext() if recorded is None else recorded.of(batch):
                 new = self.generate(model, tokenizer, [prompts[i] for i in batch], draws_RT)
             for i, ids in zip(batch, new, strict=True):
@@ -122,7 +112,9 @@ class HFRollouts:
             pad_token_id=pad,
             use_cache=True,
         )
-        sampler = LogitsProcessorList([Known(rows_of(tokenizer)), *self.sampler(draws_RT, ids_RL.shape[1])])
+        sampler = LogitsProcessorList(
+            [SuppressUnknownIds(rows_of(tokenizer)), *self.sampler(draws_RT, ids_RL.shape[1])]
+        )
         # `generate` fills what `settings` leaves open from the model's own file: Qwen2.5's has a repetition penalty.
         own, model.generation_config = model.generation_config, GenerationConfig()
         try:

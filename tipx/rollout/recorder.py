@@ -18,7 +18,7 @@ class Recorder:
 
     def __init__(self, model: PreTrainedModel, rows: int) -> None:
         self.model = model
-        self.found: list[tuple[Float[Tensor, "R T D"], int]] = [(torch.empty(0, 0, 0), 0)] * rows
+        self.states_of: list[tuple[Float[Tensor, "R T D"], int]] = [(torch.empty(0, 0, 0), 0)] * rows
 
     @contextmanager
     def of(self, rows: Sequence[int]) -> Iterator[None]:
@@ -35,8 +35,8 @@ class Recorder:
             hook.remove()
         states_RTD = torch.stack(steps, 1)
         for place, row in enumerate(rows):
-            self.found[row] = states_RTD, place
+            self.states_of[row] = states_RTD, place
 
     def states(self, lengths: Sequence[int]) -> Float[Tensor, "N D"]:
         """Of every row's first tokens, as many as its response has, one row after another."""
-        return torch.cat([states_RTD[r, :n] for (states_RTD, r), n in zip(self.found, lengths, strict=True)])
+        return torch.cat([states_RTD[r, :n] for (states_RTD, r), n in zip(self.states_of, lengths, strict=True)])

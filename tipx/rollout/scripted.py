@@ -1,10 +1,8 @@
 """Rollouts from a script, for tests: no sampling, exact token ids."""
 
-from collections.abc import Sequence
-
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import eos_ids
 from tipx.spec import Count, spec
@@ -26,19 +24,8 @@ class ScriptedRollouts:
     def gives_logprobs(self) -> bool:
         return False
 
-    def __call__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        prompts: Sequence[Sequence[int]],
-        rows: Sequence[int],
-        noise: Noise,
-        *,
-        states: bool = False,
-        limits: Sequence[int] | None = None,
-    ) -> Rollout:
-        most = [min(n, self.max_new_tokens) for n in limits or [self.max_new_tokens] * len(prompts)]
-        texts = [self.responses[row % len(self.responses)] for row in rows]
+    def __call__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: RolloutRequest) -> Rollout:
+        texts = [self.responses[row % len(self.responses)] for row in request.rows]
         ids = [tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for text in texts]
-        cut = [i[:n] for i, n in zip(ids, most, strict=True)]
-        return collect(prompts, cut, eos_ids(model, tokenizer), model.device)
+        cut = [i[:n] for i, n in zip(ids, request.limits_within(self.max_new_tokens), strict=True)]
+        return collect(request.prompts, cut, eos_ids(model, tokenizer), model.device)

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tipx.errors import ConfigError, RunFailed
 from tipx.files.untrusted import brings_code
-from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import eos_ids
 from tipx.spec import Count, Open01, PathText, Seconds, Temperature, TopP, Whole, Words, spec
@@ -94,19 +94,9 @@ class VLLMRollouts:
         """These settings without those of sampling: training and evaluation share one engine."""
         return replace(self, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=1, batch_size=1)
 
-    def __call__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        prompts: Sequence[Sequence[int]],
-        rows: Sequence[int],
-        noise: Noise,
-        *,
-        states: bool = False,
-        limits: Sequence[int] | None = None,
-    ) -> Rollout:
+    def __call__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: RolloutRequest) -> Rollout:
         with self.awake(model) as live:
-            return self.sample(live, model, tokenizer, prompts, rows, noise, limits)
+            return self.sample(live, model, tokenizer, request)
 
     @contextmanager
     def awake(self, model: PreTrainedModel) -> Iterator[Engine]:
@@ -124,27 +114,20 @@ class VLLMRollouts:
         live.rest()
 
     def sample(
-        self,
-        live: Engine,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        prompts: Sequence[Sequence[int]],
-        rows: Sequence[int],
-        noise: Noise,
-        limits: Sequence[int] | None,
+        self, live: Engine, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: RolloutRequest
     ) -> Rollout:
         """Responses, `batch_size` prompts handed over at once."""
-        eos, most = eos_ids(model, tokenizer), limits or [self.max_new_tokens] * len(prompts)
+        eos, prompts, limits = eos_ids(model, tokenizer), request.prompts, request.limits_within(self.max_new_tokens)
         known = rows_of(tokenizer)
         unknown = range(known, model.get_output_embeddings().weight.shape[0])
         answers: list[Answer] = []
         for start in range(0, len(prompts), self.batch_size):
             some = slice(start, start + self.batch_size)
             # One seed a row, so that a response does not depend on what it is batched with.
-            draws_R = noise.rows(rows[some], 1)[:, 0]
+            draws_R = request.noise.rows(request.rows[some], 1)[:, 0]
             params = [
                 self.params(eos, unknown, int(draw * SEEDS), n)
-                for draw, n in zip(draws_R.tolist(), most[some], strict=True)
+                for draw, n in zip(draws_R.tolist(), limits[some], strict=True)
             ]
             answers += live.generate(prompts[some], params)
         if any(token >= known for ids, _ in answers for token in ids):
@@ -170,7 +153,7 @@ class VLLMRollouts:
             "repetition_penalty": 1.0,
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
-            "max_tokens": min(limit, self.max_new_tokens),
+            "max_tokens": limit,
             "stop_token_ids": list(eos),
             "seed": seed,
             "logprobs": 0,  # of the sampled token alone

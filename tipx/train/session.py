@@ -13,6 +13,7 @@ from tipx.evals.heldout import Encoded, encode_texts
 from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
 from tipx.processes import World
+from tipx.rollout import RolloutRequest, check_call
 from tipx.rollout.hf import eos_ids
 from tipx.runs import metric_keys as keys
 from tipx.runs.directory import Run
@@ -62,6 +63,8 @@ class Session:
         With `fresh` nothing of an earlier start counts. Raises ConfigError, ModelError or DataError, and RunError where
         the run was trained on other prompts.
         """
+        if not isinstance(self.exp.rollout, AgentRollouts):
+            check_call(self.exp.rollout)
         if self.exp.loop.score_from == "rollout" and not self.exp.rollout.records_states:
             raise ConfigError(
                 f"loop.score_from=rollout: {type(self.exp.rollout).__name__} leaves no hidden states to score from; "
@@ -138,11 +141,11 @@ class Session:
         """
         how, student, tokenizer = self.exp.rollout, self.pair.student, self.pair.tokenizer
         prompts = [self.prompts[i] for i in chosen]
+        request = RolloutRequest(prompts=prompts, rows=rows, noise=noise, with_states=states)
         if not isinstance(how, AgentRollouts):
-            return how(student, tokenizer, prompts, rows, noise, states=states)
+            return how(student, tokenizer, request)
         chat = self.exp.model.template.chat_of(tokenizer, eos_ids(student, tokenizer))
-        asked = [(self.questions[i].task, prompt) for i, prompt in zip(chosen, prompts, strict=True)]
-        return how.rollout(student, chat, asked, rows, noise, states=states)
+        return how.rollout(student, chat, [self.questions[i].task for i in chosen], request)
 
     def chosen(self, step: int, rows: Iterable[int]) -> list[int]:
         """Which prompt each of these rows of a step answers, as an index of `prompts` and `questions`."""

@@ -8,7 +8,7 @@ import pytest
 from tests.deepplanning.conftest import answers, product
 from tipx.deepplanning.shopping.catalogue import Catalogue
 from tipx.deepplanning.shopping.coupons import COUPONS
-from tipx.deepplanning.shopping.environment import Case, ShoppingEnvironment
+from tipx.deepplanning.shopping.environment import ShoppingCase, ShoppingEnvironment
 from tipx.deepplanning.shopping.scoring import Truth
 
 CROSS, BRAND, VIP = COUPONS[0], COUPONS[5], COUPONS[9]
@@ -28,14 +28,14 @@ def products() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def case() -> Case:
+def case() -> ShoppingCase:
     """The answer is a and b, and one cross-store coupon of two that the user has."""
     user = {"user_id": "u", "is_vip": False, "coupons": {CROSS: 2, BRAND: 1, VIP: 1}}
-    return Case(Catalogue(list(products())), user, Truth(frozenset({"a", "b"}), {CROSS: 1}))
+    return ShoppingCase(Catalogue(list(products())), user, Truth(frozenset({"a", "b"}), {CROSS: 1}))
 
 
 @pytest.fixture
-def world(case: Case) -> ShoppingEnvironment:
+def world(case: ShoppingCase) -> ShoppingEnvironment:
     return ShoppingEnvironment(case, "look again")
 
 

@@ -8,7 +8,7 @@ from tests.deepplanning.conftest import answers
 from tests.deepplanning.shopping.conftest import BRAND, CROSS, VIP, Call
 from tipx.deepplanning.shopping.catalogue import Catalogue
 from tipx.deepplanning.shopping.coupons import COUPONS
-from tipx.deepplanning.shopping.environment import Case, ShoppingEnvironment
+from tipx.deepplanning.shopping.environment import ShoppingCase, ShoppingEnvironment
 from tipx.deepplanning.shopping.scoring import Truth
 
 EMPTY = {"items": [], "used_coupons": [], "summary": {"total_items_count": 0, "total_price": 0.0}}
@@ -52,7 +52,7 @@ def test_stock_is_counted_with_what_is_in_the_cart(call: Call) -> None:
 )
 def test_a_product_without_numbers(odd: dict[str, Any], price: float | None) -> None:
     shop = Catalogue([{"product_id": "odd", "name": "Odd"} | odd])
-    world = ShoppingEnvironment(Case(shop, {}, Truth(frozenset({"odd"}), {})), "")
+    world = ShoppingEnvironment(ShoppingCase(shop, {}, Truth(frozenset({"odd"}), {})), "")
     (cart,) = answers(world, [("add_product_to_cart", {"product_id": "odd"})])
     if price is None:
         assert "in stock" in cart["error"] or "the price or the stock of 'odd' is no number" in cart["error"]
@@ -99,10 +99,10 @@ def test_a_same_brand_coupon_is_not_held_to_one_brand(call: Call) -> None:
     assert total(call("add_coupon_to_cart", coupon_name=BRAND)) == 175.0  # 150 + 50 = 200, of two brands
 
 
-def test_vip_coupons_are_for_vips(case: Case, call: Call) -> None:
+def test_vip_coupons_are_for_vips(case: ShoppingCase, call: Call) -> None:
     call("add_product_to_cart", product_id="c", quantity=2)
     assert "is for VIPs" in call("add_coupon_to_cart", coupon_name=VIP)["error"]
-    other = ShoppingEnvironment(Case(case.shop, {**case.user, "is_vip": True}, case.truth), "")
+    other = ShoppingEnvironment(ShoppingCase(case.shop, {**case.user, "is_vip": True}, case.truth), "")
     other.call("add_product_to_cart", {"product_id": "c", "quantity": 2})
     other.call("add_coupon_to_cart", {"coupon_name": VIP})
     assert (other.cart.coupons, other.cart.total_price) == ({VIP: 1}, 1200.0)
@@ -127,7 +127,7 @@ def test_a_total_without_the_discount_and_a_coupon_that_stays(call: Call) -> Non
     assert (total(cart), len(cart["used_coupons"])) == (90.5, 1)
 
 
-def test_two_worlds_never_share_a_cart(case: Case) -> None:
+def test_two_worlds_never_share_a_cart(case: ShoppingCase) -> None:
     one, two = ShoppingEnvironment(case, "x"), ShoppingEnvironment(case, "x")
     one.call("add_product_to_cart", {"product_id": "a", "quantity": 2})
     one.call("add_coupon_to_cart", {"coupon_name": CROSS})

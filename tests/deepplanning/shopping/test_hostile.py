@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.deepplanning.shopping.conftest import CROSS
 from tipx.deepplanning.shopping.coupons import COUPONS
-from tipx.deepplanning.shopping.environment import Case, ShoppingEnvironment
+from tipx.deepplanning.shopping.environment import ShoppingCase, ShoppingEnvironment
 from tipx.deepplanning.shopping.schemas import REQUIRED, TOOLS
 
 KEYS = sorted({key for entry in TOOLS for key in entry["function"]["parameters"]["properties"]})
@@ -49,7 +49,9 @@ def answered(world: ShoppingEnvironment, name: Any, arguments: Any) -> dict[str,
 @example(calls=[("add_product_to_cart", {"product_id": "a", "quantity": True})])
 @example(calls=[("get_user_info", {"user_id": "\ud800"})])
 @example(calls=[("calculate_transport_time", {"product_id": "a", "destination_address": "beijing\ud800"})])
-def test_any_call_is_answered_and_the_cart_stays_one(case: Case, calls: list[tuple[str, dict[str, Any]]]) -> None:
+def test_any_call_is_answered_and_the_cart_stays_one(
+    case: ShoppingCase, calls: list[tuple[str, dict[str, Any]]]
+) -> None:
     world = ShoppingEnvironment(case, "")
     for name, arguments in calls:
         answered(world, name, arguments)

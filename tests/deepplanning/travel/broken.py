@@ -6,12 +6,12 @@ from unittest.mock import patch
 
 from tests.deepplanning.travel.worlds import Case, gold, with_activity, with_day, with_rows
 from tipx.deepplanning.travel.clock import minute
-from tipx.deepplanning.travel.plan import Activity, Plan, Stay
+from tipx.deepplanning.travel.plan import Activity, Stay, TravelPlan
 from tipx.deepplanning.travel.sample import gold as making
 from tipx.deepplanning.travel.sample import samples
 
 
-def remade(case: Case, **changes: object) -> Plan:
+def remade(case: Case, **changes: object) -> TravelPlan:
     """The first gold plan with another choice of places, timed anew."""
     sample = samples()[0]
     return making.plan(sample.world, replace(sample.choice, **changes), case.trip)

@@ -10,7 +10,7 @@ from tipx.deepplanning.travel.checks.money import cost
 from tipx.deepplanning.travel.clock import hours, minute, span, within
 from tipx.deepplanning.travel.database import Database
 from tipx.deepplanning.travel.hard import met
-from tipx.deepplanning.travel.plan import Activity, Day, Kind, Plan, Stay
+from tipx.deepplanning.travel.plan import Activity, Day, Kind, Stay, TravelPlan
 from tipx.deepplanning.travel.trip import Trip, city, leg
 
 TRIP = Trip(origin="Ada", days=2, weekday=3, people=5, rooms=3, hard={})
@@ -34,7 +34,7 @@ def act(kind: Kind, start: str, end: str, **more: object) -> Activity:
 
 
 def passes(check: str, *days: Day, db: Database = DB, trip: Trip = TRIP) -> bool:
-    return CHECKS[check](Plan(days), trip, db)
+    return CHECKS[check](TravelPlan(days), trip, db)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_what_a_plan_costs() -> None:
     )
     spent = (act("meal", "12:00", "13:00", cost=50.0), act("attraction", "14:00", "15:00", cost=30.0))
     days = (Day(OUT, Stay("Inn", 100.0), (*change, *spent, act("travel_city", "9:00", "9:10", cost=20.0))),)
-    plan = Plan((*days, Day(BACK, Stay("Inn", 100.0))), 830.0)
+    plan = TravelPlan((*days, Day(BACK, Stay("Inn", 100.0))), 830.0)
     # Five people: 5 * (10 + 50 + 30); three rooms for one night: 300; two taxis: 40.
     assert cost(plan, TRIP) == 790
     for total, fine in (
@@ -299,7 +299,7 @@ def test_what_a_plan_costs() -> None:
         (None, False),
     ):
         assert CHECKS["cost_calculation_correctness"](replace(plan, total=total), TRIP, DB) is fine
-    assert CHECKS["cost_calculation_correctness"](Plan((Day(),), 0.0), TRIP, DB)
+    assert CHECKS["cost_calculation_correctness"](TravelPlan((Day(),), 0.0), TRIP, DB)
 
 
 def test_hard_constraints_by_the_beginning_of_their_names() -> None:
@@ -317,7 +317,7 @@ def test_hard_constraints_by_the_beginning_of_their_names() -> None:
         "budget_constraint_2": {},
         "weather_any": {},
     }
-    found = met(Plan((day, Day(BACK))), replace(TRIP, hard=hard))
+    found = met(TravelPlan((day, Day(BACK))), replace(TRIP, hard=hard))
     assert {name for name, fine in found.items() if fine} == {
         "train_any",
         "train_none",

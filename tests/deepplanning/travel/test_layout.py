@@ -9,7 +9,7 @@ import pytest
 from tests.deepplanning.travel.worlds import write_layout
 from tipx.deepplanning.official import CHECKOUT
 from tipx.deepplanning.travel.layout import BASES, TASKS, Split, load
-from tipx.deepplanning.travel.prompts import LANGUAGES, Texts, words
+from tipx.deepplanning.travel.prompts import LANGUAGES, PromptTexts, words
 from tipx.deepplanning.travel.sample import samples
 from tipx.errors import DataError
 
@@ -40,7 +40,7 @@ def test_a_flat_folder_and_chinese(tmp_path: Path) -> None:
     count = write_layout(tmp_path, "zh")
     (tmp_path / "data" / "travelplanning_query_zh.json").rename(tmp_path / "travelplanning_query_zh.json")
     (tmp_path / "database" / "database_zh").rename(tmp_path / "database_zh")
-    texts = Texts("be good", [], "mine")
+    texts = PromptTexts("be good", [], "mine")
     tasks = load(tmp_path, "zh", texts, tasks=count)
     assert tasks[0].messages[0]["content"] == "be good"
     assert "座" in tasks[0].start().call("query_train_info", dict(samples()[4].turns[0][0][1]))  # type: ignore[index, arg-type]

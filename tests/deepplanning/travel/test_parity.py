@@ -22,8 +22,8 @@ from tipx.deepplanning.travel.checks import CHECKS
 from tipx.deepplanning.travel.database import Database, read_database
 from tipx.deepplanning.travel.layout import BASES
 from tipx.deepplanning.travel.parse import Parsed
-from tipx.deepplanning.travel.plan import Activity, Day, Plan, Stay, as_json
-from tipx.deepplanning.travel.sample import RECIPES, Sample, sample_tasks, samples
+from tipx.deepplanning.travel.plan import Activity, Day, Stay, TravelPlan, as_json
+from tipx.deepplanning.travel.sample import RECIPES, SampleTask, sample_tasks, samples
 from tipx.deepplanning.travel.scoring import score
 
 CHECKOUT = os.environ.get("TIPX_DEEPPLANNING_DIR")
@@ -76,7 +76,7 @@ def spoiled(db: Database) -> Database:
     return replace(db, trains=tuple(trains), restaurants=doubled, routes=(broken, *db.routes[1:]))
 
 
-def calls(sample: Sample) -> list[Call]:
+def calls(sample: SampleTask) -> list[Call]:
     """The gold calls, every sight and restaurant, filters, and calls that match nothing or are wrong."""
     db, found = sample.world.database, [call for turn in sample.turns if isinstance(turn, list) for call in turn]
     trains = next(args for name, args in found if name in ("query_train_info", "query_flight_info"))
@@ -169,7 +169,7 @@ def test_broken_plans_score_alike(official: Official, tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("days", [0, 1, 2, 5])
 def test_empty_days_score_alike(official: Official, tmp_path: Path, days: int) -> None:
-    case = replace(first_gold(), plan=Plan((Day(),) * days))
+    case = replace(first_gold(), plan=TravelPlan((Day(),) * days))
     compare(official, case, write_tables(tmp_path / "id_0", case.db), samples()[0].query["meta_info"])
 
 
@@ -192,7 +192,7 @@ def changed(case: Case, rng: Random) -> Case:
     return replace(case, plan=plan)
 
 
-def twisted(plan: Plan, case: Case, rng: Random) -> Plan:
+def twisted(plan: TravelPlan, case: Case, rng: Random) -> TravelPlan:
     """Some activities with another time, name, kind or price; some dropped."""
     share, names = rng.choice((0.05, 0.3)), [*sorted(case.db.names), "Elsewhere", "", "31.2,118.4"]
     times = ["00:10", "07:55", "8:30", "09:00", "10:00", "12:20", "15:00", "16:01", "23:50", "24:00", "25:70"]
@@ -212,7 +212,7 @@ def twisted(plan: Plan, case: Case, rng: Random) -> Plan:
     return each(plan, change)
 
 
-def moved(plan: Plan, _: Case, rng: Random) -> Plan:
+def moved(plan: TravelPlan, _: Case, rng: Random) -> TravelPlan:
     """Activities of a day in another order, or days doubled, swapped or lost."""
     days = list(plan.days)
     match rng.randrange(4):
@@ -230,7 +230,7 @@ def moved(plan: Plan, _: Case, rng: Random) -> Plan:
     return replace(plan, days=tuple(days))
 
 
-def headed(plan: Plan, case: Case, rng: Random) -> Plan:
+def headed(plan: TravelPlan, case: Case, rng: Random) -> TravelPlan:
     """Another city or hotel in the days' heads."""
     home, city = case.trip.origin, case.db.attractions[0]["city"]
     cities = (home, city, f"from {home} to {city}", f"from {city} to {home}", f"from {city} (north) to {home}, late")
@@ -242,5 +242,5 @@ def headed(plan: Plan, case: Case, rng: Random) -> Plan:
     return replace(plan, days=tuple(days))
 
 
-def bought(plan: Plan, _: Case, rng: Random) -> Plan:
+def bought(plan: TravelPlan, _: Case, rng: Random) -> TravelPlan:
     return replace(plan, total=rng.choice((None, 0.0, (plan.total or 0) * 1.09, 1.0)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.deepplanning.travel.worlds import gold
 from tipx.deepplanning.travel.lines import DISTANCE, DURATION, PRICE
 from tipx.deepplanning.travel.parse import MOST_LINES, Parsed, amount, parse, plan_block
-from tipx.deepplanning.travel.plan import Activity, Day, Plan, Stay
+from tipx.deepplanning.travel.plan import Activity, Day, Stay, TravelPlan
 from tipx.deepplanning.travel.sample import samples
 from tipx.deepplanning.travel.sample.script import written
 
@@ -112,7 +112,7 @@ def test_heads_markup_and_the_budget() -> None:
 )
 def test_bold_may_end_before_the_colon(city: str, stay: str) -> None:
     parsed = parse(f"<plan>**Day 1**:\n{city}\n{stay}</plan>", NAMES)
-    assert parsed == Parsed(Plan((Day("Bly", Stay("Larkspur Inn - Old Quay", 1000.0), ()),), None), 0)
+    assert parsed == Parsed(TravelPlan((Day("Bly", Stay("Larkspur Inn - Old Quay", 1000.0), ()),), None), 0)
 
 
 LINES = "Day 1:\n09:00-10:00 | buffer | a\n{}Day 2:\n09:00-10:00 | buffer | b\n{}"

@@ -6,7 +6,7 @@ from tests.deepplanning.travel.broken import BROKEN, broken_hard
 from tests.deepplanning.travel.worlds import Case, first_gold, gold
 from tipx.deepplanning.travel.checks import CHECKS, DIMENSIONS
 from tipx.deepplanning.travel.parse import Parsed
-from tipx.deepplanning.travel.plan import Day, Plan
+from tipx.deepplanning.travel.plan import Day, TravelPlan
 from tipx.deepplanning.travel.sample import RECIPES, samples
 from tipx.deepplanning.travel.sample.wishes import WISHES
 from tipx.deepplanning.travel.scoring import aggregate, score
@@ -62,7 +62,7 @@ def test_every_kind_of_wish_is_in_some_task() -> None:
 def test_empty_days_score_five_dimensions_of_eight() -> None:
     # Sandbox, time, hours, duration and diversity ask that nothing be wrong; nothing is.
     case = first_gold()
-    found = score(Parsed(Plan((Day(), Day()))), case.trip, case.db)
+    found = score(Parsed(TravelPlan((Day(), Day()))), case.trip, case.db)
     assert found["commonsense_score"] == 0.625
     assert found["composite_score"] == 0.3125
     assert (found["delivered"], found["case_acc"]) == (1, 0)
@@ -72,7 +72,7 @@ def test_empty_days_score_five_dimensions_of_eight() -> None:
 
 def test_a_plan_without_a_day_and_no_plan_score_nothing() -> None:
     case = first_gold()
-    for parsed, delivered in ((Parsed(Plan(())), 1), (Parsed(None, 3), 0)):
+    for parsed, delivered in ((Parsed(TravelPlan(())), 1), (Parsed(None, 3), 0)):
         found = score(parsed, case.trip, case.db)
         assert found.pop("delivered") == delivered
         assert found.pop("parse_failures") == parsed.failures

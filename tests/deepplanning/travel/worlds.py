@@ -9,8 +9,8 @@ from typing import Any
 
 from tipx.deepplanning.travel.database import COLUMNS, FILES, Database
 from tipx.deepplanning.travel.parse import parse
-from tipx.deepplanning.travel.plan import Activity, Day, Plan
-from tipx.deepplanning.travel.sample import Sample, samples
+from tipx.deepplanning.travel.plan import Activity, Day, TravelPlan
+from tipx.deepplanning.travel.sample import SampleTask, samples
 from tipx.deepplanning.travel.trip import Trip, read_trip
 
 
@@ -18,12 +18,12 @@ from tipx.deepplanning.travel.trip import Trip, read_trip
 class Case:
     """A plan, and what it is judged by."""
 
-    plan: Plan
+    plan: TravelPlan
     trip: Trip
     db: Database
 
 
-def gold(sample: Sample) -> Case:
+def gold(sample: SampleTask) -> Case:
     text = sample.turns[-1]
     assert isinstance(text, str)
     db = sample.world.database
@@ -36,11 +36,11 @@ def first_gold() -> Case:
     return gold(samples()[0])
 
 
-def with_day(plan: Plan, number: int, change: Callable[[Day], Day]) -> Plan:
+def with_day(plan: TravelPlan, number: int, change: Callable[[Day], Day]) -> TravelPlan:
     return replace(plan, days=tuple(change(day) if n == number else day for n, day in enumerate(plan.days)))
 
 
-def with_activity(plan: Plan, at: int, kind: str, which: int, **changes: Any) -> Plan:
+def with_activity(plan: TravelPlan, at: int, kind: str, which: int, **changes: Any) -> TravelPlan:
     """The plan with one activity of a day changed: the one numbered `which` of its kind."""
 
     def change(day: Day) -> Day:
@@ -50,7 +50,7 @@ def with_activity(plan: Plan, at: int, kind: str, which: int, **changes: Any) ->
     return with_day(plan, at, change)
 
 
-def each(plan: Plan, change: Callable[[Activity], Activity | None]) -> Plan:
+def each(plan: TravelPlan, change: Callable[[Activity], Activity | None]) -> TravelPlan:
     """The plan with every activity changed, or dropped where `change` gives None."""
     days = [[new for a in day.activities if (new := change(a)) is not None] for day in plan.days]
     return replace(plan, days=tuple(replace(day, activities=tuple(d)) for day, d in zip(plan.days, days, strict=True)))

@@ -1,22 +1,16 @@
-"""Errands: fixed held-out ones, clean training sets, answers that are right."""
+"""The errands: a fixed benchmark, and answers that are right."""
 
 import hashlib
-from itertools import islice
 from random import Random
 
-import pytest
-
 from tipx.embedded.agent.family import (
-    HELD_OUT_LIMIT,
+    BENCHMARK_SIZE,
+    ERRANDS,
     MATCHES,
     PRICES,
     PRODUCTS,
-    VALIDATION_LIMIT,
     Errand,
-    held_out,
-    training,
-    validation,
-    worked,
+    write_trajectory,
 )
 
 # Changing the generator changes the benchmark: every score published on it would then mean something else.
@@ -24,25 +18,12 @@ HELD_OUT_SHA256 = "8d3dd50339743692be41499d6b4ab21027e2aa01cc8c2a7eac62cee377ae8
 
 
 def test_held_out_errands_never_change() -> None:
-    assert len(held_out()) == 256
-    assert hashlib.sha256("\n".join(one.text for one in held_out()).encode()).hexdigest() == HELD_OUT_SHA256
-
-
-def test_no_errand_is_in_two_sets() -> None:
-    sets = [held_out(HELD_OUT_LIMIT), validation(VALIDATION_LIMIT), list(islice(training(0), 2000))]
-    texts = [one.text for errands in sets for one in errands]
-    assert len(set(texts)) == len(texts)
-    assert list(islice(training(1), 50)) != sets[2][:50]
-
-
-@pytest.mark.parametrize("wrong", [-1, HELD_OUT_LIMIT + 1])
-def test_there_are_no_more_held_out_errands(wrong: int) -> None:
-    with pytest.raises(ValueError, match=f"0..{HELD_OUT_LIMIT}, got {wrong}"):
-        held_out(wrong)
+    assert BENCHMARK_SIZE == 256
+    assert hashlib.sha256("\n".join(one.text for one in ERRANDS.held_out(256)).encode()).hexdigest() == HELD_OUT_SHA256
 
 
 def test_a_shop_has_what_is_wanted_and_one_cheapest() -> None:
-    for one in held_out():
+    for one in ERRANDS.held_out(256):
         assert PRODUCTS[0] <= len(one.shop) <= PRODUCTS[1]
         assert len({p.name for p in one.shop}) == len({p.price for p in one.shop}) == len(one.shop)
         assert all(PRICES[0] <= p.price <= PRICES[1] for p in one.shop)
@@ -68,15 +49,15 @@ def judged(one: Errand, thought: str) -> None:
 
 def test_what_a_worked_trajectory_thinks_is_true() -> None:
     rng = Random(5)
-    for one in held_out(100):
-        looking, weighing, closing = worked(one, rng)
+    for one in ERRANDS.held_out(100):
+        looking, weighing, closing = write_trajectory(one, rng)
         assert f"{one.color} {one.item} .\n<tool_call>" in looking
         judged(one, weighing.partition("\n")[0].removesuffix(" ."))
         assert closing.endswith(" .")
 
 
 def test_words_vary_and_products_do_not() -> None:
-    (one,) = held_out(1)
-    found = [worked(one, Random(seed)) for seed in range(30)]
+    (one,) = ERRANDS.held_out(1)
+    found = [write_trajectory(one, Random(seed)) for seed in range(30)]
     assert all(len({turns[place] for turns in found}) > 2 for place in range(3))
     assert len({turns[1].partition("\n")[2] for turns in found}) == 1

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tipx.agents.task import Environment, Task
-from tipx.embedded.agent.family import Errand, Product, held_out
-from tipx.embedded.agent.world import OFFERED, ErrandTask, asked
+from tipx.embedded.agent.family import ERRANDS, Errand, Product
+from tipx.embedded.agent.world import OFFERED, ErrandTask, to_prompt
 
 SHOP = (
     Product("dax", "red", "cup", 47),
@@ -31,7 +31,7 @@ def test_it_is_what_agents_are_given() -> None:
     assert TASK.messages == [{"role": "user", "content": "buy the cheapest red cup ."}]
     assert [tool["function"]["name"] for tool in TASK.tools] == ["search_products", "add_product_to_cart"]
     assert (TASK.slice, TASK.headline) == ("of_2", "case_score")
-    assert asked(TASK.errand).text.startswith("buy the cheapest red cup . dax red cup 47 , kiv blue cup 12")
+    assert to_prompt(TASK.errand).text.startswith("buy the cheapest red cup . dax red cup 47 , kiv blue cup 12")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_two_trajectories_share_no_cart() -> None:
 
 
 def test_gold_solves_every_held_out_errand() -> None:
-    for errand in held_out():
+    for errand in ERRANDS.held_out(256):
         world = ErrandTask(errand).start()
         for turn in ErrandTask(errand).gold() or []:
             for name, arguments in [] if isinstance(turn, str) else turn:

@@ -1,13 +1,15 @@
 """The word-level tokenizer: knows the whole task, loses nothing, and puts numbers together again."""
 
+from itertools import islice
 from pathlib import Path
 from random import Random
 
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from tipx.embedded.arithmetic.task import MAX_NEW_TOKENS, held_out, training
-from tipx.embedded.arithmetic.tokenizer import EOS, MAX_LENGTH, PAD, UNK, build_tokenizer, vocabulary
+from tipx.embedded.arithmetic.family import MAX_NEW_TOKENS, PROBLEMS
+from tipx.embedded.arithmetic.tokenizer import EOS, build_tokenizer, vocabulary
+from tipx.embedded.tokenizer import MAX_LENGTH, PAD, UNK
 
 
 @pytest.fixture(params=["built", "loaded"])
@@ -30,7 +32,7 @@ def test_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def test_text_comes_back_unchanged_and_known(tokenizer: PreTrainedTokenizerBase) -> None:
-    for p in held_out(200) + training(1, 200):
+    for p in [*PROBLEMS.held_out(200), *islice(PROBLEMS.training(1), 200)]:
         text = f"{p.question} {p.solution}"
         ids = tokenizer(text)["input_ids"]
         assert tokenizer.unk_token_id not in ids
@@ -39,7 +41,7 @@ def test_text_comes_back_unchanged_and_known(tokenizer: PreTrainedTokenizerBase)
 
 
 def test_every_word_of_the_vocabulary_is_used() -> None:
-    used = {word for p in training(0, 2000) for word in f"{p.question} {p.solution}".split()}
+    used = {word for p in islice(PROBLEMS.training(0), 2000) for word in f"{p.question} {p.solution}".split()}
     assert {token for token in vocabulary() if not token.isdigit()} - used == {PAD, EOS, UNK}
 
 
@@ -70,6 +72,6 @@ def test_batches_are_padded_on_the_left(tokenizer: PreTrainedTokenizerBase) -> N
 
 
 def test_prompt_and_response_fit(tokenizer: PreTrainedTokenizerBase) -> None:
-    drawn = training(0, 2000)
+    drawn = list(islice(PROBLEMS.training(0), 2000))
     assert max(len(tokenizer(p.solution)["input_ids"]) + 1 for p in drawn) <= 57 <= MAX_NEW_TOKENS
     assert max(len(tokenizer(p.question)["input_ids"]) for p in drawn) + MAX_NEW_TOKENS <= MAX_LENGTH

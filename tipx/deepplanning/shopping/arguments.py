@@ -14,7 +14,7 @@ LONGEST = 10_000
 LARGEST = 10**9
 
 
-class Refused(Exception):
+class ToolError(Exception):
     """What a tool answers instead of a result: never leaves `ShoppingEnvironment.call`."""
 
     def __init__(self, message: str, **more: None) -> None:
@@ -35,56 +35,56 @@ def shown(value: object) -> str:
 
 
 def text(arguments: Arguments, key: str, *, default: str = "") -> str:
-    """A text; the default if it is left out. Raises Refused."""
+    """A text; the default if it is left out. Raises ToolError."""
     value = arguments.get(key, default)
     if not isinstance(value, str):
-        raise Refused(f"{key}: expected a text, got {shown(value)}")
+        raise ToolError(f"{key}: expected a text, got {shown(value)}")
     return short(value, key)
 
 
 def given(arguments: Arguments, key: str) -> str:
-    """A text that must be there. Raises Refused."""
+    """A text that must be there. Raises ToolError."""
     if not (value := text(arguments, key)):
-        raise Refused(f"{key}: expected a text, got nothing")
+        raise ToolError(f"{key}: expected a text, got nothing")
     return value
 
 
 def optional(arguments: Arguments, key: str) -> str:
-    """A text, or "" where it is left out or null. Raises Refused."""
+    """A text, or "" where it is left out or null. Raises ToolError."""
     return text(arguments, key) if arguments.get(key) else ""
 
 
 def short(value: str, key: str) -> str:
     if len(value) > LONGEST:
-        raise Refused(f"{key}: expected at most {LONGEST} characters, got {len(value)}")
+        raise ToolError(f"{key}: expected at most {LONGEST} characters, got {len(value)}")
     return value
 
 
 def strings(arguments: Arguments, key: str) -> list[str]:
-    """A list of texts that must be there, maybe empty. Raises Refused."""
+    """A list of texts that must be there, maybe empty. Raises ToolError."""
     value = arguments.get(key)
     if not isinstance(value, list | tuple | str):
-        raise Refused(f"{key}: expected a list of texts, got {shown(value)}")
+        raise ToolError(f"{key}: expected a list of texts, got {shown(value)}")
     if len(value) > LONGEST:
-        raise Refused(f"{key}: expected at most {LONGEST} entries, got {len(value)}")
+        raise ToolError(f"{key}: expected at most {LONGEST} entries, got {len(value)}")
     for entry in value:
         if not isinstance(entry, str):
-            raise Refused(f"{key}: expected a list of texts, got {shown(entry)} among them")
+            raise ToolError(f"{key}: expected a list of texts, got {shown(entry)} among them")
     return [short(entry, key) for entry in value]
 
 
 def identifiers(arguments: Arguments) -> list[str]:
-    """`product_ids`; [] where they are left out or null, which means all products. Raises Refused."""
+    """`product_ids`; [] where they are left out or null, which means all products. Raises ToolError."""
     return strings(arguments, "product_ids") if arguments.get("product_ids") else []
 
 
 def quantity(arguments: Arguments) -> int:
-    """1 if it is left out. Raises Refused."""
+    """1 if it is left out. Raises ToolError."""
     value = arguments.get("quantity", 1)
     if not isinstance(value, int | float) or not value > 0:
-        raise Refused(f"quantity: expected a number above 0, got {shown(value)}")
+        raise ToolError(f"quantity: expected a number above 0, got {shown(value)}")
     if value > LARGEST or not isfinite(value):
-        raise Refused(f"quantity: expected at most {LARGEST}")
+        raise ToolError(f"quantity: expected at most {LARGEST}")
     return int(value)
 
 
@@ -97,4 +97,4 @@ def number(value: object) -> float | None:
     except ValueError:
         return None
     except OverflowError as error:
-        raise Refused("value: too large") from error
+        raise ToolError("value: too large") from error

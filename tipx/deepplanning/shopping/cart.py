@@ -10,7 +10,7 @@ lacks its price or its stock has 0; one whose price or stock is no number cannot
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tipx.deepplanning.shopping.arguments import Arguments, Refused, given, quantity, shown
+from tipx.deepplanning.shopping.arguments import Arguments, ToolError, given, quantity, shown
 from tipx.deepplanning.shopping.catalogue import Catalogue, Product
 from tipx.deepplanning.shopping.coupons import COUPONS, discount, needed
 
@@ -54,16 +54,16 @@ class Cart:
         try:
             _, stock = price(product), int(product.get("stock_quantity", 0))
         except (TypeError, ValueError, OverflowError) as error:
-            raise Refused(f"product_id: the price or the stock of {identifier!r} is no number") from error
+            raise ToolError(f"product_id: the price or the stock of {identifier!r} is no number") from error
         if there + count > stock:
-            raise Refused(f"quantity: {stock} of {identifier!r} in stock, {there} in the cart; cannot add {count}")
+            raise ToolError(f"quantity: {stock} of {identifier!r} in stock, {there} in the cart; cannot add {count}")
         self.items[identifier] = there + count
         return self.without_discount()
 
     def delete_product_from_cart(self, arguments: Arguments) -> dict[str, Any]:
         identifier, count = self.product(arguments)["product_id"], quantity(arguments)
         if identifier not in self.items:
-            raise Refused(f"product_id: {identifier!r} is not in the cart")
+            raise ToolError(f"product_id: {identifier!r} is not in the cart")
         self.items[identifier] -= count
         self.items = {one: left for one, left in self.items.items() if left > 0}
         return self.without_discount()
@@ -73,11 +73,11 @@ class Cart:
         after = self.coupons | {coupon: self.coupons.get(coupon, 0) + count}
         owned = (self.user.get("coupons") or {}).get(coupon, 0)
         if after[coupon] > owned:
-            raise Refused(f"quantity: the user owns {owned} of {coupon!r}; cannot use {after[coupon]}")
+            raise ToolError(f"quantity: the user owns {owned} of {coupon!r}; cannot use {after[coupon]}")
         if coupon.startswith("VIP:") and not self.user.get("is_vip", False):
-            raise Refused(f"coupon_name: {coupon!r} is for VIPs, which the user is not")
+            raise ToolError(f"coupon_name: {coupon!r} is for VIPs, which the user is not")
         if self.base < needed(after):
-            raise Refused(f"coupon_name: the cart comes to {self.base}; these coupons need {needed(after)} together")
+            raise ToolError(f"coupon_name: the cart comes to {self.base}; these coupons need {needed(after)} together")
         self.coupons = after
         return self.with_discount()
 
@@ -85,9 +85,9 @@ class Cart:
         coupon, count = self.coupon(arguments), quantity(arguments)
         there = self.coupons.get(coupon)
         if there is None:
-            raise Refused(f"coupon_name: {coupon!r} is not in the cart")
+            raise ToolError(f"coupon_name: {coupon!r} is not in the cart")
         if there < count:
-            raise Refused(f"quantity: {there} of {coupon!r} in the cart; cannot remove {count}")
+            raise ToolError(f"quantity: {there} of {coupon!r} in the cart; cannot remove {count}")
         self.coupons[coupon] = there - count
         self.coupons = {one: left for one, left in self.coupons.items() if left > 0}
         return self.with_discount()
@@ -95,13 +95,13 @@ class Cart:
     def product(self, arguments: Arguments) -> Product:
         identifier = given(arguments, "product_id")
         if identifier not in self.shop.by_id:
-            raise Refused(f"product_id: no product has the id {shown(identifier)}")
+            raise ToolError(f"product_id: no product has the id {shown(identifier)}")
         return self.shop.by_id[identifier]
 
     def coupon(self, arguments: Arguments) -> str:
         name = given(arguments, "coupon_name")
         if name not in COUPONS:
-            raise Refused(f"coupon_name: {shown(name)} is no coupon; there are: {'; '.join(COUPONS)}")
+            raise ToolError(f"coupon_name: {shown(name)} is no coupon; there are: {'; '.join(COUPONS)}")
         return name
 
     def without_discount(self) -> dict[str, Any]:

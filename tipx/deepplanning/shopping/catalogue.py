@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tipx.deepplanning.shopping.arguments import Refused, shown
+from tipx.deepplanning.shopping.arguments import ToolError, shown
 from tipx.deepplanning.shopping.bm25 import Okapi
 
 Product = Mapping[str, Any]
@@ -52,9 +52,9 @@ class Catalogue:
         return [product["product_id"] for _, product in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
     def among(self, identifiers: Sequence[str]) -> Sequence[Product]:
-        """Those named, in that order, or all if none is; raises Refused for an id that is none."""
+        """Those named, in that order, or all if none is; raises ToolError for an id that is none."""
         if unknown := [one for one in identifiers if one not in self.by_id]:
-            raise Refused(f"product_ids: no product has the id {shown(unknown[0])} ({len(unknown)} such ids)")
+            raise ToolError(f"product_ids: no product has the id {shown(unknown[0])} ({len(unknown)} such ids)")
         return self.known(identifiers) if identifiers else self.products
 
     def known(self, identifiers: Sequence[str]) -> Sequence[Product]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tipx.deepplanning.shopping.arguments import Refused, shown
+from tipx.deepplanning.shopping.arguments import ToolError, shown
 from tipx.deepplanning.shopping.cart import CHANGES, Cart
 from tipx.deepplanning.shopping.catalogue import Catalogue
 from tipx.deepplanning.shopping.lookups import LOOKUPS, get_user_info
@@ -14,7 +14,7 @@ from tipx.deepplanning.shopping.scoring import Truth, score
 
 
 @dataclass(frozen=True)
-class Case:
+class ShoppingCase:
     """What trajectories share, none of which changes it."""
 
     shop: Catalogue
@@ -25,7 +25,7 @@ class Case:
 class ShoppingEnvironment:
     """See `tipx.agents.task.Environment`."""
 
-    def __init__(self, case: Case, follow_up: str) -> None:
+    def __init__(self, case: ShoppingCase, follow_up: str) -> None:
         self.case = case
         self.cart = Cart(case.shop, case.user)
         self.pending: str | None = follow_up
@@ -33,19 +33,19 @@ class ShoppingEnvironment:
     def call(self, name: str, arguments: Mapping[str, Any]) -> str:
         try:
             answer = self.answer(name, arguments)
-        except Refused as refused:
+        except ToolError as refused:
             answer = refused.answer
         # Half a surrogate pair is text to Python and to JSON, and to no tokenizer.
         return json.dumps(answer, ensure_ascii=False, indent=2).encode("utf-8", "replace").decode()
 
     def answer(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Raises Refused."""
+        """Raises ToolError."""
         if not isinstance(name, str) or name not in REQUIRED:
-            raise Refused(f"no tool has the name {shown(name)}")
+            raise ToolError(f"no tool has the name {shown(name)}")
         if not isinstance(arguments, Mapping):
-            raise Refused(f"expected an object of arguments, got {shown(arguments)}")
+            raise ToolError(f"expected an object of arguments, got {shown(arguments)}")
         if missing := [key for key in REQUIRED[name] if key not in arguments]:
-            raise Refused(f"{missing[0]}: must be given")
+            raise ToolError(f"{missing[0]}: must be given")
         if name in CHANGES:
             return CHANGES[name](self.cart, arguments)
         if name in LOOKUPS:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tipx.deepplanning.shopping.catalogue import Catalogue, reach, searched
 from tipx.deepplanning.shopping.coupons import COUPONS
-from tipx.deepplanning.shopping.environment import Case
+from tipx.deepplanning.shopping.environment import ShoppingCase
 from tipx.deepplanning.shopping.scoring import Truth
 from tipx.errors import DataError
 
@@ -46,7 +46,7 @@ class CaseFiles:
         coupons = dict(self.validation.get("ground_truth_coupons") or {})
         return products, {str(coupon): int(count) for coupon, count in coupons.items()}
 
-    def case(self, where: str) -> Case:
+    def case(self, where: str) -> ShoppingCase:
         """Raises DataError, naming `where`."""
         try:
             products, coupons = self.bought()
@@ -54,7 +54,7 @@ class CaseFiles:
             raise DataError(f"{where}: the answer in {FILES[3]} cannot be read ({error!r}); {AGAIN}") from error
         if wrong := self.fault(products, coupons):
             raise DataError(f"{where}: {wrong}; {AGAIN}")
-        return Case(Catalogue(self.products), self.user, Truth(frozenset(products), coupons))
+        return ShoppingCase(Catalogue(self.products), self.user, Truth(frozenset(products), coupons))
 
     def fault(self, products: Mapping[str, int], coupons: Mapping[str, int]) -> str | None:
         """What is wrong with the case, or None."""

@@ -14,7 +14,7 @@ from typing import Any
 from tipx.deepplanning.shopping import transport
 from tipx.deepplanning.shopping.arguments import (
     Arguments,
-    Refused,
+    ToolError,
     given,
     identifiers,
     number,
@@ -40,7 +40,7 @@ def search_products(shop: Catalogue, arguments: Arguments) -> Answer:
     """No words, no products. `limit` null is no limit, and a negative one takes so many off the end."""
     query, limit = optional(arguments, "query"), arguments.get("limit", 20)
     if limit is not None and not isinstance(limit, int):
-        raise Refused(f"limit: expected a whole number, got {shown(limit)}")
+        raise ToolError(f"limit: expected a whole number, got {shown(limit)}")
     return {"product_ids": shop.search(query)[:limit]}
 
 
@@ -59,7 +59,7 @@ def filter_by_applicable_coupons(shop: Catalogue, arguments: Arguments) -> Answe
     """Products that take all of the coupons; none for no coupon."""
     wanted = set(strings(arguments, "coupon_names"))
     if unknown := sorted(wanted - set(COUPONS)):
-        raise Refused(f"coupon_names: {shown(unknown[0])} is no coupon; there are: {'; '.join(COUPONS)}")
+        raise ToolError(f"coupon_names: {shown(unknown[0])} is no coupon; there are: {'; '.join(COUPONS)}")
     if not wanted:
         return filtered([])
     pool = shop.among(identifiers(arguments))
@@ -70,12 +70,12 @@ def filter_by_range(shop: Catalogue, arguments: Arguments) -> Answer:
     """Products whose number at `condition_key` compares so with `value`; what is no number compares with nothing."""
     path, sign, bound = given(arguments, "condition_key"), arguments.get("operator"), arguments.get("value")
     if not sign or bound is None:
-        raise Refused("operator, value: both must be given")
+        raise ToolError("operator, value: both must be given")
     compares = OPERATORS.get(sign) if isinstance(sign, str) else None
     found = []
     for product in shop.among(identifiers(arguments)):
         if (value := reach(product, path)) is None:
-            raise Refused(f"condition_key: not every product has {shown(path)}")
+            raise ToolError(f"condition_key: not every product has {shown(path)}")
         here, limit = number(value), number(bound)
         if compares and here is not None and limit is not None and compares(here, limit):
             found.append(product)
@@ -86,15 +86,15 @@ def sort_products(shop: Catalogue, arguments: Arguments) -> Answer:
     """Texts in whatever case; products without a value come last."""
     path, order = given(arguments, "sort_by").lower(), text(arguments, "order", default="desc").lower()
     if order not in ("asc", "desc"):
-        raise Refused(f"order: expected asc or desc, got {shown(order)}")
+        raise ToolError(f"order: expected asc or desc, got {shown(order)}")
     wanted = identifiers(arguments)
     pool = shop.known(wanted) if wanted else shop.products
     if pool and reach(pool[0], path) is None:
-        raise Refused(f"sort_by: the first product has no {shown(path)}")
+        raise ToolError(f"sort_by: the first product has no {shown(path)}")
     try:
         ranked = sorted(pool, key=partial(rank, path, order), reverse=order == "desc")
     except TypeError as error:
-        raise Refused(f"sort_by: {shown(path)} is a text of some products and a number of others") from error
+        raise ToolError(f"sort_by: {shown(path)} is a text of some products and a number of others") from error
     return {"sorted_product_ids": ids(ranked)}
 
 
@@ -116,10 +116,10 @@ def get_product_details(shop: Catalogue, arguments: Arguments) -> Answer:
 def calculate_transport_time(shop: Catalogue, arguments: Arguments) -> Answer:
     identifier, destination = text(arguments, "product_id"), text(arguments, "destination_address")
     if (product := shop.by_id.get(identifier)) is None:
-        raise Refused(f"product_id: no product has the id {shown(identifier)}")
+        raise ToolError(f"product_id: no product has the id {shown(identifier)}")
     days = transport.delivery(product, destination)
     if days is None:
-        raise Refused(f"destination_address: expected a Chinese province in pinyin, got {shown(destination)}")
+        raise ToolError(f"destination_address: expected a Chinese province in pinyin, got {shown(destination)}")
     origin = product["shipping_info"]["origin"]
     return {
         "product_id": identifier,
@@ -146,5 +146,5 @@ def get_user_info(user: Mapping[str, Any], arguments: Arguments) -> Answer:
     """The case's one user."""
     wanted = optional(arguments, "user_id")
     if wanted and wanted != user.get("user_id"):
-        raise Refused(f"user_id: no user has the id {shown(wanted)}", user=None)
+        raise ToolError(f"user_id: no user has the id {shown(wanted)}", user=None)
     return dict(user)

@@ -11,7 +11,7 @@ from tipx.deepplanning.shopping.invented import Wish
 
 
 @dataclass(frozen=True)
-class Plan:
+class PricedCart:
     """One product for each wish, coupons with their quantities, and what it comes to."""
 
     products: tuple[str, ...]
@@ -26,7 +26,7 @@ def plans(
     owned: Mapping[str, int],
     *,
     scoped: bool = True,
-) -> list[Plan]:
+) -> list[PricedCart]:
     """Every cart that meets the wishes with coupons that may be used so, cheapest first.
 
     Not `scoped` forgets that a same-brand coupon counts one brand only, as the tools do.
@@ -36,12 +36,12 @@ def plans(
     return sorted(found, key=lambda plan: (plan.total, plan.products, plan.coupons))
 
 
-def with_coupons(combo: Sequence[Product], owned: Mapping[str, int], *, scoped: bool) -> Iterator[Plan]:
+def with_coupons(combo: Sequence[Product], owned: Mapping[str, int], *, scoped: bool) -> Iterator[PricedCart]:
     base = sum(one["price"] for one in combo)
     for counts in every(*(range(count + 1) for count in owned.values())):
         used = {coupon: count for coupon, count in zip(owned, counts, strict=True) if count}
         if base >= needed(used) and (not scoped or in_scope(combo, used)):
-            yield Plan(tuple(one["product_id"] for one in combo), tuple(used.items()), base - discount(used))
+            yield PricedCart(tuple(one["product_id"] for one in combo), tuple(used.items()), base - discount(used))
 
 
 def in_scope(combo: Sequence[Product], used: Mapping[str, int]) -> bool:
@@ -56,7 +56,7 @@ def in_scope(combo: Sequence[Product], used: Mapping[str, int]) -> bool:
     return True
 
 
-def only_best(ranked: Sequence[Plan]) -> Plan | None:
+def only_best(ranked: Sequence[PricedCart]) -> PricedCart | None:
     """The first, if nothing else is as cheap."""
     if not ranked or (len(ranked) > 1 and ranked[1].total == ranked[0].total):
         return None

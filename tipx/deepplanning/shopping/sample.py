@@ -11,10 +11,10 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from tipx.deepplanning.shopping.environment import Case, ShoppingEnvironment
+from tipx.deepplanning.shopping.environment import ShoppingCase, ShoppingEnvironment
 from tipx.deepplanning.shopping.files import CaseFiles
 from tipx.deepplanning.shopping.invented import COLORS, KINDS, WISHES, Wish, catalogue, shuffled, user, wish
-from tipx.deepplanning.shopping.optimum import Plan, only_best, plans
+from tipx.deepplanning.shopping.optimum import PricedCart, only_best, plans
 from tipx.deepplanning.shopping.task import LEVELS, ShoppingTask, Turn, buying
 
 SLICE = "sample"
@@ -37,7 +37,7 @@ class Drawn:
     products: list[dict[str, Any]]
     user: dict[str, Any]
 
-    def plans(self, *, scoped: bool = True) -> list[Plan]:
+    def plans(self, *, scoped: bool = True) -> list[PricedCart]:
         return plans(self.wishes, self.products, self.user["address"], self.user["coupons"], scoped=scoped)
 
     def choices(self) -> list[list[dict[str, Any]]]:
@@ -54,7 +54,7 @@ def draw(level: int, number: int, attempt: int) -> Drawn:
     return Drawn(wishes, products, user(rng, coupons, vip=vip))
 
 
-def chosen(level: int, drawn: Drawn) -> tuple[Plan, str] | None:
+def chosen(level: int, drawn: Drawn) -> tuple[PricedCart, str] | None:
     """(the best cart, what the query says of money), or None where the case is too easy or leaves a choice."""
     if not all(tempting(drawn, at) for at in range(WISHES)):
         return None
@@ -72,7 +72,7 @@ def tempting(drawn: Drawn, at: int) -> bool:
     return len(choices) > 1 and min(p["price"] for p in alike) < min(p["price"] for p in choices)
 
 
-def budgeted(ranked: Sequence[Plan]) -> tuple[Plan, str] | None:
+def budgeted(ranked: Sequence[PricedCart]) -> tuple[PricedCart, str] | None:
     """A range of money that the cheapest cart is below, and in which there is a choice."""
     if len(ranked) < 4 or not ranked[0].total < ranked[1].total < ranked[2].total:
         return None
@@ -80,7 +80,7 @@ def budgeted(ranked: Sequence[Plan]) -> tuple[Plan, str] | None:
     return ranked[1], f" All three together should cost between {low} and {high} yuan."
 
 
-def discounted(drawn: Drawn, ranked: Sequence[Plan]) -> tuple[Plan, str] | None:
+def discounted(drawn: Drawn, ranked: Sequence[PricedCart]) -> tuple[PricedCart, str] | None:
     """A best cart that needs coupons and dearer products than the cheapest, however same-brand coupons are read."""
     best = only_best(ranked)
     cheapest = tuple(min(choice, key=lambda p: p["price"])["product_id"] for choice in drawn.choices())
@@ -114,7 +114,7 @@ def query(wishes: Sequence[Wish], money: str) -> str:
 class Walk:
     """A trajectory that is written down while it is walked."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: ShoppingCase) -> None:
         self.world, self.turns = ShoppingEnvironment(case, ""), list[Turn]()
 
     def take(self, calls: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ class Walk:
         return [json.loads(self.world.call(name, arguments)) for name, arguments in calls]
 
 
-def walk(case: Case, drawn: Drawn, files: CaseFiles) -> tuple[Turn, ...]:
+def walk(case: ShoppingCase, drawn: Drawn, files: CaseFiles) -> tuple[Turn, ...]:
     """Look up what the wishes ask for, compare, fill the cart, look at it, and once more when asked to."""
     path = Walk(case)
     path.take([("get_user_info", {})])

@@ -7,7 +7,7 @@ from typing import Any
 
 from tipx.agents.task import Message
 from tipx.deepplanning.shopping import prompts
-from tipx.deepplanning.shopping.environment import Case, ShoppingEnvironment
+from tipx.deepplanning.shopping.environment import ShoppingCase, ShoppingEnvironment
 from tipx.deepplanning.shopping.schemas import TOOLS
 from tipx.deepplanning.shopping.scoring import HEADLINE
 
@@ -35,7 +35,7 @@ class ShoppingTask:
     slice: str
     level: int
     query: str
-    case: Case
+    case: ShoppingCase
     steps: tuple[Turn, ...]
     """The turns of a perfect trajectory."""
     wording: Wording = OURS

@@ -11,7 +11,7 @@ from typing import Any
 
 from tipx.deepplanning.official import BY_SLICE
 from tipx.deepplanning.travel.database import read_database
-from tipx.deepplanning.travel.prompts import Language, Texts, own_texts
+from tipx.deepplanning.travel.prompts import Language, PromptTexts, own_texts
 from tipx.deepplanning.travel.task import TravelTask
 from tipx.deepplanning.travel.trip import read_trip
 from tipx.errors import DataError
@@ -43,7 +43,7 @@ class Split:
         return known - self.test(known)
 
 
-def load(folder: Path, language: Language, texts: Texts | None = None, tasks: int = TASKS) -> list[TravelTask]:
+def load(folder: Path, language: Language, texts: PromptTexts | None = None, tasks: int = TASKS) -> list[TravelTask]:
     """Every task of a language, in the order of the file; its tables are read when it starts.
 
     `texts` are what the model is told, ours if None. Raises DataError when the query file or a task's folder is

@@ -10,7 +10,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from tipx.deepplanning.travel.lines import activity, priced
-from tipx.deepplanning.travel.plan import Activity, Day, Plan, Stay
+from tipx.deepplanning.travel.plan import Activity, Day, Stay, TravelPlan
 
 PLAN_PARSE = "rules"
 LONGEST_LINE = 2_000
@@ -40,7 +40,7 @@ _NOWHERE = {"", "-", "\u2013", "\u2014", "none", "n/a", "无"}
 class Parsed:
     """What an answer holds: `plan` is None if it holds no plan; `failures` counts lines that could not be read."""
 
-    plan: Plan | None
+    plan: TravelPlan | None
     failures: int = 0
 
 
@@ -101,7 +101,7 @@ def parse_block(block: str, names: Container[str]) -> Parsed:
             # What follows the summary's head belongs to no day: it has a line "Accommodation" of its own.
             day, summed = None, True
             total = amount(line[found.end() :]) if found["total"] else total
-    return Parsed(Plan(tuple(draft.day() for draft in days if draft.real), total), failures)
+    return Parsed(TravelPlan(tuple(draft.day() for draft in days if draft.real), total), failures)
 
 
 def read(line: str, day: Draft | None, names: Container[str]) -> bool:

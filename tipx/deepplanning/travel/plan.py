@@ -50,7 +50,7 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TravelPlan:
     """`total` is the total estimated budget, None where the plan gives none."""
 
     days: tuple[Day, ...]
@@ -60,7 +60,7 @@ class Plan:
         return [activity for day in self.days for activity in day.of(kind)]
 
 
-def as_json(plan: Plan) -> dict[str, Any]:
+def as_json(plan: TravelPlan) -> dict[str, Any]:
     """The plan in the schema that the official scorer takes."""
     budget = {} if plan.total is None else {"total_estimated_budget": plan.total}
     days = [day_as_json(number, day) for number, day in enumerate(plan.days, start=1)]

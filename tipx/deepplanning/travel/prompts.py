@@ -20,7 +20,7 @@ _FOLDER = Path(__file__).parent / "texts"
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class PromptTexts:
     """`source` is "own" or the checkout they were read from."""
 
     system: str
@@ -28,10 +28,10 @@ class Texts:
     source: str
 
 
-def own_texts(language: Language) -> Texts:
+def own_texts(language: Language) -> PromptTexts:
     read = own(language)
     tools = [tool.schema(name, read["tools"][name]) for name, tool in TOOLS.items()]
-    return Texts(read["system"].strip(), tools, "own")
+    return PromptTexts(read["system"].strip(), tools, "own")
 
 
 def words(language: Language) -> Words:
@@ -46,9 +46,9 @@ def own(language: Language) -> Mapping[str, Any]:
     return read
 
 
-def official_texts(checkout: Path, language: Language) -> Texts:
+def official_texts(checkout: Path, language: Language) -> PromptTexts:
     """The benchmark's own prompt and schemas from a checkout; raises DataError."""
     folder = half(checkout, "travelplanning")
     file = folder / "agent" / "prompts.py"
     system = assigned(tree(file), f"SYSTEM_PROMPT_{language.upper()}", file)
-    return Texts(system, schemas(folder / "tools" / f"tool_schema_{language}.json"), str(folder))
+    return PromptTexts(system, schemas(folder / "tools" / f"tool_schema_{language}.json"), str(folder))

@@ -8,7 +8,7 @@ from typing import Any
 from tipx.agents.task import Message
 from tipx.deepplanning.travel.database import Database
 from tipx.deepplanning.travel.environment import TravelEnvironment
-from tipx.deepplanning.travel.prompts import Language, Texts, words
+from tipx.deepplanning.travel.prompts import Language, PromptTexts, words
 from tipx.deepplanning.travel.scoring import HEADLINE
 from tipx.deepplanning.travel.trip import Trip
 
@@ -24,7 +24,7 @@ class TravelTask:
     query: str
     trip: Trip
     language: Language
-    texts: Texts
+    texts: PromptTexts
     database: Callable[[], Database]
     script: tuple[Turn, ...] | None = None
     headline: str = HEADLINE

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from tipx.deepplanning.shopping.scoring import aggregate
-from tipx.embedded.agent.family import held_out, training
-from tipx.embedded.agent.world import asked
+from tipx.embedded.agent.family import ERRANDS
+from tipx.embedded.agent.world import to_prompt
+from tipx.embedded.data import refuse_path
 from tipx.errors import DataError
 from tipx.spec import Seed, Size, spec
 from tipx.types import Prompt
@@ -19,7 +20,7 @@ class Errands:
     seed: Seed
 
     def load(self) -> list[Prompt]:
-        return [asked(errand) for errand in islice(training(self.seed), self.size)]
+        return [to_prompt(errand) for errand in islice(ERRANDS.training(self.seed), self.size)]
 
 
 @spec
@@ -31,12 +32,9 @@ class HeldOutErrands:
 
     def load(self, path: str | None) -> list[Prompt]:
         """They are generated: raises DataError for a path, and for more than there are."""
-        if path is not None:
-            raise DataError(
-                f"eval.path: benchmark={self.name} is generated and reads no file, got {path!r}; leave it out"
-            )
+        refuse_path(self.name, path)
         try:
-            return [asked(errand) for errand in held_out(self.size)]
+            return [to_prompt(errand) for errand in ERRANDS.held_out(self.size)]
         except ValueError as error:
             raise DataError(f"benchmark.size: {error}") from error
 

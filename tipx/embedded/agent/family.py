@@ -1,4 +1,4 @@
-"""The errands: buy the cheapest product of a color and a kind from a tiny shop, by two tools.
+"""The agents' task family, errands: buy the cheapest product of a color and a kind from a tiny shop, by two tools.
 
 An errand and one of its worked trajectories, where every word, digit and mark of JSON is one token::
 
@@ -15,16 +15,11 @@ that has nothing to do with being right. Everything here is a pure function of i
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import islice
 from random import Random
-from typing import TypeVar
 
 from tipx.agents.calls import Call, HermesCalls
-
-T = TypeVar("T")
+from tipx.embedded.draws import ProblemSets, draw_and_remove, draw_between, draw_from, draw_weighted
 
 COLORS = ("red", "blue", "green", "black", "white", "grey")
 ITEMS = ("cup", "hat", "bag", "lamp", "chair", "coat", "rug", "vase")
@@ -41,8 +36,7 @@ CONNECTORS = (("then", 32), ("so", 22), ("now", 16), ("next", 14), ("so now", 10
 CLOSINGS = (("done .", 40), ("bought {} .", 30), ("got {} for {} .", 20), ("all done .", 10))
 JUDGED_AFTER = 0.6  # probability of "wug 31 is less" rather than "less is wug 31"
 
-HELD_OUT_LIMIT = 1024  # errands that no training set contains; the benchmark is a prefix of them
-VALIDATION_LIMIT = 512  # further errands kept from training, to decide when the student is good enough
+BENCHMARK_SIZE = 256  # errands: the first of those that are held out
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,102 +79,45 @@ class Errand:
         return min(self.matches, key=lambda p: p.price)
 
 
-def errand(rng: Random) -> Errand:
-    """Draw one; advances `rng`."""
-    color, item = pick(rng, COLORS), pick(rng, ITEMS)
-    size, count = between(rng, *PRODUCTS), between(rng, *MATCHES)
+def draw_errand(rng: Random) -> Errand:
+    """Draw one errand; advances `rng`."""
+    color, item = draw_from(rng, COLORS), draw_from(rng, ITEMS)
+    size, count = draw_between(rng, *PRODUCTS), draw_between(rng, *MATCHES)
     names, prices = list(NAMES), list(range(PRICES[0], PRICES[1] + 1))
-    made: list[Product] = []
+    products: list[Product] = []
     for place in range(size):
-        kind = (color, item) if place < count else other(rng, color, item)
-        made.append(Product(drawn(rng, names), *kind, drawn(rng, prices)))
-    return Errand(color, item, tuple(drawn(rng, made) for _ in range(size)))
+        kind = (color, item) if place < count else draw_other_kind(rng, color, item)
+        products.append(Product(draw_and_remove(rng, names), *kind, draw_and_remove(rng, prices)))
+    return Errand(color, item, tuple(draw_and_remove(rng, products) for _ in range(size)))
 
 
-def other(rng: Random, color: str, item: str) -> tuple[str, str]:
-    """Of the same kind in another color, or of the same color and another kind."""
+def draw_other_kind(rng: Random, color: str, item: str) -> tuple[str, str]:
+    """Draw the same item in another color, or another item of the same color; advances `rng`."""
     if rng.random() < 0.5:
-        return pick(rng, [c for c in COLORS if c != color]), item
-    return color, pick(rng, [i for i in ITEMS if i != item])
+        return draw_from(rng, [c for c in COLORS if c != color]), item
+    return color, draw_from(rng, [i for i in ITEMS if i != item])
 
 
-def worked(task: Errand, rng: Random) -> list[str]:
-    """The three turns of one perfect trajectory, with thoughts; advances `rng`."""
-    found, best = task.matches, task.answer
-    wanted = f"{task.color} {task.item}"
-    looking = f"{weighted(rng, OPENINGS)} {wanted} ."
-    weighing, least = [f"{found[0].name} {found[0].price} ."], found[0]
-    for product in found[1:]:
-        verdict = "less" if product.price < least.price else "more"
+ERRANDS = ProblemSets("tiny agent", draw_errand, lambda errand: errand.text, held_out_limit=1024, validation_limit=512)
+
+
+def write_trajectory(errand: Errand, rng: Random) -> list[str]:
+    """Return the three turns of one perfect trajectory, with thoughts; advances `rng`."""
+    matches, best = errand.matches, errand.answer
+    opening = f"{draw_weighted(rng, OPENINGS)} {errand.color} {errand.item} ."
+    thoughts, cheapest = [f"{matches[0].name} {matches[0].price} ."], matches[0]
+    for product in matches[1:]:
+        verdict = "less" if product.price < cheapest.price else "more"
         shown = f"{product.name} {product.price}"
         judged = f"{shown} is {verdict}" if rng.random() < JUDGED_AFTER else f"{verdict} is {shown}"
-        weighing.append(f"{weighted(rng, CONNECTORS)} {judged} .")
-        least = min(least, product, key=lambda p: p.price)
-    search, add = (HermesCalls().write([call]) for call in calls(task))
-    closing = weighted(rng, CLOSINGS).format(best.name, best.price)
-    return [f"{looking}\n{search}", f"{' '.join(weighing)} take {best.name} .\n{add}", closing]
+        thoughts.append(f"{draw_weighted(rng, CONNECTORS)} {judged} .")
+        cheapest = min(cheapest, product, key=lambda p: p.price)
+    search, add = (HermesCalls().write([call]) for call in list_calls(errand))
+    closing = draw_weighted(rng, CLOSINGS).format(best.name, best.price)
+    return [f"{opening}\n{search}", f"{' '.join(thoughts)} take {best.name} .\n{add}", closing]
 
 
-def calls(task: Errand) -> tuple[Call, Call]:
-    """What a perfect trajectory asks the tools for, a turn each."""
-    search = Call("search_products", {"query": f"{task.color} {task.item}"})
-    return search, Call("add_product_to_cart", {"product_id": task.answer.name})
-
-
-def held_out(n: int = 256) -> list[Errand]:
-    """The first `n` of the fixed benchmark, the same on every machine; ValueError past the limit."""
-    return part(n, 0, HELD_OUT_LIMIT)
-
-
-def validation(n: int = 256) -> list[Errand]:
-    """`n` fixed errands that are in neither benchmark nor training set; ValueError past the limit."""
-    return part(n, HELD_OUT_LIMIT, VALIDATION_LIMIT)
-
-
-def training(seed: int) -> Iterator[Errand]:
-    """Different errands for ever, none of them held out or for validation."""
-    return distinct(f"tiny agent training {seed}", {one.text for one in reserved()})
-
-
-def distinct(seed: str, without: set[str]) -> Iterator[Errand]:
-    """A string seed goes through SHA-512, anywhere."""
-    rng, seen = Random(seed), set(without)  # noqa: S311 - no secret is made
-    while True:
-        made = errand(rng)
-        if made.text not in seen:
-            seen.add(made.text)
-            yield made
-
-
-@cache
-def reserved() -> tuple[Errand, ...]:
-    return tuple(islice(distinct("tiny agent held out", set()), HELD_OUT_LIMIT + VALIDATION_LIMIT))
-
-
-def part(n: int, first: int, limit: int) -> list[Errand]:
-    if not 0 <= n <= limit:
-        raise ValueError(f"expected a number of errands in 0..{limit}, got {n}")
-    return list(reserved()[first : first + n])
-
-
-# Python promises the same stream across versions for Random.random() alone, so the draws below use nothing else.
-def between(rng: Random, low: int, high: int) -> int:
-    return low + int(rng.random() * (high - low + 1))
-
-
-def pick(rng: Random, options: Sequence[T]) -> T:
-    return options[between(rng, 0, len(options) - 1)]
-
-
-def drawn(rng: Random, left: list[T]) -> T:
-    """One of what is left, which is left no more."""
-    return left.pop(between(rng, 0, len(left) - 1))
-
-
-def weighted(rng: Random, options: Sequence[tuple[str, int]]) -> str:
-    roll = rng.random() * sum(weight for _, weight in options)
-    for text, weight in options:
-        roll -= weight
-        if roll < 0:
-            return text
-    return options[-1][0]  # what rounding may leave over
+def list_calls(errand: Errand) -> tuple[Call, Call]:
+    """Return the calls of a perfect trajectory, one a turn."""
+    search = Call("search_products", {"query": f"{errand.color} {errand.item}"})
+    return search, Call("add_product_to_cart", {"product_id": errand.answer.name})

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tipx.agents.task import Message
-from tipx.deepplanning.shopping.arguments import Refused, given
+from tipx.deepplanning.shopping.arguments import ToolError, given
 from tipx.deepplanning.shopping.cart import Cart
 from tipx.deepplanning.shopping.catalogue import Catalogue
 from tipx.deepplanning.shopping.schemas import TOOLS
 from tipx.deepplanning.shopping.scoring import HEADLINE, Truth, score
-from tipx.embedded.agent.family import Errand, Product, calls
+from tipx.embedded.agent.family import Errand, Product, list_calls
 from tipx.types import Prompt
 
 NAMES = ("search_products", "add_product_to_cart")
@@ -35,7 +35,7 @@ class Shop:
             return error("no such tool")
         try:
             return self.search(given(arguments, "query")) if name == NAMES[0] else self.add(arguments)
-        except Refused:
+        except ToolError:
             return error("no such product" if isinstance(arguments.get("product_id"), str) else "no such argument")
 
     def search(self, query: str) -> str:
@@ -45,7 +45,7 @@ class Shop:
         return " , ".join(found) or "none"
 
     def add(self, arguments: Mapping[str, Any]) -> str:
-        """Raises Refused."""
+        """Raises ToolError."""
         self.cart.add_product_to_cart(arguments)
         name = arguments["product_id"]
         return next(f"{listed(product)} ." for product in self.errand.shop if product.name == name)
@@ -104,8 +104,8 @@ class ErrandTask:
         return Shop(self.errand)
 
     def gold(self) -> list[str | list[tuple[str, dict[str, Any]]]] | None:
-        return [*([(call.name, call.arguments)] for call in calls(self.errand)), "done ."]
+        return [*([(call.name, call.arguments)] for call in list_calls(self.errand)), "done ."]
 
 
-def asked(errand: Errand) -> Prompt:
+def to_prompt(errand: Errand) -> Prompt:
     return Prompt(errand.id, errand.text, task=ErrandTask(errand))

@@ -34,10 +34,10 @@ from tipx.deepplanning.travel.checks.structure import (
     traceable_accommodation,
 )
 from tipx.deepplanning.travel.database import Database
-from tipx.deepplanning.travel.plan import Plan
+from tipx.deepplanning.travel.plan import TravelPlan
 from tipx.deepplanning.travel.trip import Trip
 
-Check = Callable[[Plan, Trip, Database], bool]
+Check = Callable[[TravelPlan, Trip, Database], bool]
 
 DIMENSIONS: dict[str, tuple[Check, ...]] = {
     "route_consistency": (valid_trip_duration, closed_loop_route_structure, seamless_intercity_transfers),

@@ -1,15 +1,15 @@
 """Activity diversity: no restaurant and no sight twice."""
 
 from tipx.deepplanning.travel.database import Database
-from tipx.deepplanning.travel.plan import Activity, Plan
+from tipx.deepplanning.travel.plan import Activity, TravelPlan
 from tipx.deepplanning.travel.trip import Trip
 
 
-def diverse_meal_options(plan: Plan, trip: Trip, db: Database) -> bool:
+def diverse_meal_options(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     return all_different(plan.of("meal"))
 
 
-def diverse_attraction_options(plan: Plan, trip: Trip, db: Database) -> bool:
+def diverse_attraction_options(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     return all_different(plan.of("attraction"))
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from tipx.deepplanning.travel.clock import DAY
 from tipx.deepplanning.travel.database import Database
-from tipx.deepplanning.travel.plan import INTERCITY, Activity, Day, Plan
+from tipx.deepplanning.travel.plan import INTERCITY, Activity, Day, TravelPlan
 from tipx.deepplanning.travel.trip import Trip
 
 ANCHORS = ("hotel", "attraction", "meal", INTERCITY)
@@ -15,7 +15,7 @@ _COORDINATES = re.compile(r"\s*([-0-9.]+)\s*,\s*([-0-9.]+)\s*")
 Span = tuple[int, int]
 
 
-def no_time_overlaps(plan: Plan, trip: Trip, db: Database) -> bool:
+def no_time_overlaps(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """Of the slots of a day in order of their start, none begins before the one ahead has ended."""
     for day in plan.days:
         spans = sorted((a.span for a in day.activities if a.span), key=lambda span: span[0])
@@ -24,7 +24,7 @@ def no_time_overlaps(plan: Plan, trip: Trip, db: Database) -> bool:
     return True
 
 
-def reasonable_transfer_time(plan: Plan, trip: Trip, db: Database) -> bool:
+def reasonable_transfer_time(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """The gap between two anchors, without buffers, is what the road takes, give or take five to ten minutes.
 
     A pair that the tables do not know passes: a place that nobody has heard of costs nothing here.

@@ -2,7 +2,7 @@
 
 from tipx.deepplanning.travel.clock import DAY, minute, within
 from tipx.deepplanning.travel.database import Database, Row
-from tipx.deepplanning.travel.plan import Activity, Plan
+from tipx.deepplanning.travel.plan import Activity, TravelPlan
 from tipx.deepplanning.travel.trip import Trip
 
 ALL_DAY = ("Open 24 Hours", "全天开放")
@@ -12,19 +12,19 @@ MEAL = (30, 150)
 """Least and most minutes of a meal."""
 
 
-def attraction_visit_within_opening_hours(plan: Plan, trip: Trip, db: Database) -> bool:
+def attraction_visit_within_opening_hours(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """A sight whose hours the tables lack fails, one that is open all day passes; unknown names are passed over."""
     sights = [(sight, db.attraction[sight.name]) for sight in plan.of("attraction") if sight.name in db.attraction]
     return bool(db.attraction) and all(always_open(row) or is_open(sight, row, unknown=False) for sight, row in sights)
 
 
-def dining_within_service_hours(plan: Plan, trip: Trip, db: Database) -> bool:
+def dining_within_service_hours(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """A restaurant whose hours the tables lack passes; unknown names are passed over."""
     meals = [(meal, db.restaurant[meal.name]) for meal in plan.of("meal") if meal.name in db.restaurant]
     return bool(db.restaurant) and all(is_open(meal, row, unknown=True) for meal, row in meals)
 
 
-def avoidance_of_closure_days(plan: Plan, trip: Trip, db: Database) -> bool:
+def avoidance_of_closure_days(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """No sight on a weekday on which it is closed; a trip without a weekday is not checked."""
     if not db.attraction or not trip.weekday:
         return bool(db.attraction)
@@ -36,12 +36,12 @@ def avoidance_of_closure_days(plan: Plan, trip: Trip, db: Database) -> bool:
     )
 
 
-def reasonable_duration_at_attractions(plan: Plan, trip: Trip, db: Database) -> bool:
+def reasonable_duration_at_attractions(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     sights = [sight for sight in plan.of("attraction") if sight.name in db.attraction]
     return bool(db.attraction) and all(long_enough(sight, db.attraction[sight.name]) for sight in sights)
 
 
-def reasonable_meal_duration(plan: Plan, trip: Trip, db: Database) -> bool:
+def reasonable_meal_duration(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     spans = [meal.span for meal in plan.of("meal") if meal.name]
     return all(span is not None and MEAL[0] <= span[1] - span[0] <= MEAL[1] for span in spans)
 

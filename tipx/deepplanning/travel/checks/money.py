@@ -1,7 +1,7 @@
 """Cost accuracy: the plan's total is the sum of its prices; and what that sum is, which a hard constraint needs too."""
 
 from tipx.deepplanning.travel.database import Database
-from tipx.deepplanning.travel.plan import INTERCITY, Plan
+from tipx.deepplanning.travel.plan import INTERCITY, TravelPlan
 from tipx.deepplanning.travel.trip import Trip
 
 TOLERANCE = 0.10
@@ -9,7 +9,7 @@ TOLERANCE = 0.10
 SEATS = 4
 
 
-def cost_calculation_correctness(plan: Plan, trip: Trip, db: Database) -> bool:
+def cost_calculation_correctness(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """A plan without a total fails."""
     if plan.total is None:
         return False
@@ -17,7 +17,7 @@ def cost_calculation_correctness(plan: Plan, trip: Trip, db: Database) -> bool:
     return spent == 0 if plan.total == 0 else abs(spent - plan.total) / plan.total <= TOLERANCE
 
 
-def cost(plan: Plan, trip: Trip) -> float:
+def cost(plan: TravelPlan, trip: Trip) -> float:
     """What the plan costs all travellers, at its own prices.
 
     Of a day's journeys between cities the first with a price counts, since each part of a journey with a change shows

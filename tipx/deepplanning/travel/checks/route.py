@@ -1,23 +1,23 @@
 """Route consistency: the right number of days, a closed loop, and no city reached without a journey."""
 
 from tipx.deepplanning.travel.database import Database
-from tipx.deepplanning.travel.plan import INTERCITY, Day, Plan
+from tipx.deepplanning.travel.plan import INTERCITY, Day, TravelPlan
 from tipx.deepplanning.travel.trip import Trip, city, leg
 
 _FIRST_TWO_HAN = ("\u4e00", "\u9fa5")
 
 
-def valid_trip_duration(plan: Plan, trip: Trip, db: Database) -> bool:
+def valid_trip_duration(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     return len(plan.days) == trip.days > 0
 
 
-def closed_loop_route_structure(plan: Plan, trip: Trip, db: Database) -> bool:
+def closed_loop_route_structure(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """Begins and ends at home, as far as the first and the last day are journeys at all."""
     first, last = leg(plan.days[0].city), leg(plan.days[-1].city)
     return (first is None or first[0] == trip.origin) and (last is None or last[1] == trip.origin)
 
 
-def seamless_intercity_transfers(plan: Plan, trip: Trip, db: Database) -> bool:
+def seamless_intercity_transfers(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """Each day is where the day before ended, and a day "from A to B" has a journey from A to B."""
     here, fine = trip.origin, True
     for day in plan.days:

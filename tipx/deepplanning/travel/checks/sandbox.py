@@ -6,11 +6,11 @@ Prices are compared as whole numbers; a price that the tables lack or spoil is n
 from collections.abc import Iterable, Mapping
 
 from tipx.deepplanning.travel.database import Database, Row
-from tipx.deepplanning.travel.plan import INTERCITY, Activity, Plan
+from tipx.deepplanning.travel.plan import INTERCITY, Activity, TravelPlan
 from tipx.deepplanning.travel.trip import Trip
 
 
-def validated_accommodation(plan: Plan, trip: Trip, db: Database) -> bool:
+def validated_accommodation(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """The hotel of each day's head by name and price, those of activities by name; on the last day "-" is none."""
     stays = [day.stay for day in plan.days if day.stay is not None and day.stay.name]
     if plan.days[-1].stay is not None and plan.days[-1].stay.name == "-":
@@ -23,15 +23,15 @@ def validated_accommodation(plan: Plan, trip: Trip, db: Database) -> bool:
     )
 
 
-def validated_attractions(plan: Plan, trip: Trip, db: Database) -> bool:
+def validated_attractions(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     return all_known(plan.of("attraction"), db.attraction, "ticket_price")
 
 
-def validated_meals(plan: Plan, trip: Trip, db: Database) -> bool:
+def validated_meals(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     return all_known(plan.of("meal"), db.restaurant, "price_per_person")
 
 
-def validated_transportation(plan: Plan, trip: Trip, db: Database) -> bool:
+def validated_transportation(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """A journey's number is in the tables, at one of the prices it has there; its stations are not compared."""
     return all(
         journey.number in db.fares

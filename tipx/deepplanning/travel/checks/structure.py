@@ -2,25 +2,25 @@
 
 from tipx.deepplanning.travel.clock import hours, loose
 from tipx.deepplanning.travel.database import Database
-from tipx.deepplanning.travel.plan import INTERCITY, Day, Plan
+from tipx.deepplanning.travel.plan import INTERCITY, Day, TravelPlan
 from tipx.deepplanning.travel.trip import Trip, leg
 
 MEAL_GAP = 120
 """Minutes from the end of a day's first meal to the start of its second, at least."""
 
 
-def traceable_accommodation(plan: Plan, trip: Trip, db: Database) -> bool:
+def traceable_accommodation(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """Each day but the last names a hotel in its head and in an activity; the last names none in its head."""
     last = plan.days[-1].stay
     nights = all(day.stay is not None and day.of("hotel") for day in plan.days[:-1])
     return nights and (last is None or last.name in ("", "-"))
 
 
-def ends_with_accommodation(plan: Plan, trip: Trip, db: Database) -> bool:
+def ends_with_accommodation(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     return all(day.activities and day.activities[-1].kind == "hotel" for day in plan.days[:-1])
 
 
-def essential_meal_coverage(plan: Plan, trip: Trip, db: Database) -> bool:
+def essential_meal_coverage(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """Two meals on a day in one city; fewer on a day of travel, by when one leaves and arrives."""
     here, fine = trip.origin, True
     for day in plan.days:
@@ -63,7 +63,7 @@ def at_least(day: Day, count: int) -> bool:
     return len(meals) >= count and (len(meals) < 2 or meals[1][0] - meals[0][1] >= MEAL_GAP)
 
 
-def essential_attraction_coverage(plan: Plan, trip: Trip, db: Database) -> bool:
+def essential_attraction_coverage(plan: TravelPlan, trip: Trip, db: Database) -> bool:
     """Two sights or four hours of them on a day in one city; one on a day of travel that leaves time for it."""
     here, fine = trip.origin, True
     for day in plan.days:

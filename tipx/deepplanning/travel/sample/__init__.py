@@ -15,10 +15,10 @@ import yaml
 
 from tipx.deepplanning.travel.prompts import Language, own_texts
 from tipx.deepplanning.travel.sample.draw import between
-from tipx.deepplanning.travel.sample.gold import Choice, choose, plan
+from tipx.deepplanning.travel.sample.gold import GoldChoice, choose, plan
 from tipx.deepplanning.travel.sample.script import turns
 from tipx.deepplanning.travel.sample.wishes import WISHES
-from tipx.deepplanning.travel.sample.world import Mode, Names, World, build
+from tipx.deepplanning.travel.sample.world import InventedCity, Mode, Names, build
 from tipx.deepplanning.travel.task import TravelTask, Turn
 from tipx.deepplanning.travel.trip import read_trip
 
@@ -91,18 +91,18 @@ RECIPES: tuple[Recipe, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampleTask:
     """One embedded task: `query` is an entry of a query file, `choice` what its gold plan is made of."""
 
     language: Language
     query: dict[str, Any]
-    world: World
-    choice: Choice
+    world: InventedCity
+    choice: GoldChoice
     turns: tuple[Turn, ...]
 
 
 @cache
-def samples(seed: int = SEED) -> tuple[Sample, ...]:
+def samples(seed: int = SEED) -> tuple[SampleTask, ...]:
     """Every embedded task."""
     return tuple(make(seed, number, *recipe) for number, recipe in enumerate(RECIPES))
 
@@ -112,7 +112,7 @@ def sample_tasks(seed: int = SEED) -> list[TravelTask]:
     return [task(sample) for sample in samples(seed)]
 
 
-def task(sample: Sample) -> TravelTask:
+def task(sample: SampleTask) -> TravelTask:
     return TravelTask(
         id=f"{SLICE}/travel_{sample.language}/{sample.query['id']}",
         slice=SLICE,
@@ -125,7 +125,7 @@ def task(sample: Sample) -> TravelTask:
     )
 
 
-def make(seed: int, number: int, language: Language, mode: Mode, wishes: tuple[str, ...]) -> Sample:
+def make(seed: int, number: int, language: Language, mode: Mode, wishes: tuple[str, ...]) -> SampleTask:
     """The task of that number; it depends on nothing but its arguments."""
     rng = Random(f"tipx travel sample {seed} {number}")  # noqa: S311 - no secret is made
     world = build(rng, names(language), mode, FIRST + timedelta(weeks=number), between(rng, 2, 4))
@@ -136,10 +136,10 @@ def make(seed: int, number: int, language: Language, mode: Mode, wishes: tuple[s
         # Room for a tenth more than the gold plan costs.
         answers["budget_constraint"] = {"max_budget": 100 * round((gold.total or 0) * 1.1 / 100 + 0.5)}
     query = {"id": str(number), "query": request(world, answers), "meta_info": meta(world, answers)}
-    return Sample(language, query, world, choice, turns(world, choice, gold))
+    return SampleTask(language, query, world, choice, turns(world, choice, gold))
 
 
-def meta(world: World, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def meta(world: InventedCity, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "org": world.home,
         "dest": [world.city],
@@ -155,7 +155,7 @@ def meta(world: World, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def request(world: World, answers: dict[str, dict[str, Any]]) -> str:
+def request(world: InventedCity, answers: dict[str, dict[str, Any]]) -> str:
     wishes = [wish(world.names, name, answer) for name, answer in answers.items()]
     text: str = world.names["query"].format(
         origin=world.home,

@@ -7,8 +7,8 @@ from typing import Any
 from tipx.deepplanning.travel.checks.money import cost
 from tipx.deepplanning.travel.clock import minute
 from tipx.deepplanning.travel.database import Row
-from tipx.deepplanning.travel.plan import INTERCITY, Activity, Day, Plan, Stay
-from tipx.deepplanning.travel.sample.world import World
+from tipx.deepplanning.travel.plan import INTERCITY, Activity, Day, Stay, TravelPlan
+from tipx.deepplanning.travel.sample.world import InventedCity
 from tipx.deepplanning.travel.trip import Trip
 
 Answers = Mapping[str, Mapping[str, Any]]
@@ -20,7 +20,7 @@ SPARE = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class GoldChoice:
     """What the plan is made of; sights and meals in the order of the days: two and two on the first, one each after."""
 
     out: Row
@@ -34,7 +34,7 @@ class Choice:
 class Clockwork:
     """A day that is being timed: where one is, at which minute, and what one has done."""
 
-    world: World
+    world: InventedCity
     place: str
     now: int
     done: list[Activity] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Clockwork:
         self.put(MEAL, kind="meal", name=self.place, cost=float(restaurant["price_per_person"]), note=note)
 
 
-def choose(world: World, answers: Answers) -> Choice:
+def choose(world: InventedCity, answers: Answers) -> GoldChoice:
     """What the answers ask for, and for the rest whatever comes first."""
     db, key = world.database, "train_no" if world.mode == "train" else "flight_no"
     asked = {name: value for answer in answers.values() for name, value in answer.items()}
@@ -86,23 +86,23 @@ def choose(world: World, answers: Answers) -> Choice:
     wanted = list(dict.fromkeys((*asked.get("attraction_names", ()), *db.attraction)))
     sights = [db.attraction[name] for name in wanted[:3]]
     lunch = db.restaurant[asked["restaurant_name"]]
-    return Choice(ways[0], ways[1], hotel, sights, [*others(world, sights[:2], lunch), lunch])
+    return GoldChoice(ways[0], ways[1], hotel, sights, [*others(world, sights[:2], lunch), lunch])
 
 
-def others(world: World, sights: Iterable[Row], lunch: Row) -> Iterator[Row]:
+def others(world: InventedCity, sights: Iterable[Row], lunch: Row) -> Iterator[Row]:
     """A restaurant at each sight, but not the one for lunch on the second day."""
     for sight in sights:
         rows = [r for r in world.database.restaurants if r["nearby_attraction_name"] == sight["attraction_name"]]
         yield next(row for row in rows if row is not lunch)
 
 
-def plan(world: World, choice: Choice, trip: Trip) -> Plan:
+def plan(world: InventedCity, choice: GoldChoice, trip: Trip) -> TravelPlan:
     """Both days, and the total that they come to."""
     days = (first_day(world, choice), second_day(world, choice))
-    return Plan(days, cost(Plan(days), trip))
+    return TravelPlan(days, cost(TravelPlan(days), trip))
 
 
-def first_day(world: World, choice: Choice) -> Day:
+def first_day(world: InventedCity, choice: GoldChoice) -> Day:
     hotel, names = choice.hotel["name"], world.names
     clock = Clockwork(world, choice.out["arr_station_name"], at(choice.out["dep_datetime"]))
     clock.done.append(ride(world, choice.out))
@@ -118,7 +118,7 @@ def first_day(world: World, choice: Choice) -> Day:
     return Day(f"from {world.home} to {world.city}", Stay(hotel, float(choice.hotel["price"])), tuple(clock.done))
 
 
-def second_day(world: World, choice: Choice) -> Day:
+def second_day(world: InventedCity, choice: GoldChoice) -> Day:
     clock = Clockwork(world, choice.hotel["name"], 9 * 60)
     clock.see(choice.sights[2])
     clock.eat(choice.meals[2], 0)
@@ -128,7 +128,7 @@ def second_day(world: World, choice: Choice) -> Day:
     return Day(f"from {world.city} to {world.home}", None, tuple(clock.done))
 
 
-def ride(world: World, row: Row) -> Activity:
+def ride(world: InventedCity, row: Row) -> Activity:
     return Activity(
         kind=INTERCITY,
         start=hhmm(at(row["dep_datetime"])),
@@ -141,7 +141,7 @@ def ride(world: World, row: Row) -> Activity:
     )
 
 
-def road(world: World, start: str, end: str) -> Row:
+def road(world: InventedCity, start: str, end: str) -> Row:
     place = world.database.place
     return world.database.route[",".join(place[start]), ",".join(place[end])]
 

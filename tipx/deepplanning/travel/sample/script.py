@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tipx.deepplanning.travel.plan import Activity, Day, Plan
-from tipx.deepplanning.travel.sample.gold import Choice
-from tipx.deepplanning.travel.sample.world import World
+from tipx.deepplanning.travel.plan import Activity, Day, TravelPlan
+from tipx.deepplanning.travel.sample.gold import GoldChoice
+from tipx.deepplanning.travel.sample.world import InventedCity
 from tipx.deepplanning.travel.task import Turn
 
 Names = Mapping[str, Any]
 Call = tuple[str, dict[str, Any]]
 
 
-def written(plan: Plan, names: Names) -> str:
+def written(plan: TravelPlan, names: Names) -> str:
     """A plan in the line format, between its tags, in the language of the names."""
     days = [day_text(number, day, names) for number, day in enumerate(plan.days, start=1)]
     total = (
@@ -55,7 +55,7 @@ def lasts(activity: Activity) -> int:
     return activity.span[1] - activity.span[0] if activity.span else 0
 
 
-def turns(world: World, choice: Choice, plan: Plan) -> tuple[Turn, ...]:
+def turns(world: InventedCity, choice: GoldChoice, plan: TravelPlan) -> tuple[Turn, ...]:
     """From the journeys to the ways between all places, every fact of the plan; then the plan."""
     db = world.database
     tool = "query_train_info" if world.mode == "train" else "query_flight_info"

@@ -8,10 +8,10 @@ from operator import itemgetter
 from typing import Any
 
 from tipx.deepplanning.travel.database import Row
-from tipx.deepplanning.travel.sample.world import World
+from tipx.deepplanning.travel.sample.world import InventedCity
 
 Answer = dict[str, Any]
-Wish = Callable[[World], Answer]
+Wish = Callable[[InventedCity], Answer]
 
 
 def number(column: str) -> Callable[[Row], float]:
@@ -26,7 +26,7 @@ def sights(rows: list[Row]) -> Answer:
     return {"attraction_names": [row["attraction_name"] for row in rows]}
 
 
-def meal(world: World, best: Callable[[list[Row]], Row], sight: int) -> Answer:
+def meal(world: InventedCity, best: Callable[[list[Row]], Row], sight: int) -> Answer:
     """The best restaurant near the sight of that number, and what is special about it."""
     name = world.database.attractions[sight]["attraction_name"]
     row = best([row for row in world.database.restaurants if row["nearby_attraction_name"] == name])
@@ -37,7 +37,7 @@ def meal(world: World, best: Callable[[list[Row]], Row], sight: int) -> Answer:
     }
 
 
-def away(world: World) -> Callable[[Row], float]:
+def away(world: InventedCity) -> Callable[[Row], float]:
     """Metres from a restaurant to its sight."""
     ends = ("latitude", "longitude", "query_latitude", "query_longitude")
     return lambda row: float(
@@ -47,7 +47,7 @@ def away(world: World) -> Callable[[Row], float]:
     )
 
 
-def seats(world: World) -> Answer:
+def seats(world: InventedCity) -> Answer:
     """The one train each way that has a seat for everybody."""
     found = {}
     for way, outbound in (("outbound", True), ("inbound", False)):
@@ -56,13 +56,13 @@ def seats(world: World) -> Answer:
     return found
 
 
-def airline(world: World) -> Answer:
+def airline(world: InventedCity) -> Answer:
     wanted = world.names["airlines"][1]
     rows = [row for row in world.journeys(outbound=True) if row["airline"] == wanted]
     return {"airline": wanted, "outbound_flight_no": min(rows, key=number("price"))["flight_no"]}
 
 
-def service(world: World) -> Answer:
+def service(world: InventedCity) -> Answer:
     """The only hotel with so many stars and that service."""
     row = world.database.hotels[2]
     wanted = next(
@@ -71,39 +71,39 @@ def service(world: World) -> Answer:
     return hotel(row) | {"hotel_star": int(row["hotel_star"]), "required_service": wanted}
 
 
-def cheapest_brand(world: World) -> Answer:
+def cheapest_brand(world: InventedCity) -> Answer:
     brand = world.names["brands"][0]
     rows = [row for row in world.database.hotels if row["brand"] == brand]
     return hotel(min(rows, key=number("price"))) | {"brand": brand}
 
 
-def price_range(world: World) -> Answer:
+def price_range(world: InventedCity) -> Answer:
     """Bounds that hold one hotel alone: the second cheapest."""
     row = sorted(world.database.hotels, key=number("price"))[1]
     price = int(float(row["price"]))
     return hotel(row) | {"min_price": price, "max_price": price}
 
 
-def of_type(world: World, kind: int) -> list[Row]:
+def of_type(world: InventedCity, kind: int) -> list[Row]:
     wanted = world.names["types"][kind]
     return [row for row in world.database.attractions if row["attraction_type"] == wanted]
 
 
-def best_of_type(world: World) -> Answer:
+def best_of_type(world: InventedCity) -> Answer:
     rows = of_type(world, 0)
     return sights([max(rows, key=number("rating"))]) | {"attraction_type": rows[0]["attraction_type"]}
 
 
-def all_of_type(world: World) -> Answer:
+def all_of_type(world: InventedCity) -> Answer:
     rows = of_type(world, 2)
     return sights(rows) | {"attraction_type": rows[0]["attraction_type"]}
 
 
-def top_rated(world: World) -> Answer:
+def top_rated(world: InventedCity) -> Answer:
     return sights(sorted(world.database.attractions, key=number("rating"))[-3:])
 
 
-def free(world: World) -> Answer:
+def free(world: InventedCity) -> Answer:
     return sights([row for row in world.database.attractions if float(row["ticket_price"]) == 0])
 
 

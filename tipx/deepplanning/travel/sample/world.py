@@ -39,7 +39,7 @@ class Leg:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class InventedCity:
     """The tables, and the facts of the journey that they are for."""
 
     names: Names
@@ -63,7 +63,7 @@ class World:
         return [dict(r) for r in rows if r["origin_city"] == origin and r["route_index"] not in changes]
 
 
-def build(rng: Random, names: Names, mode: Mode, out: date, people: int) -> World:
+def build(rng: Random, names: Names, mode: Mode, out: date, people: int) -> InventedCity:
     """Draw a world; advances `rng`."""
     home, city = several(rng, names["cities"], 2)
     back = out + timedelta(days=1)
@@ -77,7 +77,7 @@ def build(rng: Random, names: Names, mode: Mode, out: date, people: int) -> Worl
     trains = [row for leg in legs for row in journey_table(rng, names, "train", leg, changes=mode == "train")]
     flights = [row for leg in legs for row in journey_table(rng, names, "flight", leg, changes=mode == "flight")]
     tables = (trains, flights, hotels, sights, restaurants, places, route_table(places))
-    return World(names, mode, home, city, out, back, people, Database(*map(tuple, tables)))
+    return InventedCity(names, mode, home, city, out, back, people, Database(*map(tuple, tables)))
 
 
 def point(rng: Random, reach: int, around: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-r"""The toy task: word problems of two to four gains and losses, each with a worked solution.
+r"""The task family of the arithmetic pair: word problems of two to four gains and losses, each with a worked solution.
 
 A question and one of its solutions, as the models see them (every word is one token, every digit is one token)::
 
@@ -11,11 +11,10 @@ entropy that has nothing to do with being right. Everything here is a pure funct
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import islice
 from random import Random
+
+from tipx.embedded.draws import ProblemSets, draw_between, draw_from, draw_weighted
 
 NAMES = ("tom", "ann", "sam", "mia", "ben", "eva", "leo", "zoe", "max", "amy", "kim", "dan")
 ITEMS = ("pens", "cards", "coins", "books", "apples", "stones", "shells", "stamps", "cups", "hats")
@@ -29,8 +28,7 @@ LARGEST = 99  # the start, every intermediate number and the answer lie in 0..LA
 EQUATION_SHARE = 0.6  # probability of "31 + 6 = 37" rather than "add 6 to 31 gives 37"
 
 MAX_NEW_TOKENS = 72  # the longest solution has 57 tokens, <eos> included; the rest is room for a student's detours
-HELD_OUT_LIMIT = 2048  # problems that no training set contains; the benchmark is a prefix of them
-VALIDATION_LIMIT = 1024  # further problems kept from training, to decide when the student is good enough
+BENCHMARK_SIZE = 512  # problems: the first of those that are held out
 
 _BOX = re.compile(r"\\boxed\{ (\d+) \}")
 
@@ -45,41 +43,28 @@ class Problem:
     answer: str
 
 
-def problem(rng: Random) -> Problem:
+def draw_problem(rng: Random) -> Problem:
     """Draw one problem; advances ``rng``."""
-    start = value = _between(rng, 0, LARGEST)
+    start = value = draw_between(rng, 0, LARGEST)
     told, solved = [], [f"start {start} ."]
-    for _ in range(_between(rng, *STEPS)):
-        amount = _between(rng, *AMOUNTS)
+    for _ in range(draw_between(rng, *STEPS)):
+        amount = draw_between(rng, *AMOUNTS)
         gain = rng.random() < 0.5
         # A step that would leave 0..LARGEST is turned round; the other direction always fits, as 2 * 19 < 99.
         if not 0 <= (value + amount if gain else value - amount) <= LARGEST:
             gain = not gain
-        told.append(f"{_pick(rng, GAINS if gain else LOSSES)} {amount} .")
-        solved.append(_worked_step(rng, value, amount, gain=gain))
+        told.append(f"{draw_from(rng, GAINS if gain else LOSSES)} {amount} .")
+        solved.append(write_step(rng, value, amount, gain=gain))
         value += amount if gain else -amount
-    question = f"q : {_pick(rng, NAMES)} has {start} {_pick(rng, ITEMS)} . {' '.join(told)} how many ? a :"
+    question = f"q : {draw_from(rng, NAMES)} has {start} {draw_from(rng, ITEMS)} . {' '.join(told)} how many ? a :"
     solution = f"{' '.join(solved)} \\boxed{{ {value} }}"
     identity = hashlib.sha256(question.encode()).hexdigest()[:12]
     return Problem(f"tiny-{identity}", question, solution, str(value))
 
 
-def held_out(n: int = 512) -> list[Problem]:
-    """Return the first ``n`` problems of the fixed benchmark, the same on every machine; ValueError past the limit."""
-    return _reserved_slice(n, first=0, limit=HELD_OUT_LIMIT)
-
-
-def validation(n: int = 512) -> list[Problem]:
-    """Return ``n`` fixed problems that are in neither benchmark nor training set; ValueError past the limit."""
-    return _reserved_slice(n, first=HELD_OUT_LIMIT, limit=VALIDATION_LIMIT)
-
-
-def training(seed: int, n: int) -> list[Problem]:
-    """Return ``n`` different problems, none of them held out or for validation; a smaller ``n`` gives a prefix."""
-    if n < 0:
-        raise ValueError(f"expected a number of training problems >= 0, got {n}")
-    reserved = {p.question for p in _reserved()}
-    return list(islice(_distinct(f"tiny training {seed}", reserved), n))
+PROBLEMS = ProblemSets(
+    "tiny", draw_problem, lambda problem: problem.question, held_out_limit=2048, validation_limit=1024
+)
 
 
 def final_answer(text: str) -> str | None:
@@ -101,43 +86,10 @@ def words() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*question, *solution, *connectors, *GAINS, *LOSSES, *NAMES, *ITEMS)))
 
 
-def _worked_step(rng: Random, value: int, amount: int, *, gain: bool) -> str:
-    roll = rng.random() * sum(weight for _, weight in CONNECTORS)
-    for connector, weight in CONNECTORS:  # noqa: B007 - the last connector takes what rounding may leave over
-        roll -= weight
-        if roll < 0:
-            break
+def write_step(rng: Random, value: int, amount: int, *, gain: bool) -> str:
+    """Return one step of a solution, in words or as an equation; advances ``rng``."""
+    connector = draw_weighted(rng, CONNECTORS)
     result = value + amount if gain else value - amount
     if rng.random() < EQUATION_SHARE:
         return f"{connector} {value} {'+' if gain else '-'} {amount} = {result} ."
     return f"{connector} {f'add {amount} to' if gain else f'take {amount} from'} {value} gives {result} ."
-
-
-# Python promises the same stream across versions for Random.random() alone, so the two draws below use nothing else.
-def _between(rng: Random, low: int, high: int) -> int:
-    return low + int(rng.random() * (high - low + 1))
-
-
-def _pick(rng: Random, options: Sequence[str]) -> str:
-    return options[_between(rng, 0, len(options) - 1)]
-
-
-def _distinct(seed: str, without: set[str]) -> Iterator[Problem]:
-    """Yield problems for ever, skipping questions seen before; a string seed goes through SHA-512, anywhere."""
-    rng, seen = Random(seed), set(without)  # noqa: S311 - no secret is made
-    while True:
-        drawn = problem(rng)
-        if drawn.question not in seen:
-            seen.add(drawn.question)
-            yield drawn
-
-
-@cache
-def _reserved() -> tuple[Problem, ...]:
-    return tuple(islice(_distinct("tiny held out", set()), HELD_OUT_LIMIT + VALIDATION_LIMIT))
-
-
-def _reserved_slice(n: int, first: int, limit: int) -> list[Problem]:
-    if not 0 <= n <= limit:
-        raise ValueError(f"expected a number of problems in 0..{limit}, got {n}")
-    return list(_reserved()[first : first + n])

@@ -1,0 +1,43 @@
+"""The word problems as a training set and as a benchmark."""
+
+from collections.abc import Iterable
+from itertools import islice
+
+from tipx.embedded.arithmetic.family import BENCHMARK_SIZE, PROBLEMS, Problem
+from tipx.embedded.data import refuse_path
+from tipx.errors import DataError
+from tipx.spec import Seed, Size, spec
+from tipx.types import Prompt
+
+
+@spec
+class ArithmeticPrompts:
+    """`size` word problems generated from `seed`, none of them among the benchmark's held-out ones."""
+
+    size: Size
+    seed: Seed
+
+    def load(self) -> list[Prompt]:
+        return to_prompts(islice(PROBLEMS.training(self.seed), self.size))
+
+
+@spec
+class Arithmetic:
+    """The fixed held-out problems; `size` states how many there must be."""
+
+    name: str
+    size: Size
+
+    def load(self, path: str | None) -> list[Prompt]:
+        """They are generated: raises DataError for a path."""
+        refuse_path(self.name, path)
+        if self.size != BENCHMARK_SIZE:
+            raise DataError(f"benchmark.size: expected {self.size} problems, the embedded set has {BENCHMARK_SIZE}")
+        return to_prompts(PROBLEMS.held_out(BENCHMARK_SIZE))
+
+    def source(self, path: str | None) -> str:
+        return "embedded"
+
+
+def to_prompts(problems: Iterable[Problem]) -> list[Prompt]:
+    return [Prompt(p.id, p.question, p.answer) for p in problems]
