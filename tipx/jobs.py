@@ -51,10 +51,10 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
     if run.finished and not fresh:
         return run, False
     quiet_libraries()
-    with keeping(run), exp.hardware.start(exp.loop.precision).together() as world:
-        world.share(exp.loop.sequences)
+    with keeping(run), exp.hardware.start(exp.loop.precision).closing() as world:
+        world.shard_rows(exp.loop.sequences)
         if not world.is_main:
-            if world.from_main(run.finished):  # what the main process says, under the lock
+            if world.broadcast(run.finished):  # what the main process says, under the lock
                 return run, False
             session = Session(exp, run, world, Quiet())
             session.prepare(fresh=fresh)
@@ -64,7 +64,7 @@ def train(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> 
         with run.lock(), Screen(exp.loop.steps) as screen:
             run.recover(screen.say)
             # Another process may have finished it between the first look and the lock.
-            if world.from_main(run.finished and not fresh):
+            if world.broadcast(run.finished and not fresh):
                 return run, False
             session = Session(exp, run, world, screen)
             try:
@@ -223,7 +223,7 @@ def measure(
     """
     if all((out / FILE).exists() for _, out in todo):
         return [read_result(out / FILE) for _, out in todo]
-    with job.hardware.start("no").together() as world:
+    with job.hardware.start("no").closing() as world:
         subject = settled.subject(world.device)
         with Screen(sum(exam.answers for exam, _ in todo)) if world.is_main else Quiet() as screen:
             if subject is not None:

@@ -51,7 +51,7 @@ class World:
         self.is_main: bool = accelerator.is_main_process
 
     @contextmanager
-    def together(self) -> Iterator[Self]:
+    def closing(self) -> Iterator[Self]:
         """Parts from the other processes at the ends that all of them reach: without, leaving may abort the process.
 
         Not where one fails alone: it would wait for others that wait for it. Whoever started them ends those.
@@ -60,23 +60,23 @@ class World:
         try:
             yield self
         except (ConfigError, Interrupted):
-            self.end()
+            self.close()
             raise
         except RuntimeError as error:
-            if self.size > 1 and is_loss(error):
+            if self.size > 1 and is_lost_peer(error):
                 raise RunFailed(
                     "another process of this run has ended; the same command continues from the last checkpoint"
                 ) from error
             raise
-        self.end()
+        self.close()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Leave the other processes."""
         self.accelerator.end_training()
         if self.size > 1:
             time.sleep(LAST_WORK_S)
 
-    def share(self, total: int) -> range:
+    def shard_rows(self, total: int) -> range:
         """This process's rows of `total`, contiguous; raises ConfigError when they do not divide evenly."""
         if total % self.size:
             raise ConfigError(
@@ -95,21 +95,21 @@ class World:
         """Every process's items, in order of rank."""
         return list(gather_object(list(local)))
 
-    def from_main(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The main process's value, on every process."""
         return self.gather_list([value])[0]
 
-    def total(self, value: Tensor) -> Tensor:
+    def all_reduce_sum(self, value: Tensor) -> Tensor:
         """Sum over processes."""
         return self.accelerator.reduce(value, reduction="sum")
 
-    def any(self, flag: bool) -> bool:  # noqa: FBT001 - a yes/no is the whole argument
+    def any_rank(self, flag: bool) -> bool:  # noqa: FBT001 - a yes/no is the whole argument
         """True on every process if true on one."""
-        return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
+        return bool(self.all_reduce_sum(torch.tensor(float(flag), device=self.device)) > 0)
 
-    def most(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         """The largest of the processes' numbers, none below 0."""
-        return max(self.gather_list([number])) if self.any(number > 0) else 0
+        return max(self.gather_list([number])) if self.any_rank(number > 0) else 0
 
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
@@ -126,6 +126,6 @@ def keep_process_group() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(torch.distributed.group.WORLD))
 
 
-def is_loss(error: RuntimeError) -> bool:
+def is_lost_peer(error: RuntimeError) -> bool:
     """Whether it says that another process cannot be reached; gloo has no class of its own for it."""
     return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)

@@ -58,13 +58,13 @@ def distill(session: Session) -> Row:
                     f"stopped at step {step}: loss or gradient was not finite in {session.trainer.bad_steps} steps "
                     f"(loop.max_bad_steps={loop.max_bad_steps}); try a smaller optim.lr, or loop.precision=no"
                 )
-            stop = session.world.most(asked())
+            stop = session.world.all_reduce_max(asked())
             if stop or loop.due(loop.save_every, step) or step == loop.steps:
                 session.save(step)
             if stop:
                 raise Interrupted(f"stopped after step {step}, saved in {run.path}; the same command continues", stop)
         summary = session.close()
-        if stop := session.world.most(asked()):
+        if stop := session.world.all_reduce_max(asked()):
             raise Interrupted(kept(run), stop)
     return summary
 
@@ -73,7 +73,7 @@ def one_step(session: Session, step: int) -> Row:
     """Sample, score, select, update; returns the step's metrics."""
     exp, world, meter, trainer = session.exp, session.world, session.meter, session.trainer
     torch.manual_seed(exp.seed * 1_000_003 + step)  # dropout, if a model has any; all else is keyed by (seed, step)
-    noise, rows = Noise(exp.seed, step), world.share(exp.loop.sequences)
+    noise, rows = Noise(exp.seed, step), world.shard_rows(exp.loop.sequences)
 
     with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
         numbers = session.chosen(step, rows)

@@ -67,7 +67,7 @@ class Session:
             )
         # A benchmark that is fetched later must not change a run's prompts: what was left out first stays so.
         earlier = self.run.provenance() if self.world.is_main and not fresh else {}
-        noted, before = self.world.from_main((earlier.get("guard"), earlier.get("data")))
+        noted, before = self.world.broadcast((earlier.get("guard"), earlier.get("data")))
         self.facts = preflight.gather(self.exp, None if noted is None else Found(**noted))
         if before is not None:
             self.insist_on_prompts(before)
@@ -112,7 +112,7 @@ class Session:
             self.run.note("guard", self.facts.guard.record())
             self.run.note("data", self.data())
         tokenizer = self.facts.student.tokenizer
-        saved = self.world.from_main(self.run.newest(self.watch.say) if self.world.is_main else None)
+        saved = self.world.broadcast(self.run.newest(self.watch.say) if self.world.is_main else None)
         done, folder = saved if saved is not None else (0, None)
         self.pair = self.exp.model.load(self.world.device, tokenizer, folder)
         self.trainer = Trainer(self.exp, self.pair, self.world)

@@ -163,7 +163,7 @@ class Trainer:
                     # Processes average their gradients, but the loss is a sum over all of them.
                     self.world.accelerator.backward(loss * self.world.size)
                 total += loss.detach()
-        return self._step(float(self.world.total(total)))
+        return self._step(float(self.world.all_reduce_sum(total)))
 
     def _step(self, loss: float) -> Update:
         """Clip and apply, unless something is not finite. Raises RunFailed if the weights are not finite after it."""
