@@ -136,7 +136,7 @@ class GeneralisedJSD:
         return p_NV.mul_(ratio_NV.mul_(1 - self.beta).sub_(slope_N1))
 
 
-def repeated(ids_NU: Int[Tensor, "N U"]) -> Bool[Tensor, "N U"]:
+def mark_repeats(ids_NU: Int[Tensor, "N U"]) -> Bool[Tensor, "N U"]:
     """Which entries stand in their row a second time."""
     sorted_NU, order_NU = ids_NU.sort(dim=-1, stable=True)
     again_NU = torch.zeros_like(ids_NU, dtype=torch.bool)
@@ -162,20 +162,20 @@ class TopKDivergence:
         leaders = {"student": [student_NV], "teacher": [teacher_NV], "union": [student_NV, teacher_NV]}[self.support]
         support_NU = torch.cat([one_NV.topk(k).indices for one_NV in leaders], -1)
         return self.base(
-            *self.reduced(student_NV.gather(-1, support_NU), teacher_NV.gather(-1, support_NU), support_NU)
+            *self.restrict_to_support(student_NV.gather(-1, support_NU), teacher_NV.gather(-1, support_NU), support_NU)
         )
 
-    def reduced(
+    def restrict_to_support(
         self, student_NU: Float[Tensor, "N U"], teacher_NU: Float[Tensor, "N U"], support_NU: Int[Tensor, "N U"]
     ) -> tuple[Float[Tensor, "N B"], Float[Tensor, "N B"]]:
         """Log-probabilities over the support, and of the tail if there is one, from those over V of its entries.
 
         An entry that is named twice counts once. Which of equal entries is the k-th is left to torch.
         """
-        twice_NU = repeated(support_NU)
-        return self._whole(student_NU, twice_NU), self._whole(teacher_NU, twice_NU)
+        twice_NU = mark_repeats(support_NU)
+        return self._with_tail(student_NU, twice_NU), self._with_tail(teacher_NU, twice_NU)
 
-    def _whole(self, log_p_NU: Float[Tensor, "N U"], twice_NU: Bool[Tensor, "N U"]) -> Float[Tensor, "N B"]:
+    def _with_tail(self, log_p_NU: Float[Tensor, "N U"], twice_NU: Bool[Tensor, "N U"]) -> Float[Tensor, "N B"]:
         log_p_NU = log_p_NU.masked_fill(twice_NU, -math.inf)
         if not self.tail:
             return log_p_NU - log_p_NU.logsumexp(-1, keepdim=True)

@@ -97,13 +97,13 @@ class TokenStats:
             raise KeyError(f"statistic {name!r} was not computed: add it to the score's `needs`")
         return value
 
-    def present(self) -> Mapping[str, Float[Tensor, "B T"]]:
+    def computed(self) -> Mapping[str, Float[Tensor, "B T"]]:
         """The computed statistics by name."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in found.items() if value is not None}
 
 
-def ends(valid_BT: Bool[Tensor, "B T"]) -> list[int]:
+def response_ends(valid_BT: Bool[Tensor, "B T"]) -> list[int]:
     """Where each response ends: after its last valid token, whatever is not valid before it."""
     places_T = torch.arange(1, valid_BT.shape[1] + 1, device=valid_BT.device)
     return (places_T * valid_BT).amax(1).tolist() if valid_BT.shape[1] else [0] * len(valid_BT)
@@ -112,7 +112,7 @@ def ends(valid_BT: Bool[Tensor, "B T"]) -> list[int]:
 STATISTICS = frozenset(f.name for f in fields(TokenStats))
 
 
-def scatter(values_N: Float[Tensor, " N"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+def scatter_tokens(values_N: Float[Tensor, " N"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
     """Put values of the valid tokens, in row-major order, back to their places; 0 elsewhere."""
     out_BT = torch.zeros(valid_BT.shape, dtype=values_N.dtype, device=values_N.device)
     out_BT[valid_BT] = values_N

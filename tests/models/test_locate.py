@@ -15,7 +15,7 @@ from huggingface_hub import close_session, constants
 
 from tests.gguf_file import write_gguf
 from tipx.errors import ModelError
-from tipx.models.locate import is_local, located
+from tipx.models.locate import is_local, resolve_model_path
 from tipx.models.pair import ModelSource
 
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ def source(path: str, revision: str | None = None) -> ModelSource:
 
 def test_the_embedded_models_are_named_where_none_is_meant() -> None:
     with pytest.raises(ModelError, match=r"'embedded:agent/studnt' is not in this package; there are .*agent/student"):
-        located("embedded:agent/studnt", "float32", KEY)
+        resolve_model_path("embedded:agent/studnt", "float32", KEY)
 
 
 # --- an installed package --------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def test_the_gguf_file_of_a_package(package: Path) -> None:
 
 def test_the_model_folder_of_a_package(package: Path, pair_dir: Path) -> None:
     shutil.copytree(pair_dir / "student", package, dirs_exist_ok=True)
-    assert located("package:brings_a_model", "float32", KEY) == str(package)
+    assert resolve_model_path("package:brings_a_model", "float32", KEY) == str(package)
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -185,6 +185,6 @@ def test_what_is_no_hub_id(path: str) -> None:
 
 @pytest.mark.parametrize("name", ["teacher", "student", "agent/teacher", "agent/student"])
 def test_the_embedded_models_are_there(name: str) -> None:
-    folder = Path(located(f"embedded:{name}", "float32", KEY))
+    folder = Path(resolve_model_path(f"embedded:{name}", "float32", KEY))
     assert (folder / "config.json").is_file()
     assert folder.parent.parent.name == ("agent" if name.startswith("agent") else "arithmetic")

@@ -15,7 +15,7 @@ from tipx.errors import ModelError
 from tipx.evals.heldout import HeldOut, Texts
 from tipx.evals.heldout import encode as held_out
 from tipx.models.pair import Template
-from tipx.text.encoding import opening
+from tipx.text.encoding import find_prefix_ids
 from tipx.train.preflight import Finding, examine, gather
 from tipx.types import Prompt, Turn
 
@@ -109,7 +109,7 @@ def test_what_a_user_spells_is_plain_text(adds: str, question: str) -> None:
     ids = CHAT.encode(
         tokenizer, question, [Turn("system", "no <|im_start|>"), Turn("user", "b"), Turn("assistant", "c")]
     )
-    assert [i for i in ids if i >= BOS] == [*opening(tokenizer), *[START, END] * 4, START]
+    assert [i for i in ids if i >= BOS] == [*find_prefix_ids(tokenizer), *[START, END] * 4, START]
     written = f"user\n{question}"
     assert spelled(tokenizer, ids)[-5:] == [written, "<|im_end|>", "\n", "<|im_start|>", "assistant\n"]
     assert "system\nno <|im_start|>" in spelled(tokenizer, ids)

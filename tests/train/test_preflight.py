@@ -13,7 +13,7 @@ from tipx import jobs
 from tipx.config import build, load
 from tipx.errors import ModelError
 from tipx.train import preflight
-from tipx.train.preflight import CHECKS, Finding, examine, gather, insist
+from tipx.train.preflight import CHECKS, Finding, examine, gather, raise_first_error
 
 Overrides = Callable[..., list[str]]
 
@@ -139,8 +139,8 @@ def test_held_out_texts_that_are_left_out_are_counted(overrides: Overrides, tmp_
 def test_an_error_stops_and_the_first_is_told() -> None:
     said = [Finding("a", "warning", "one"), Finding("b", "error", "two"), Finding("c", "error", "three")]
     with pytest.raises(ModelError, match=r"^two$"):
-        insist(said)
-    insist(said[:1])
+        raise_first_error(said)
+    raise_first_error(said[:1])
 
 
 def test_a_run_shows_and_keeps_its_warnings(

@@ -80,7 +80,7 @@ class AgentRollouts(Rules):
                 if not live:
                     break
                 limits = [self.room(episode, context) for episode in live]
-                draws = noise.of(f"turn {turn}")
+                draws = noise.substream(f"turn {turn}")
                 said = self.say(model, chat, live, [most for most, _ in limits], draws, states=states)
                 for episode, ids, (_, reason) in zip(live, said, limits, strict=True):
                     self.hear(chat, episode, ids, context, reason)

@@ -57,8 +57,8 @@ def act(
     noise: Noise,
 ) -> list[Sample]:
     """One trajectory for each task; draws are keyed by `rows`."""
-    prompts = [template.prompt(tokenizer, problem) for problem in problems]
-    chat = template.chat_of(tokenizer, eos_ids(model, tokenizer))
+    prompts = [template.encode_prompt(tokenizer, problem) for problem in problems]
+    chat = template.build_chat(tokenizer, eos_ids(model, tokenizer))
     asked = [(problem.task, prompt) for problem, prompt in zip(problems, prompts, strict=True)]
     episodes = agents.play(model, chat, asked, rows, noise)
     return [

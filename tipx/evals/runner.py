@@ -46,10 +46,10 @@ class Subject:
 def ready(subject: Subject, exam: Exam) -> None:
     """Raises ModelError where a model cannot be examined: seconds, where answers take hours and would be none."""
     model, tokenizer = subject.model, subject.tokenizer
-    exam.template.check(tokenizer, model.config)
+    exam.template.check_length(tokenizer, model.config)
     check_room(subject, exam)
     for problem in exam.problems[:1]:
-        check_subject(model, tokenizer, exam.template.prompt(tokenizer, problem)[:FIRST])
+        check_subject(model, tokenizer, exam.template.encode_prompt(tokenizer, problem)[:FIRST])
 
 
 def check_room(subject: Subject, exam: Exam) -> None:
@@ -61,7 +61,7 @@ def check_room(subject: Subject, exam: Exam) -> None:
     if limit is None or isinstance(exam.how.sampling, agents.Agents):  # these end a trajectory at the limit
         return
     new = exam.how.sampling.max_new_tokens
-    lengths = {problem.id: len(exam.template.prompt(subject.tokenizer, problem)) for problem in exam.problems}
+    lengths = {problem.id: len(exam.template.encode_prompt(subject.tokenizer, problem)) for problem in exam.problems}
     longest = max(lengths, key=lengths.__getitem__)
     if (length := lengths[longest]) + new <= limit:
         return
@@ -94,7 +94,7 @@ def evaluate(
         raise DataError(f"benchmark={benchmark.name}: holds no problems; expected at least one")
     check_tasks(problems, how.sampling, "eval")
     if isinstance(how.sampling, AgentRollouts) and subject is not None:
-        check_chat(exam.template.chat_of(subject.tokenizer, eos_ids(subject.model, subject.tokenizer)), problems)
+        check_chat(exam.template.build_chat(subject.tokenizer, eos_ids(subject.model, subject.tokenizer)), problems)
     start, journal = time.perf_counter(), Journal(out, world)
     before = journal.read()
     samples = run_all(subject, exam, before, journal, tick)
@@ -225,7 +225,7 @@ def answer(
 ) -> list[Sample]:
     """One graded answer for each problem; `response` is without special tokens but those that mark reasoning."""
     decode = subject.tokenizer.decode
-    prompts = [template.prompt(subject.tokenizer, p) for p in problems]
+    prompts = [template.encode_prompt(subject.tokenizer, p) for p in problems]
     rollout = rollouts(subject.model, subject.tokenizer, prompts, rows, noise)
     lengths, stops = rollout.lengths, rollout.stop_reasons
     kept = marks(subject.tokenizer)

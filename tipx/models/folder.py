@@ -14,14 +14,14 @@ from safetensors import SafetensorError, safe_open
 
 from tipx.files.untrusted import printable
 
-DESCRIBED = "gguf.json"
+GGUF_FACTS = "gguf.json"
 """What tipx notes of the weights of a GGUF file, in the folder that holds its configuration and tokenizer alone."""
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
-SAFE, SAFE_INDEX = "model.safetensors", "model.safetensors.index.json"
+SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-WEIGHTS = (SAFE, SAFE_INDEX, PICKLED, PICKLED_INDEX)
+WEIGHT_FILES = (SAFETENSORS, SAFETENSORS_INDEX, PICKLED, PICKLED_INDEX)
 """In the order in which transformers looks for them."""
-SMALL = (
+SMALL_JSON = (
     CONFIG,
     ADAPTER,
     "generation_config.json",
@@ -30,56 +30,56 @@ SMALL = (
     "added_tokens.json",
     "preprocessor_config.json",
     "processor_config.json",
-    SAFE_INDEX,
+    SAFETENSORS_INDEX,
     PICKLED_INDEX,
 )
 """JSON files that are read whole before anything else."""
-LARGE = ("tokenizer.json", "vocab.json")
+LARGE_JSON = ("tokenizer.json", "vocab.json")
 """JSON files of megabytes, read here only to find out which file is broken."""
-OTHERS = ("tokenizer.model", "merges.txt", "vocab.txt", "chat_template.jinja", SAFE, PICKLED)
-FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-MOST_BYTES = 2**27
-MOST_LAYERS = 10_000
+OTHER_FILES = ("tokenizer.model", "merges.txt", "vocab.txt", "chat_template.jinja", SAFETENSORS, PICKLED)
+FLOAT_TYPES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+MAX_JSON_BYTES = 2**27
+MAX_LAYERS = 10_000
 """More than any model has. transformers makes lists of that length before a weight is looked at."""
-KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
+KERNEL_SETTINGS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 """Settings that may name a repository of the hub, whose compiled code transformers then runs."""
 
 
-class Broken(ValueError):
+class BrokenModel(ValueError):
     """A model folder that cannot be used; the text names the file."""
 
 
-class Weights(NamedTuple):
+class WeightCounts(NamedTuple):
     """What the weights on disk are: how many tensors (None: not known), and at most how many elements."""
 
     tensors: int | None
     elements: int
 
 
-def survey(folder: Path, *, code: bool) -> dict[str, Any]:
+def read_checked_config(folder: Path, *, code: bool) -> dict[str, Any]:
     """The content of config.json, after a look at everything that is small; `code`: the folder's own may be run."""
-    for name in (*SMALL, *LARGE, *OTHERS):
+    for name in (*SMALL_JSON, *LARGE_JSON, *OTHER_FILES):
         check_file(folder / name)
-    whole = any((folder / name).exists() for name in WEIGHTS)
+    whole = any((folder / name).exists() for name in WEIGHT_FILES)
     if (folder / ADAPTER).exists():
         there = "beside a model" if whole else "and no model"
-        raise Broken(
+        raise BrokenModel(
             f"it holds a LoRA adapter ({ADAPTER}) {there}: merge it into its base model first, in Python with peft: "
             "AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(MERGED), and put the "
             "tokenizer's files beside it"
         )
     if not (folder / CONFIG).exists():
-        raise Broken(f"there is no {CONFIG} in it")
-    found = {name: read(folder / name) for name in SMALL if (folder / name).exists()}
-    for index in (SAFE_INDEX, PICKLED_INDEX):
+        raise BrokenModel(f"there is no {CONFIG} in it")
+    found = {name: read_json(folder / name) for name in SMALL_JSON if (folder / name).exists()}
+    for index in (SAFETENSORS_INDEX, PICKLED_INDEX):
         if index in found:
-            shards(folder, index, found[index])
+            find_shards(folder, index, found[index])
     config = found[CONFIG]
-    for key, value in pairs(config):
-        if key.endswith(("layer", "layers")) and isinstance(value, int | float) and value > MOST_LAYERS:
-            raise Broken(f"{CONFIG}: {key} is {value}, and no model has more than {MOST_LAYERS}")
-        if key in KERNELS and not code and "/" in str(value):
-            raise Broken(
+    for key, value in walk_items(config):
+        if key.endswith(("layer", "layers")) and isinstance(value, int | float) and value > MAX_LAYERS:
+            raise BrokenModel(f"{CONFIG}: {key} is {value}, and no model has more than {MAX_LAYERS}")
+        if key in KERNEL_SETTINGS and not code and "/" in str(value):
+            raise BrokenModel(
                 f"{CONFIG}: {key} names {printable(repr(value))}, which transformers would fetch from the hub and run; "
                 "remove the line"
             )
@@ -92,30 +92,30 @@ def check_file(path: Path) -> None:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if path.is_symlink():
-            raise Broken(f"{path.name} is a link to nothing") from None
+            raise BrokenModel(f"{path.name} is a link to nothing") from None
         return
     except OSError as error:
-        raise Broken(f"{path.name} cannot be read ({error.strerror})") from error
+        raise BrokenModel(f"{path.name} cannot be read ({error.strerror})") from error
     if not stat.S_ISREG(mode):
-        raise Broken(f"{path.name} is no file")
+        raise BrokenModel(f"{path.name} is no file")
     if not os.access(path, os.R_OK):
-        raise Broken(f"{path.name} cannot be read (Permission denied)")
+        raise BrokenModel(f"{path.name} cannot be read (Permission denied)")
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON file that holds an object."""
-    if (size := path.stat().st_size) > MOST_BYTES:
-        raise Broken(f"{path.name} is too long ({size} bytes)")
+    if (size := path.stat().st_size) > MAX_JSON_BYTES:
+        raise BrokenModel(f"{path.name} is too long ({size} bytes)")
     try:
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # no text in UTF-8 is a ValueError, too
-        raise Broken(f"{path.name} is not a valid JSON file: {printable(str(error))}") from error
+        raise BrokenModel(f"{path.name} is not a valid JSON file: {printable(str(error))}") from error
     if not isinstance(value, dict):
-        raise Broken(f"{path.name} holds {printable(json.dumps(value))[:40]}, expected an object in braces")
+        raise BrokenModel(f"{path.name} holds {printable(json.dumps(value))[:40]}, expected an object in braces")
     return value
 
 
-def pairs(tree: Any) -> Iterator[tuple[str, Any]]:
+def walk_items(tree: Any) -> Iterator[tuple[str, Any]]:
     """Every key and value of nested objects, however deep."""
     rest = [tree]
     while rest:
@@ -127,60 +127,60 @@ def pairs(tree: Any) -> Iterator[tuple[str, Any]]:
             rest += part
 
 
-def shards(folder: Path, index: str, found: Mapping[str, Any]) -> list[Path]:
+def find_shards(folder: Path, index: str, found: Mapping[str, Any]) -> list[Path]:
     """The files that an index names: they lie in the folder itself."""
     placed = found.get("weight_map")
     if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
-        raise Broken(f"{index}: weight_map is not the name of a file for each weight")
+        raise BrokenModel(f"{index}: weight_map is not the name of a file for each weight")
     names = sorted(set(placed.values()))
     for name in names:
         if PurePosixPath(name).name != name or "\\" in name:
-            raise Broken(f"{index} names {printable(repr(name))}, which is outside the folder")
+            raise BrokenModel(f"{index} names {printable(repr(name))}, which is outside the folder")
         check_file(folder / name)
         if not (folder / name).exists():
-            raise Broken(f"{index} names {printable(repr(name))}, which is not there")
+            raise BrokenModel(f"{index} names {printable(repr(name))}, which is not there")
     return [folder / name for name in names]
 
 
-def weights(folder: Path, config: Mapping[str, Any]) -> Weights | None:
+def count_weights(folder: Path, config: Mapping[str, Any]) -> WeightCounts | None:
     """What lies there, from the heads of safetensors or the size of other files; None if there are no weights.
 
     Packed weights hold several elements in one: then it is what so many bytes can hold at one bit each.
     """
     named = config.get("transformers_weights")
-    names = (named,) if isinstance(named, str) and PurePosixPath(named).name == named else WEIGHTS
+    names = (named,) if isinstance(named, str) and PurePosixPath(named).name == named else WEIGHT_FILES
     first = next((name for name in names if (folder / name).exists()), None)
     if first is None:
-        noted = read(folder / DESCRIBED) if (folder / DESCRIBED).exists() else {}
+        noted = read_json(folder / GGUF_FACTS) if (folder / GGUF_FACTS).exists() else {}
         known = all(type(noted.get(name)) is int for name in ("tensors", "elements"))
-        return Weights(noted["tensors"], noted["elements"]) if known else None
-    files = shards(folder, first, read(folder / first)) if first.endswith(".json") else [folder / first]
+        return WeightCounts(noted["tensors"], noted["elements"]) if known else None
+    files = find_shards(folder, first, read_json(folder / first)) if first.endswith(".json") else [folder / first]
     size = sum(file.stat().st_size for file in files)
-    packed = any(key == "quantization_config" and value for key, value in pairs(config))
+    packed = any(key == "quantization_config" and value for key, value in walk_items(config))
     if first in (PICKLED, PICKLED_INDEX):
-        return Weights(None, 8 * size if packed else size)
-    shapes = [shape for file in files for shape in heads(file)]
-    return Weights(len(shapes), 8 * size if packed else sum(shapes))
+        return WeightCounts(None, 8 * size if packed else size)
+    shapes = [shape for file in files for shape in read_tensor_sizes(file)]
+    return WeightCounts(len(shapes), 8 * size if packed else sum(shapes))
 
 
-def heads(file: Path) -> list[int]:
+def read_tensor_sizes(file: Path) -> list[int]:
     """The number of elements of each tensor of a safetensors file, which is checked to be whole."""
     try:
         with safe_open(file, framework="pt") as opened:
             return [product(opened.get_slice(name).get_shape()) for name in opened.keys()]  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
-        raise Broken(f"{file.name} is cut short or no safetensors file ({printable(str(error))})") from error
+        raise BrokenModel(f"{file.name} is cut short or no safetensors file ({printable(str(error))})") from error
 
 
-def first_dtype(folder: Path) -> str | None:
+def read_first_dtype(folder: Path) -> str | None:
     """What the first tensor of floating-point numbers is, in torch's words; None where there is no safetensors file."""
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt") as opened:
                 kinds = [opened.get_slice(name).get_dtype() for name in opened.keys()]  # noqa: SIM118 - no mapping
         except (SafetensorError, OSError) as error:
-            raise Broken(f"{file.name} is cut short or no safetensors file ({printable(str(error))})") from error
-        if floats := [FLOATS[kind] for kind in kinds if kind in FLOATS]:
+            raise BrokenModel(f"{file.name} is cut short or no safetensors file ({printable(str(error))})") from error
+        if floats := [FLOAT_TYPES[kind] for kind in kinds if kind in FLOAT_TYPES]:
             return floats[0]
     return None
 
@@ -192,14 +192,14 @@ def product(shape: list[int]) -> int:
     return total
 
 
-def faulty(folder: Path) -> str | None:
+def find_fault(folder: Path) -> str | None:
     """What is wrong with the first file that is not what its name says; None if all are. Reads them all."""
     try:
-        for name in (*SMALL, *LARGE):
+        for name in (*SMALL_JSON, *LARGE_JSON):
             if (folder / name).exists():
-                read(folder / name)
+                read_json(folder / name)
         for file in sorted(folder.glob("*.safetensors")):
-            heads(file)
+            read_tensor_sizes(file)
     except (ValueError, OSError) as error:
         return str(error)
     return None

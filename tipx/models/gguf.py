@@ -37,45 +37,52 @@ from tipx.display.progress import bar
 from tipx.errors import ModelError, TipxError
 from tipx.files.atomic import MANIFEST, cache_dir, write_folder
 from tipx.files.untrusted import bounded, foreign, printable, said
-from tipx.models.folder import DESCRIBED, FLOATS, Broken, read
+from tipx.models.folder import FLOAT_TYPES, GGUF_FACTS, BrokenModel, read_json
 
 SUFFIX = ".gguf"
 MAGIC = b"GGUF"
-SIZES = (".block_count", ".embedding_length", ".feed_forward_length", ".vocab_size", ".head_count", ".expert_count")
+SIZE_FIELDS = (
+    ".block_count",
+    ".embedding_length",
+    ".feed_forward_length",
+    ".vocab_size",
+    ".head_count",
+    ".expert_count",
+)
 """Ends of the names of what a file says of its tensors."""
 SECONDS, MEMORY = 120.0, 2**32
 LAYOUT = 2
 """Counted up when what is written changes, so that older folders are not taken for it."""
 
 
-def described(file: Path, key: str) -> Path:
+def convert_settings(file: Path, key: str) -> Path:
     """The folder with the configuration and tokenizer of `file`, and what its weights are; made in seconds.
 
     Raises ModelError, naming `key`, if the file cannot be read or holds no tokenizer; RunFailed if the disk is full.
     """
-    return made(file, "head", key, lambda folder: describe(file, folder), "converted model")
+    return fill_cache_folder(file, "head", key, lambda folder: write_settings(file, folder), "converted model")
 
 
-def converted(file: Path, dtype: str, key: str) -> Path:
+def convert_model(file: Path, dtype: str, key: str) -> Path:
     """The folder with the whole model of `file`; made if it is not there yet, and then said.
 
     Its weights are in the file's own type if that is one of floating-point numbers, else, dequantised, in `dtype`.
     Raises what `described` raises, and ModelError where the disk has no room for it.
     """
-    head = described(file, key)
-    facts = read(head / DESCRIBED)
+    head = convert_settings(file, key)
+    facts = read_json(head / GGUF_FACTS)
     wanted = str(facts["dtype"] or dtype)
 
     def fill(folder: Path) -> None:
-        announce(file, place(file, wanted), wanted, facts, key)
-        convert(file, wanted, int(facts["tensors"]), folder)
+        announce_conversion(file, cache_folder(file, wanted), wanted, facts, key)
+        write_model(file, wanted, int(facts["tensors"]), folder)
 
-    return made(file, wanted, key, fill, "converted model")
+    return fill_cache_folder(file, wanted, key, fill, "converted model")
 
 
-def made(file: Path, kind: str, key: str, fill: Callable[[Path], None], what: str) -> Path:
+def fill_cache_folder(file: Path, kind: str, key: str, fill: Callable[[Path], None], what: str) -> Path:
     """A folder of the cache, filled if it is not there yet."""
-    folder = place(file, kind)
+    folder = cache_folder(file, kind)
     if (folder / MANIFEST).exists():
         return folder
     if find_spec("gguf") is None:
@@ -89,7 +96,7 @@ def made(file: Path, kind: str, key: str, fill: Callable[[Path], None], what: st
         ) from error
 
     def explained(aside: Path) -> None:
-        with explaining(file, key):
+        with translate_errors(file, key):
             fill(aside)
 
     # Of several processes that need it, one converts.
@@ -99,7 +106,7 @@ def made(file: Path, kind: str, key: str, fill: Callable[[Path], None], what: st
     return folder
 
 
-def place(file: Path, kind: str) -> Path:
+def cache_folder(file: Path, kind: str) -> Path:
     """Where what is made of a file goes: other bytes at the same path, or another transformers, are another folder."""
     seen = file.stat()
     facts = [str(file.resolve()), seen.st_size, seen.st_mtime_ns, kind, transformers.__version__, LAYOUT]
@@ -107,7 +114,7 @@ def place(file: Path, kind: str) -> Path:
 
 
 @contextmanager
-def explaining(file: Path, key: str) -> Iterator[None]:
+def translate_errors(file: Path, key: str) -> Iterator[None]:
     """Around what libraries do with the file: what they say of one that cannot be read is one line."""
     try:
         yield
@@ -125,65 +132,65 @@ def explaining(file: Path, key: str) -> Iterator[None]:
         raise ModelError(text) from error
 
 
-def options(file: Path) -> dict[str, Any]:
+def load_options(file: Path) -> dict[str, Any]:
     return {"gguf_file": file.name, "trust_remote_code": False, "local_files_only": True}
 
 
-def describe(file: Path, folder: Path) -> None:
+def write_settings(file: Path, folder: Path) -> None:
     """Write the configuration and the tokenizer of `file`, and a line on its weights."""
-    own, tensors, elements = check_facts(file)
-    with steps(lambda _: None):
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, **options(file))
-        config: PreTrainedConfig = AutoConfig.from_pretrained(file.parent, **options(file))
+    own, tensors, elements = read_facts(file)
+    with redirect_bars(lambda _: None):
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **load_options(file))
+        config: PreTrainedConfig = AutoConfig.from_pretrained(file.parent, **load_options(file))
     config.dtype = getattr(torch, own or "float32")
     tokenizer.save_pretrained(folder)
     config.save_pretrained(folder)
     GenerationConfig.from_model_config(config).save_pretrained(folder)
-    (folder / DESCRIBED).write_text(json.dumps({"dtype": own, "tensors": tensors, "elements": elements}))
+    (folder / GGUF_FACTS).write_text(json.dumps({"dtype": own, "tensors": tensors, "elements": elements}))
 
 
-def announce(file: Path, folder: Path, dtype: str, facts: Mapping[str, Any], key: str) -> None:
+def announce_conversion(file: Path, folder: Path, dtype: str, facts: Mapping[str, Any], key: str) -> None:
     """Say what is going to be written, and how much; raises ModelError where there is no room for it."""
     size, free = int(facts["elements"]) * getattr(torch, dtype).itemsize, shutil.disk_usage(folder.parent).free
-    said = f"{gigabytes(size)} in {dtype}{'' if facts['dtype'] else ', dequantised,'}"
+    said = f"{format_bytes(size)} in {dtype}{'' if facts['dtype'] else ', dequantised,'}"
     console(stderr=True).print(
-        f"converting {file} ({gigabytes(file.stat().st_size)}), once: writes {said} to {folder}; TIPX_CACHE=PATH "
+        f"converting {file} ({format_bytes(file.stat().st_size)}), once: writes {said} to {folder}; TIPX_CACHE=PATH "
         "chooses another place",
         soft_wrap=True,
         highlight=False,
     )
     if size > free:
         raise ModelError(
-            f"{key}: {file.name} converted takes {gigabytes(size)}, and {folder.parent} has {gigabytes(free)} left; "
-            "free space, or give another folder: TIPX_CACHE=/path tipx ..."
+            f"{key}: {file.name} converted takes {format_bytes(size)}, and {folder.parent} has {format_bytes(free)} "
+            "left; free space, or give another folder: TIPX_CACHE=/path tipx ..."
         )
 
 
-def gigabytes(size: int) -> str:
+def format_bytes(size: int) -> str:
     return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
 
 
-def convert(file: Path, dtype: str, tensors: int, folder: Path) -> None:
+def write_model(file: Path, dtype: str, tensors: int, folder: Path) -> None:
     """Write the model and tokenizer of `file` to `folder`, with one bar."""
-    with bar(f"converting {file.name}", 2 * tensors) as tick, steps(tick):
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, **options(file))
+    with bar(f"converting {file.name}", 2 * tensors) as tick, redirect_bars(tick):
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **load_options(file))
         packed = AutoModelForCausalLM.from_pretrained(
-            file.parent, dtype=getattr(torch, dtype), **options(file), **dense()
+            file.parent, dtype=getattr(torch, dtype), **load_options(file), **dequantize_options()
         )
-        plain(packed).save_pretrained(folder)
+        without_quantization(packed).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 @contextmanager
-def steps(tick: Callable[[int], None]) -> Iterator[None]:
+def redirect_bars(tick: Callable[[int], None]) -> Iterator[None]:
     """Inside, the bars that transformers would draw are ours to draw: `tick` is told of each step of any of them."""
 
-    def ours(_: object, args: Any, kwargs: Any) -> Steps:
-        return Steps(tick, *args, **kwargs)
+    def ours(_: object, args: Any, kwargs: Any) -> LibraryBar:
+        return LibraryBar(tick, *args, **kwargs)
 
     reader: Any = modeling_gguf_pytorch_utils
     before, drawn = set_tqdm_hook(ours), reader.tqdm
-    reader.tqdm = partial(Steps, tick)  # it takes tqdm past the hook
+    reader.tqdm = partial(LibraryBar, tick)  # it takes tqdm past the hook
     try:
         yield
     finally:
@@ -191,7 +198,7 @@ def steps(tick: Callable[[int], None]) -> Iterator[None]:
         reader.tqdm = drawn
 
 
-class Steps:
+class LibraryBar:
     """What a library calls a bar, as far as transformers uses one."""
 
     def __init__(self, tick: Callable[[int], None], iterable: Iterable[Any] = (), **_: object) -> None:
@@ -215,7 +222,7 @@ class Steps:
     def set_postfix(self, *_: object, **__: object) -> None: ...
 
 
-def check_facts(file: Path) -> tuple[str | None, int, int]:
+def read_facts(file: Path) -> tuple[str | None, int, int]:
     """(the type of its weights, how many tensors, how many numbers); raises Broken where these are not what it says.
 
     What it is built for comes next. The type is None where they are packed, or where no one type holds all of them.
@@ -223,24 +230,24 @@ def check_facts(file: Path) -> tuple[str | None, int, int]:
     from gguf import GGUFReader
 
     if not stat.S_ISREG(file.stat().st_mode):
-        raise Broken("it is no file")
+        raise BrokenModel("it is no file")
     with file.open("rb") as opened:
         if opened.read(len(MAGIC)) != MAGIC:
-            raise Broken("it is not a GGUF file")
+            raise BrokenModel("it is not a GGUF file")
     with bounded(SECONDS, MEMORY):
         reader = GGUFReader(file)
         tensors, size = len(reader.tensors), file.stat().st_size
         for name, field in reader.fields.items():
-            if not name.endswith(SIZES) or len(field.data) != 1:
+            if not name.endswith(SIZE_FIELDS) or len(field.data) != 1:
                 continue
             value = field.contents()
             most = tensors if name.endswith(".block_count") else 8 * size
             if isinstance(value, int | float) and value > most:
-                raise Broken(f"{name} is {value}, and it holds {tensors} tensors in {size} bytes")
-        return own_type(reader.tensors), tensors, sum(int(tensor.n_elements) for tensor in reader.tensors)
+                raise BrokenModel(f"{name} is {value}, and it holds {tensors} tensors in {size} bytes")
+        return find_lossless_dtype(reader.tensors), tensors, sum(int(tensor.n_elements) for tensor in reader.tensors)
 
 
-def own_type(tensors: Sequence[Any]) -> str | None:
+def find_lossless_dtype(tensors: Sequence[Any]) -> str | None:
     """The type of most of the weights, if it holds the others as they are: norms are often kept in float32."""
     from gguf import dequantize
 
@@ -248,24 +255,24 @@ def own_type(tensors: Sequence[Any]) -> str | None:
     for tensor in tensors:
         sizes[tensor.tensor_type.name] += int(tensor.n_elements)
     most = sizes.most_common(1)[0][0] if sizes else ""
-    if most not in FLOATS or not sizes.keys() <= FLOATS.keys():
+    if most not in FLOAT_TYPES or not sizes.keys() <= FLOAT_TYPES.keys():
         return None
-    own = getattr(torch, FLOATS[most])
+    own = getattr(torch, FLOAT_TYPES[most])
     for tensor in tensors:
         if tensor.tensor_type.name != most:
             values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
             if not torch.equal(values.to(own).to(values.dtype), values):
                 return None
-    return FLOATS[most]
+    return FLOAT_TYPES[most]
 
 
-def dense() -> dict[str, Any]:
+def dequantize_options() -> dict[str, Any]:
     """What makes transformers unpack the weights; before 5.2x it knew nothing else."""
     config = getattr(transformers, "GgufConfig", None)
     return {} if config is None else {"quantization_config": config(dequantize=True)}
 
 
-def plain(packed: PreTrainedModel) -> PreTrainedModel:
+def without_quantization(packed: PreTrainedModel) -> PreTrainedModel:
     """The same weights in a model that does not think it is quantised, and so can be saved."""
     facts = {name: value for name, value in packed.config.to_dict().items() if name != "quantization_config"}
     with torch.device("meta"):

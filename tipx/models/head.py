@@ -12,7 +12,7 @@ from tipx.errors import ModelError
 from tipx.files.untrusted import RAISED, said
 from tipx.vocab import Head
 
-SHORT = [1, 2, 3, 4]
+SHORT_PROMPT = [1, 2, 3, 4]
 PADDING = 12
 """Tokens before it, a multiple of its own."""
 READS_PADDING = 0.1
@@ -31,7 +31,7 @@ def lm_head(model: PreTrainedModel, rows: int | None = None) -> Head:
     return Head(layer.weight[:rows], bias_V, scale, getattr(config, "final_logit_softcapping", None))
 
 
-def body(model: PreTrainedModel) -> nn.Module:
+def backbone(model: PreTrainedModel) -> nn.Module:
     """The model without its LM head: token ids to last hidden states. Raises ModelError where there is no such part."""
     inner: nn.Module = model.base_model
     if inner is not model:
@@ -44,7 +44,7 @@ def body(model: PreTrainedModel) -> nn.Module:
 
 
 @contextmanager
-def checkpointed(model: PreTrainedModel, on: bool) -> Iterator[None]:  # noqa: FBT001 - a yes/no is the whole argument
+def gradient_checkpointing(model: PreTrainedModel, on: bool) -> Iterator[None]:  # noqa: FBT001 - a yes/no is the whole argument
     """A context in which layers keep their inputs alone for the backward pass, and compute the rest again.
 
     transformers does so in layers that are in training mode; only the layer itself is put in it, so that no dropout
@@ -65,7 +65,7 @@ def checkpointed(model: PreTrainedModel, on: bool) -> Iterator[None]:  # noqa: F
 
 
 @contextmanager
-def running(
+def translate_forward_errors(
     role: str,
     model: PreTrainedModel,
     why: str = "its config.json does not fit its weights, or transformers cannot run such a model; fetch it again",
@@ -82,13 +82,13 @@ def running(
 @torch.no_grad()
 def check_logits(role: str, model: PreTrainedModel, ids: Sequence[int]) -> None:
     """Raises ModelError if the logits after `ids` are not numbers. Rows that pad the vocabulary may be at -inf."""
-    with running(role, model):
+    with translate_forward_errors(role, model):
         logits_NV = model(input_ids=torch.tensor([list(ids)], device=model.device)).logits[0]
     if logits_NV.isnan().any() or logits_NV.isposinf().any() or not logits_NV.isfinite().any(-1).all():
-        raise no_numbers(role, model)
+        raise non_finite_error(role, model)
 
 
-def no_numbers(role: str, model: PreTrainedModel) -> ModelError:
+def non_finite_error(role: str, model: PreTrainedModel) -> ModelError:
     return ModelError(
         f"model.{role}: {type(model).__name__} gives logits that are not numbers; its weights are damaged, or do "
         f"not fit model.{role}.dtype={str(model.dtype).removeprefix('torch.')}"
@@ -104,13 +104,15 @@ def check_generation(role: str, model: PreTrainedModel, pad: int) -> None:
     settings = GenerationConfig(
         max_new_tokens=2, do_sample=False, pad_token_id=pad, output_logits=True, return_dict_in_generate=True
     )
-    padded_L = torch.tensor([pad] * PADDING + SHORT, device=model.device)
-    ids_2L = torch.stack([padded_L, torch.tensor(SHORT * (1 + PADDING // len(SHORT)), device=model.device)])
+    padded_L = torch.tensor([pad] * PADDING + SHORT_PROMPT, device=model.device)
+    ids_2L = torch.stack(
+        [padded_L, torch.tensor(SHORT_PROMPT * (1 + PADDING // len(SHORT_PROMPT)), device=model.device)]
+    )
     mask_2L = torch.ones_like(ids_2L)
     mask_2L[0, :PADDING] = 0
     own, model.generation_config = model.generation_config, GenerationConfig()
     try:
-        with running(role, model, "transformers' generate cannot use it"):
+        with translate_forward_errors(role, model, "transformers' generate cannot use it"):
             alone_V, beside_V = (
                 model.generate(  # type: ignore[operator]
                     input_ids=ids_RL, attention_mask=mask_RL, generation_config=settings
@@ -131,11 +133,11 @@ def check_generation(role: str, model: PreTrainedModel, pad: int) -> None:
 def check_head(role: str, model: PreTrainedModel) -> None:
     """Raises ModelError if logits are not what `lm_head` makes of the hidden states: something tipx would miss."""
     ids = torch.tensor([[1, 2, 3, 4]], device=model.device)
-    with running(role, model):
-        hidden_ND = body(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
+    with translate_forward_errors(role, model):
+        hidden_ND = backbone(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
         expected_NV = model(input_ids=ids).logits[0].float().log_softmax(-1)
     if expected_NV.isnan().any():
-        raise no_numbers(role, model)
+        raise non_finite_error(role, model)
     if not torch.allclose(lm_head(model).log_probs(hidden_ND), expected_NV, atol=1e-2, rtol=1e-2):
         raise ModelError(
             f"model.{role}: {type(model).__name__} changes its logits after the LM head in a way tipx does not know; "

@@ -21,8 +21,8 @@ from transformers.utils.logging import get_verbosity, set_verbosity
 from tipx.errors import ModelError
 from tipx.files.hub import find_hub
 from tipx.files.untrusted import foreign, printable, said
-from tipx.models.folder import WEIGHTS, Broken, Weights, faulty, survey, weights
-from tipx.models.gguf import SUFFIX, converted, described
+from tipx.models.folder import WEIGHT_FILES, BrokenModel, WeightCounts, count_weights, find_fault, read_checked_config
+from tipx.models.gguf import SUFFIX, convert_model, convert_settings
 
 EMBEDDED = "embedded:"
 PACKAGE = "package:"
@@ -37,7 +37,7 @@ def is_local(path: str) -> bool:
     return path.startswith((EMBEDDED, PACKAGE, "/", ".", "~")) or path.endswith(SUFFIX) or Path(path).is_dir()
 
 
-def located(path: str, dtype: str | None, key: str) -> str:
+def resolve_model_path(path: str, dtype: str | None, key: str) -> str:
     """What transformers is given: a folder, or a hub id; raises ModelError.
 
     Of a GGUF file it is a folder with the whole model, converted first; without a dtype one without its weights.
@@ -48,24 +48,24 @@ def located(path: str, dtype: str | None, key: str) -> str:
             raise ModelError(
                 f"{key}: {path!r} is not in this package; there are {', '.join(EMBEDDED + n for n in PAIRS)}"
             )
-        return str(embedded(name))
+        return str(embedded_folder(name))
     if path.startswith(PACKAGE):
-        path = str(in_package(path, key))
+        path = str(find_in_package(path, key))
     if not path.endswith(SUFFIX) or Path(path).is_dir():
         return path
     file = Path(path).expanduser()
     if not file.is_file():
         raise ModelError(f"{key}: no such file: {path!r}; give a GGUF file, or a folder that holds a model")
-    return str(described(file, key) if dtype is None else converted(file, dtype, key))
+    return str(convert_settings(file, key) if dtype is None else convert_model(file, dtype, key))
 
 
-def embedded(name: str) -> Path:
+def embedded_folder(name: str) -> Path:
     """The folder of one of PAIRS."""
     role = name.removeprefix("agent/")
     return PAIR / name if role == name else AGENTS / role
 
 
-def in_package(path: str, key: str) -> Path:
+def find_in_package(path: str, key: str) -> Path:
     """The one GGUF file, or the model folder, of `package:NAME`; raises ModelError."""
     name = path.removeprefix(PACKAGE)
     found = find_spec(name) if re.fullmatch(r"[A-Za-z_]\w*", name) else None
@@ -84,43 +84,43 @@ def in_package(path: str, key: str) -> Path:
     raise ModelError(f"{key}: {path!r}: expected one GGUF file or a model in {folders[0]}, got {len(files)} files")
 
 
-class Found(NamedTuple):
+class LocatedModel(NamedTuple):
     """What libraries are given for a model, its folder, and its config.json; none for one that is not here yet."""
 
-    place: str
+    name_or_path: str
     folder: Path | None
     config: dict[str, Any]
 
     @property
-    def weights(self) -> Weights | None:
+    def weights(self) -> WeightCounts | None:
         """What the weights are; None where there are none yet. Raises Broken where they are."""
-        return None if self.folder is None else weights(self.folder, self.config)
+        return None if self.folder is None else count_weights(self.folder, self.config)
 
 
 @contextmanager
-def loading(
+def guard_model_loading(
     key: str, path: str, revision: str | None = None, attn: str | None = None, *, place: str = "", code: bool = False
-) -> Iterator[Found]:
+) -> Iterator[LocatedModel]:
     """Around what libraries do with a model: whatever they say of one that cannot be had, or is broken, is one line.
 
     `place` is what they are given for `path`. What lies there is surveyed first, and handed over; `code` says whether
     the folder's own Python may be run. Only calls into libraries belong inside: a bug of ours keeps its traceback.
     """
     place = place or path
-    folder = here(place, revision)
+    folder = find_model_folder(place, revision)
     try:
-        if not is_local(path) and not cached(path, revision):
+        if not is_local(path) and not is_cached(path, revision):
             find_hub(f"models/{path}")
-        with quiet():
-            yield Found(place, folder, {} if folder is None else survey(folder, code=code))
+        with silence_libraries():
+            yield LocatedModel(place, folder, {} if folder is None else read_checked_config(folder, code=code))
     except Exception as error:
         if not foreign(error):
             raise
-        raise ModelError(refused(key, path, revision, attn, folder, error)) from error
+        raise ModelError(explain_failure(key, path, revision, attn, folder, error)) from error
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """What libraries write to the terminal of a file, beside what they raise, is not shown."""
     before = get_verbosity()
     set_verbosity(logging.CRITICAL)
@@ -131,7 +131,7 @@ def quiet() -> Iterator[None]:
         set_verbosity(before)
 
 
-def here(place: str, revision: str | None) -> Path | None:
+def find_model_folder(place: str, revision: str | None) -> Path | None:
     """The folder itself, or that of the hub's cache with the model's config.json; None if there is neither."""
     if Path(place).is_dir():
         return Path(place)
@@ -142,7 +142,7 @@ def here(place: str, revision: str | None) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def refused(
+def explain_failure(
     key: str, path: str, revision: str | None, attn: str | None, folder: Path | None, error: BaseException
 ) -> str:
     """What is wrong with a model, and what to type next, in one line."""
@@ -159,21 +159,21 @@ def refused(
         return f"{setting}attn={attn}: {reason}; leave it to transformers: {setting}attn=null"
     if folder is not None and (is_local(path) or not isinstance(error, OSError)):
         # A library seldom says which file it was.
-        reason = reason if isinstance(error, Broken) else faulty(folder) or reason
+        reason = reason if isinstance(error, BrokenModel) else find_fault(folder) or reason
         return f"{key}: {shown} holds no loadable model or tokenizer ({reason}); {remedy}"
     if is_local(path):
         what = "a file where a folder is expected" if Path(path).is_file() else "no such folder"
         return f"{key}: {what}: {shown}; {remedy}"
-    return f"{key}: {refusal(path, revision, error)}, or {remedy}"
+    return f"{key}: {explain_hub_failure(path, revision, error)}, or {remedy}"
 
 
-def cached(path: str, revision: str | None) -> bool:
+def is_cached(path: str, revision: str | None) -> bool:
     """Whether the hub's cache holds a model's configuration and weights, as far as a look at their names tells."""
-    there = [isinstance(try_to_load_from_cache(path, name, revision=revision), str) for name in WEIGHTS]
+    there = [isinstance(try_to_load_from_cache(path, name, revision=revision), str) for name in WEIGHT_FILES]
     return any(there) and isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str)
 
 
-def refusal(path: str, revision: str | None, error: BaseException) -> str:
+def explain_hub_failure(path: str, revision: str | None, error: BaseException) -> str:
     """Why the hub or its cache did not give a model, and what to do about it."""
     chain, link = [error], error
     while (link := link.__cause__ or link.__context__) is not None:  # type: ignore[assignment]

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-Awake = Callable[[], AbstractContextManager[None]]
+OnDevice = Callable[[], AbstractContextManager[None]]
 
 
-def park(model: PreTrainedModel, device: torch.device) -> Awake:
+def park_on_cpu(model: PreTrainedModel, device: torch.device) -> OnDevice:
     """Keeps the weights on the CPU, and returns a context in which copies of them are on `device`.
 
     The LM head, which reads hidden states at any time, and buffers move there for good. The weights must not change:
@@ -22,7 +22,7 @@ def park(model: PreTrainedModel, device: torch.device) -> Awake:
     for buffer in model.buffers():
         buffer.data = buffer.to(device)
     stay = set() if head is None else {id(p) for p in head.parameters()}
-    parked = [(p, kept(p.data, device)) for p in model.parameters() if id(p) not in stay]
+    parked = [(p, copy_to_cpu(p.data, device)) for p in model.parameters() if id(p) not in stay]
     for weight, home in parked:
         weight.data = home
 
@@ -39,7 +39,7 @@ def park(model: PreTrainedModel, device: torch.device) -> Awake:
     return awake
 
 
-def kept(value: Tensor, device: torch.device) -> Tensor:
+def copy_to_cpu(value: Tensor, device: torch.device) -> Tensor:
     """On the CPU, in memory from which an accelerator copies fast."""
     home = value.to("cpu")
     return home.pin_memory() if device.type == "cuda" else home

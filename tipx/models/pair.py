@@ -20,20 +20,20 @@ from transformers import (
 from tipx.agents.chat import Chat
 from tipx.errors import ModelError
 from tipx.files.untrusted import printable
-from tipx.models.folder import Broken
+from tipx.models.folder import BrokenModel
 from tipx.models.head import check_generation, check_head, check_logits, lm_head
-from tipx.models.locate import Found, loading, located
-from tipx.models.offload import Awake, park
+from tipx.models.locate import LocatedModel, guard_model_loading, resolve_model_path
+from tipx.models.offload import OnDevice, park_on_cpu
 from tipx.models.pruning import Layers, keep_layers
 from tipx.models.sizes import check_sizes
 from tipx.spec import Auto, PathText, Words, spec
-from tipx.text.chat_template import most_tokens, render
-from tipx.text.encoding import bare, disguised, opened, revealed
-from tipx.text.token_ids import pad_id, rows_of
+from tipx.text.chat_template import find_context_length, render_chat
+from tipx.text.encoding import add_prefix_ids, encode_bare, encode_rendered, hide_special_tokens
+from tipx.text.token_ids import count_rows, pad_id
 from tipx.types import Prompt, Turn
 
-ANOTHER = "give the tokenizer another chat_template, or type template@model.template=plain"
-PROBE = "The answer is \\boxed{42}. tom has 14 pens . then 14 + 8 = 22 . a : <|im_end|> é 数"
+TEMPLATE_REMEDY = "give the tokenizer another chat_template, or type template@model.template=plain"
+PROBE_TEXT = "The answer is \\boxed{42}. tom has 14 pens . then 14 + 8 = 22 . a : <|im_end|> é 数"
 
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -58,12 +58,12 @@ class ModelSource:
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
         """The model in eval mode on `device`; raises ModelError with the remedies when it cannot be had."""
         key = f"model.{role}.path"
-        with self.loading(key, self.attn, whole=True) as (found, options):
-            if found.folder is not None:
-                config: PreTrainedConfig = AutoConfig.from_pretrained(found.folder, **options)
-                check_sizes(config, found.weights, code=self.trust_remote_code)
+        with self.guard_loading(key, self.attn, whole=True) as (located, options):
+            if located.folder is not None:
+                config: PreTrainedConfig = AutoConfig.from_pretrained(located.folder, **options)
+                check_sizes(config, located.weights, code=self.trust_remote_code)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                found.place,
+                located.name_or_path,
                 dtype=getattr(torch, self.dtype),
                 attn_implementation=self.attn,
                 output_loading_info=True,
@@ -72,7 +72,7 @@ class ModelSource:
             )
             model, info = loaded
             if model.generation_config is not None:
-                check_endings(model.generation_config)
+                check_eos_tokens(model.generation_config)
         # transformers fills these with random numbers and warns.
         lacking = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         if lacking:
@@ -88,12 +88,12 @@ class ModelSource:
     def load_tokenizer(self, role: str) -> PreTrainedTokenizerBase:
         """Its tokenizer, padding on the left as generation needs; raises ModelError."""
         key = f"model.{role}.path"
-        with self.loading(key) as (found, options):
+        with self.guard_loading(key) as (located, options):
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                found.place, padding_side="left", **options
+                located.name_or_path, padding_side="left", **options
             )
             # All of it is used later, where a broken file could not be told from a mistake of ours.
-            words, end = set(tokenizer(PROBE)["input_ids"]), tokenizer.eos_token_id
+            words, end = set(tokenizer(PROBE_TEXT)["input_ids"]), tokenizer.eos_token_id
             tokenizer.decode(sorted(words))
             known = tokenizer.get_vocab(), len(tokenizer), tokenizer.pad_token_id, tokenizer.get_added_vocab()
         if end is None:
@@ -113,36 +113,36 @@ class ModelSource:
         not here yet are not: what they lack shows when they are loaded.
         """
         key = f"model.{role}.path"
-        with self.loading(key) as (found, options):
-            config: PreTrainedConfig = AutoConfig.from_pretrained(found.place, **options)
-            there = found.weights
+        with self.guard_loading(key) as (located, options):
+            config: PreTrainedConfig = AutoConfig.from_pretrained(located.name_or_path, **options)
+            there = located.weights
             if there is None and options["local_files_only"]:
-                raise Broken("there are no weights in it, model.safetensors or pytorch_model.bin")
+                raise BrokenModel("there are no weights in it, model.safetensors or pytorch_model.bin")
             check_sizes(config, there, code=self.trust_remote_code)
             try:
                 generation = GenerationConfig.from_pretrained(
-                    found.place, revision=self.revision or "main", local_files_only=options["local_files_only"]
+                    located.name_or_path, revision=self.revision or "main", local_files_only=options["local_files_only"]
                 )
             except OSError:  # many models have none; transformers makes it from the configuration, too
                 generation = GenerationConfig.from_model_config(config)
-            check_endings(generation)
+            check_eos_tokens(generation)
         return config, generation
 
-    def place(self, role: str) -> str:
+    def name_or_path(self, role: str) -> str:
         """What libraries are given for its configuration: a folder, or a hub id."""
-        return located(self.path, None, f"model.{role}.path")
+        return resolve_model_path(self.path, None, f"model.{role}.path")
 
     @contextmanager
-    def loading(
+    def guard_loading(
         self, key: str, attn: str | None = None, *, whole: bool = False
-    ) -> Iterator[tuple[Found, dict[str, Any]]]:
+    ) -> Iterator[tuple[LocatedModel, dict[str, Any]]]:
         """What lies there, and how every library is asked for it: no question on the terminal, no network for a folder.
 
         Around calls into libraries: what they say of a broken folder is one line. `whole`: with its weights.
         """
-        place, code = located(self.path, self.dtype if whole else None, key), self.trust_remote_code
+        place, code = resolve_model_path(self.path, self.dtype if whole else None, key), self.trust_remote_code
         options = {"revision": self.revision, "trust_remote_code": code, "local_files_only": Path(place).is_dir()}
-        with loading(key, self.path, self.revision, attn, place=place, code=code) as found:
+        with guard_model_loading(key, self.path, self.revision, attn, place=place, code=code) as found:
             yield found, options
 
 
@@ -170,57 +170,57 @@ class Template:
         A control token that a chat only spells is plain text; a plain question is encoded as it stands.
         """
         text = question + self.instruction
-        if not self.of(tokenizer).chat:
+        if not self.resolve(tokenizer).chat:
             if before:
                 raise ModelError(
                     "model.template.chat=false: a system turn or earlier turns need a chat template; type "
                     "template@model.template=chat"
                 )
-            return opened(tokenizer, bare(tokenizer, text))
+            return add_prefix_ids(tokenizer, encode_bare(tokenizer, text))
         if tokenizer.chat_template is None:
             raise ModelError(
                 "model.template.chat=true: the tokenizer has no chat template; take an Instruct model, or type "
                 "template@model.template=plain"
             )
         roles = [*(turn.role for turn in before), "user"]
-        texts, signs = disguised(tokenizer, [*(turn.text for turn in before), text])
+        texts, signs = hide_special_tokens(tokenizer, [*(turn.text for turn in before), text])
         messages = [{"role": role, "content": said} for role, said in zip(roles, texts, strict=True)]
-        rendered = render(tokenizer, messages, None, self.extra, ANOTHER)
+        rendered = render_chat(tokenizer, messages, None, self.chat_variables, TEMPLATE_REMEDY)
         for role, said in zip(roles, texts, strict=True):
             if before and role != "assistant" and said.strip() not in rendered:
-                raise ModelError(f"model: the chat template leaves out {role} turns; {ANOTHER}")
-        return opened(tokenizer, revealed(tokenizer, rendered, signs))
+                raise ModelError(f"model: the chat template leaves out {role} turns; {TEMPLATE_REMEDY}")
+        return add_prefix_ids(tokenizer, encode_rendered(tokenizer, rendered, signs))
 
-    def of(self, tokenizer: PreTrainedTokenizerBase) -> "Template":
+    def resolve(self, tokenizer: PreTrainedTokenizerBase) -> "Template":
         """The template as it is for this tokenizer: `chat` is true or false."""
         return replace(self, chat=tokenizer.chat_template is not None) if self.chat == "auto" else self
 
-    def check(self, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+    def check_length(self, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
         """Raises ModelError where the chat template is broken, or alone says more than the model reads."""
-        if not self.of(tokenizer).chat:
+        if not self.resolve(tokenizer).chat:
             return
-        length, most = len(self.encode(tokenizer, "?")), most_tokens(tokenizer, config)
+        length, most = len(self.encode(tokenizer, "?")), find_context_length(tokenizer, config)
         if most is not None and length > most:
             raise ModelError(
                 f"model: with the chat template a question of one character has {length} tokens, and the model reads "
-                f"{most}; {ANOTHER}"
+                f"{most}; {TEMPLATE_REMEDY}"
             )
 
-    def prompt(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+    def encode_prompt(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
         """A question's token ids, or those that an agent's task begins with: always through the chat template."""
         if prompt.task is None:
             try:
                 return self.encode(tokenizer, prompt.text, prompt.before)
             except ModelError as error:
                 raise ModelError(f"prompt {prompt.id!r}: {error}") from error
-        return self.chat_of(tokenizer, ()).start(prompt.task.messages, prompt.task.tools)
+        return self.build_chat(tokenizer, ()).start(prompt.task.messages, prompt.task.tools)
 
-    def chat_of(self, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> Chat:
+    def build_chat(self, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> Chat:
         """The chat template for conversations whose turns end with one of `ends`."""
-        return Chat(tokenizer, tuple(ends), self.extra)
+        return Chat(tokenizer, tuple(ends), self.chat_variables)
 
     @property
-    def extra(self) -> dict[str, Any]:
+    def chat_variables(self) -> dict[str, Any]:
         """Variables of the chat template."""
         return {} if self.thinking is None else {"enable_thinking": self.thinking}
 
@@ -252,7 +252,7 @@ class Pair:
         parked = self.teacher.offload == "cpu"
         teacher = self.teacher.load("teacher", torch.device("cpu") if parked else device)
         teacher.requires_grad_(requires_grad=False)
-        awake = park(teacher, device) if parked else nullcontext
+        awake = park_on_cpu(teacher, device) if parked else nullcontext
         student = source.load("student", device)
         rows = shared_rows(student, teacher, tokenizer)
         with awake():
@@ -266,23 +266,23 @@ class Pair:
 class LoadedPair:
     """Live models; `rows` is the number of LM-head rows that mean the same token in both.
 
-    The teacher's body may be used inside `teacher_awake()` only; its LM head always.
+    The teacher's body may be used inside `teacher_on_device()` only; its LM head always.
     """
 
     teacher: PreTrainedModel
     student: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     rows: int
-    teacher_awake: Awake = nullcontext
+    teacher_on_device: OnDevice = nullcontext
 
 
-def check_endings(generation: GenerationConfig) -> None:
+def check_eos_tokens(generation: GenerationConfig) -> None:
     """Raises Broken unless the tokens at which generation ends are whole numbers."""
     ends = generation.eos_token_id
     several = ends if isinstance(ends, list) else [] if ends is None else [ends]
     if not all(type(end) is int and 0 <= end < 2**31 for end in several):
         shown = printable(repr(ends))[:40]
-        raise Broken(f"generation_config.json: eos_token_id is {shown}, expected the number of a token or several")
+        raise BrokenModel(f"generation_config.json: eos_token_id is {shown}, expected the number of a token or several")
 
 
 def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> None:
@@ -294,7 +294,7 @@ def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokeni
                 f"model: teacher and student must share one tokenizer, but {token!r} has id {ours.get(token)} in "
                 f"the student's and {theirs.get(token)} in the teacher's; take a pair of one family: `tipx list models`"
             )
-    if student(PROBE)["input_ids"] != teacher(PROBE)["input_ids"]:
+    if student(PROBE_TEXT)["input_ids"] != teacher(PROBE_TEXT)["input_ids"]:
         raise ModelError(
             "model: teacher and student have one vocabulary but split text differently; take a pair of one family"
         )
@@ -303,13 +303,13 @@ def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokeni
 def shared_rows(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """LM-head rows in common. Families pad the embedding differently by size (Qwen2.5: 151,936 and 152,064)."""
     sizes = {"student": lm_head(student).weight_VD.shape[0], "teacher": lm_head(teacher).weight_VD.shape[0]}
-    return check_rows(sizes, rows_of(tokenizer))
+    return check_rows(sizes, count_rows(tokenizer))
 
 
 def check_subject(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> None:
     """Raises ModelError unless the model takes every token and computes numbers for the prompt `ids`."""
     embedding: Any = model.get_input_embeddings()
-    check_rows({"student": embedding.weight.shape[0]}, rows_of(tokenizer))
+    check_rows({"student": embedding.weight.shape[0]}, count_rows(tokenizer))
     check_logits("student", model, ids)
     check_generation("student", model, pad_id(tokenizer))
 

@@ -14,19 +14,19 @@ from tipx.errors import ModelError
 from tipx.spec import Whole
 
 
-def layer_range(text: str) -> str:
+def check_layer_range(text: str) -> str:
     """The text; raises PydanticCustomError for what is no range of layers that a model may have."""
     if not re.fullmatch(r"[0-9]{1,5}-[0-9]{1,5}", text):
         raise PydanticCustomError("layer_range", "Input should be a range below 100000, as 0-13")
     return text
 
 
-LayerRange = Annotated[str, AfterValidator(layer_range)]
+LayerRange = Annotated[str, AfterValidator(check_layer_range)]
 Layers = Annotated[list[Annotated[Whole, Field(le=99_999)] | LayerRange], Field(max_length=10_000)]
 """Layer numbers from 0 and ranges with both ends, as in [0-13, 20-29]."""
 
 
-def chosen(keep: Layers, count: int, key: str) -> list[int]:
+def select_layers(keep: Layers, count: int, key: str) -> list[int]:
     """The numbers that `keep` names, of `count` layers; raises ModelError unless they ascend and exist."""
     ranges = [(part, part) if isinstance(part, int) else tuple(map(int, part.split("-"))) for part in keep]
     ends = [end for first, last in ranges for end in (first, last + 1)]
@@ -45,7 +45,7 @@ def keep_layers(model: PreTrainedModel, keep: Layers, key: str) -> None:
     """
     config = model.config.get_text_config()
     count = config.num_hidden_layers
-    kept = chosen(keep, count, key)
+    kept = select_layers(keep, count, key)
     stack, name = find_layers(model, count, key)
     setattr(stack, name, nn.ModuleList([getattr(stack, name)[i] for i in kept]))
     for new, layer in enumerate(getattr(stack, name)):
@@ -53,10 +53,10 @@ def keep_layers(model: PreTrainedModel, keep: Layers, key: str) -> None:
             # Its place in the KV cache.
             if isinstance(getattr(module, "layer_idx", None), int):
                 module.layer_idx = new
-    for field, value in per_layer(config.to_dict(), count).items():
+    for field, value in find_layer_settings(config.to_dict(), count).items():
         setattr(config, field, [value[i] for i in kept])
     config.num_hidden_layers = len(kept)
-    check(model, key)
+    check_rebuilt_config(model, key)
 
 
 def find_layers(model: PreTrainedModel, count: int, key: str) -> tuple[nn.Module, str]:
@@ -71,12 +71,12 @@ def find_layers(model: PreTrainedModel, count: int, key: str) -> tuple[nn.Module
     return model.base_model.get_submodule(owner), name
 
 
-def per_layer(config: dict[str, Any], count: int) -> dict[str, Sequence[Any]]:
+def find_layer_settings(config: dict[str, Any], count: int) -> dict[str, Sequence[Any]]:
     """Settings that hold one value a layer, such as `layer_types`."""
     return {k: v for k, v in config.items() if "layer" in k and isinstance(v, list | tuple) and len(v) == count}
 
 
-def check(model: PreTrainedModel, key: str) -> None:
+def check_rebuilt_config(model: PreTrainedModel, key: str) -> None:
     """Raises ModelError unless the configuration alone makes a model of the same weights.
 
     Some architectures derive a layer's kind from its number: their settings would describe another model.

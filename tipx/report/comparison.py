@@ -8,7 +8,7 @@ from typing import Any
 from tipx.errors import DataError, RunError
 from tipx.runs.directory import Run, find_run
 from tipx.runs.results import CHECKSUM, FILE, SAMPLES, read_answers, read_result
-from tipx.stats.paired import CONFIDENCE, McNemar, Paired, compare_means, mcnemar
+from tipx.stats.paired import CONFIDENCE, McNemar, Paired, compare_means, mcnemar_test
 
 SETTINGS = (
     "benchmark",
@@ -186,5 +186,5 @@ def compared(a: Result, b: Result) -> Comparison:
     sampled = compare_means([*x.values()], [y[problem] for problem in x])
     one, other = a.values("greedy"), b.values("greedy")
     both = bool(one) and one.keys() == other.keys()
-    greedy = mcnemar([v > 0 for v in one.values()], [other[p] > 0 for p in one]) if both else None
+    greedy = mcnemar_test([v > 0 for v in one.values()], [other[p] > 0 for p in one]) if both else None
     return Comparison(a.benchmark, a, b, sampled, greedy)

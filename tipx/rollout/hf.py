@@ -22,7 +22,7 @@ from tipx.noise import Noise
 from tipx.rollout.collect import collect, left_pad
 from tipx.rollout.recorder import Recorder
 from tipx.spec import Count, Temperature, TopP, Whole, spec
-from tipx.text.token_ids import pad_id, rows_of
+from tipx.text.token_ids import count_rows, pad_id
 from tipx.types import Rollout
 
 
@@ -95,7 +95,7 @@ class HFRollouts:
         recorded = Recorder(model, len(prompts)) if states else None
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
-            draws_RT = noise.rows([rows[i] for i in batch], max(most[i] for i in batch))
+            draws_RT = noise.draw_rows([rows[i] for i in batch], max(most[i] for i in batch))
             with nullcontext() if recorded is None else recorded.of(batch):
                 new = self.generate(model, tokenizer, [prompts[i] for i in batch], draws_RT)
             for i, ids in zip(batch, new, strict=True):
@@ -122,7 +122,7 @@ class HFRollouts:
             pad_token_id=pad,
             use_cache=True,
         )
-        sampler = LogitsProcessorList([Known(rows_of(tokenizer)), *self.sampler(draws_RT, ids_RL.shape[1])])
+        sampler = LogitsProcessorList([Known(count_rows(tokenizer)), *self.sampler(draws_RT, ids_RL.shape[1])])
         # `generate` fills what `settings` leaves open from the model's own file: Qwen2.5's has a repetition penalty.
         own, model.generation_config = model.generation_config, GenerationConfig()
         try:

@@ -26,7 +26,7 @@ from tipx.noise import Noise
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import eos_ids
 from tipx.spec import Count, Open01, PathText, Seconds, Temperature, TopP, Whole, Words, spec
-from tipx.text.token_ids import rows_of
+from tipx.text.token_ids import count_rows
 from tipx.types import Rollout
 
 INSTALL = "pip install 'tipx[vllm]', or sample with transformers: rollout=hf"
@@ -135,13 +135,13 @@ class VLLMRollouts:
     ) -> Rollout:
         """Responses, `batch_size` prompts handed over at once."""
         eos, most = eos_ids(model, tokenizer), limits or [self.max_new_tokens] * len(prompts)
-        known = rows_of(tokenizer)
+        known = count_rows(tokenizer)
         unknown = range(known, model.get_output_embeddings().weight.shape[0])
         answers: list[Answer] = []
         for start in range(0, len(prompts), self.batch_size):
             some = slice(start, start + self.batch_size)
             # One seed a row, so that a response does not depend on what it is batched with.
-            draws_R = noise.rows(rows[some], 1)[:, 0]
+            draws_R = noise.draw_rows(rows[some], 1)[:, 0]
             params = [
                 self.params(eos, unknown, int(draw * SEEDS), n)
                 for draw, n in zip(draws_R.tolist(), most[some], strict=True)

@@ -52,5 +52,5 @@ class Selector:
 
     def __call__(self, stats: TokenStats, valid_BT: Bool[Tensor, "B T"], noise: Noise) -> Float[Tensor, "B T"]:
         """Weights (B, T) of the whole step, from its statistics. Row b must be row b of the step."""
-        score_BT = self.score(stats, valid_BT, noise.of("score"))
-        return self.pick(score_BT, valid_BT, noise.of("pick"))
+        score_BT = self.score(stats, valid_BT, noise.substream("score"))
+        return self.pick(score_BT, valid_BT, noise.substream("pick"))

@@ -19,6 +19,6 @@ class Sample(Budget):
     def __call__(
         self, score_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"], noise: Noise
     ) -> Float[Tensor, "B T"]:
-        uniform_BT = noise.tokens(valid_BT).clamp(min=1e-300)
+        uniform_BT = noise.draw_tokens(valid_BT).clamp(min=1e-300)
         gumbel_BT = -(-uniform_BT.log()).log()
         return self.keep_highest(score_BT.double().log() + gumbel_BT, valid_BT)

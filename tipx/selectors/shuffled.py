@@ -21,8 +21,8 @@ class Shuffled:
         return self.of.needs
 
     def __call__(self, stats: TokenStats, valid_BT: Bool[Tensor, "B T"], noise: Noise) -> Float[Tensor, "B T"]:
-        score_BT = self.of(stats, valid_BT, noise.of("of"))
-        draws_BT = noise.tokens(valid_BT)
+        score_BT = self.of(stats, valid_BT, noise.substream("of"))
+        draws_BT = noise.draw_tokens(valid_BT)
         out_BT = torch.zeros_like(score_BT)
         for b in range(len(score_BT)):
             valid_T = valid_BT[b]

@@ -22,7 +22,7 @@ class Difference:
     p: float
 
 
-def two_way(difference_SP: np.ndarray) -> Difference:
+def compare_two_way(difference_SP: np.ndarray) -> Difference:
     """Seeds and problems are both draws: what is claimed holds for other seeds and other problems of the kind.
 
     The larger p of two tests counts, and the wider of their intervals. One adds the variances of the seeds' and of
@@ -38,21 +38,21 @@ def two_way(difference_SP: np.ndarray) -> Difference:
     by_problem = float(difference_SP.mean(0).var(ddof=1)) / problems
     variance = by_seed + by_problem
     spread = by_seed**2 / (seeds - 1) + by_problem**2 / (problems - 1)
-    both = by_t(float(difference_SP.mean()), sqrt(variance), variance**2 / spread if spread > 0 else 1.0)
-    alone = over_seeds(difference_SP.mean(1).tolist())
+    both = t_test(float(difference_SP.mean()), sqrt(variance), variance**2 / spread if spread > 0 else 1.0)
+    alone = compare_over_seeds(difference_SP.mean(1).tolist())
     low, high = min(both.low, alone.low), max(both.high, alone.high)
     return Difference(both.difference, low, high, max(both.p, alone.p))
 
 
-def over_seeds(difference_S: Sequence[float]) -> Difference:
+def compare_over_seeds(difference_S: Sequence[float]) -> Difference:
     """The paired t test over seeds, for what has no value for each problem."""
     if len(difference_S) < 2:
         raise ValueError(f"need two seeds or more, got {len(difference_S)}")
     error = float(np.std(difference_S, ddof=1)) / sqrt(len(difference_S))
-    return by_t(float(np.mean(difference_S)), error, len(difference_S) - 1)
+    return t_test(float(np.mean(difference_S)), error, len(difference_S) - 1)
 
 
-def by_t(difference: float, error: float, freedom: float) -> Difference:
+def t_test(difference: float, error: float, freedom: float) -> Difference:
     """From a standard error and its degrees of freedom; without any spread only 0 is no find."""
     from scipy.special import stdtr, stdtrit
 
@@ -63,7 +63,7 @@ def by_t(difference: float, error: float, freedom: float) -> Difference:
     return Difference(difference, difference - reach, difference + reach, p)
 
 
-def holm(ps: Sequence[float]) -> list[float]:
+def adjust_holm(ps: Sequence[float]) -> list[float]:
     """p-values of several tests, adjusted so that the chance of any false find keeps its level (Holm 1979)."""
     adjusted, worst = [0.0] * len(ps), 0.0
     for done, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):

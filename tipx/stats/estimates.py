@@ -59,10 +59,10 @@ def majority_at_k(ballots: Sequence[tuple[object, float] | None], k: int) -> flo
     """
     if not 1 <= k <= len(ballots):
         raise ValueError(f"need 1 <= k <= {len(ballots)} samples, got k={k}")
-    return fmean(_elected(ballots[start : start + k]) for start in range(0, len(ballots) - k + 1, k))
+    return fmean(_majority_accuracy(ballots[start : start + k]) for start in range(0, len(ballots) - k + 1, k))
 
 
-def _elected(ballots: Sequence[tuple[object, float] | None]) -> float:
+def _majority_accuracy(ballots: Sequence[tuple[object, float] | None]) -> float:
     votes: dict[object, list[float]] = {}
     for ballot in ballots:
         if ballot is not None:

@@ -8,7 +8,7 @@ import numpy as np
 
 CONFIDENCE = 0.95
 RESAMPLES = 9_999
-EXACT_UP_TO = 16
+MAX_EXACT = 16
 """Problems that differ: 2^16 ways to swap A and B are counted one by one, more are drawn."""
 
 
@@ -40,12 +40,12 @@ def compare_means(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Pair
     if len(a) != len(b) or not a:
         raise ValueError(f"need one value of each for each problem, got {len(a)} and {len(b)}")
     differences = np.subtract(b, a)
-    low, high = interval(differences, seed)
-    p, exact = sign_flips(differences, seed)
+    low, high = bootstrap_interval(differences, seed)
+    p, exact = permutation_test_signs(differences, seed)
     return Paired(fmean(differences.tolist()), low, high, p, exact)
 
 
-def interval(differences: np.ndarray, seed: int) -> tuple[float | None, float | None]:
+def bootstrap_interval(differences: np.ndarray, seed: int) -> tuple[float | None, float | None]:
     """Bootstrap interval of the mean; (None, None) for one value."""
     from scipy.stats import bootstrap  # slow to import, and a list of runs needs none of it
 
@@ -64,27 +64,27 @@ def interval(differences: np.ndarray, seed: int) -> tuple[float | None, float | 
     return float(found.low), float(found.high)
 
 
-def sign_flips(differences: np.ndarray, seed: int) -> tuple[float, bool]:
+def permutation_test_signs(differences: np.ndarray, seed: int) -> tuple[float, bool]:
     """(two-sided p-value, whether every way was counted). Problems without a difference change nothing."""
     from scipy.stats import permutation_test  # slow to import, and a list of runs needs none of it
 
     moved = differences[differences != 0]
     if len(moved) < 2:  # either way of none or one is as far from 0
         return 1.0, True
-    exact = len(moved) <= EXACT_UP_TO
+    exact = len(moved) <= MAX_EXACT
     found = permutation_test(
         (moved, np.zeros_like(moved)),
         lambda x, y, axis: np.mean(x - y, axis=axis),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=2**EXACT_UP_TO if exact else RESAMPLES,
+        n_resamples=2**MAX_EXACT if exact else RESAMPLES,
         batch=1_000,
         rng=np.random.default_rng(seed),
     )
     return float(found.pvalue), exact
 
 
-def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> McNemar:
+def mcnemar_test(a: Sequence[bool], b: Sequence[bool]) -> McNemar:
     """Exact, for one answer of each to each problem."""
     from scipy.stats import binomtest  # slow to import, and a list of runs needs none of it
 

@@ -11,11 +11,11 @@ from tipx.files.untrusted import RAISED, bounded, said
 SECONDS = 5.0
 """Of processor time; the templates that are in use take a hundredth of that for the longest conversation."""
 MEMORY = 2**29
-MOST = 2**24
+MAX_CHARACTERS = 2**24
 """Characters: more than the longest context holds."""
 
 
-def render(
+def render_chat(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Mapping[str, Any]] | None,
@@ -44,14 +44,15 @@ def render(
         raise ModelError(
             f"model: the chat template {whose}refuses messages of {roles} ({said(error)}); {remedy}"
         ) from error
-    if len(text) > MOST:
+    if len(text) > MAX_CHARACTERS:
         raise ModelError(
-            f"model: the chat template writes {len(text)} characters; {MOST} are more than any model reads; {remedy}"
+            f"model: the chat template writes {len(text)} characters; {MAX_CHARACTERS} are more than any model reads; "
+            f"{remedy}"
         )
     return str(text).encode("utf-8", "replace").decode()  # no tokenizer takes halves of surrogate pairs
 
 
-def most_tokens(tokenizer: PreTrainedTokenizerBase, config: Any) -> int | None:
+def find_context_length(tokenizer: PreTrainedTokenizerBase, config: Any) -> int | None:
     """Tokens that a model reads, as its configuration or its tokenizer says; None where neither does."""
     said_by = (getattr(config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length)
-    return min((int(n) for n in said_by if isinstance(n, int | float) and 0 < n < MOST), default=None)
+    return min((int(n) for n in said_by if isinstance(n, int | float) and 0 < n < MAX_CHARACTERS), default=None)

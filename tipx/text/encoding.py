@@ -12,38 +12,38 @@ STAND_INS = [chr(0xE000 + i) for i in range(0x1900)]
 """Signs of Unicode's private use area, one for each control token that a text spells."""
 
 
-def bare(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def encode_bare(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of a text, with nothing added."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def find_prefix_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids that the tokenizer puts before a text by itself: a beginning of sequence, or nothing."""
-    whole, inner = list(tokenizer("a")["input_ids"]), bare(tokenizer, "a")
+    whole, inner = list(tokenizer("a")["input_ids"]), encode_bare(tokenizer, "a")
     places = range(len(whole) - len(inner) + 1)
     return whole[: next((i for i in places if whole[i : i + len(inner)] == inner), 0)]
 
 
-def opened(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
+def add_prefix_ids(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
     """A prompt with what the tokenizer puts before it, once; what it would put behind it ends no prompt."""
-    before = opening(tokenizer)
+    before = find_prefix_ids(tokenizer)
     return ids if ids[: len(before)] == before else before + ids
 
 
-def control(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     """The special tokens, longest first."""
-    return _control(tokenizer, len(tokenizer))
+    return _special_tokens(tokenizer, len(tokenizer))
 
 
 @lru_cache(maxsize=4)
-def _control(tokenizer: PreTrainedTokenizerBase, _size: int) -> dict[str, int]:
+def _special_tokens(tokenizer: PreTrainedTokenizerBase, _size: int) -> dict[str, int]:
     found = {added.content: i for i, added in tokenizer.added_tokens_decoder.items() if added.special}
     return dict(sorted(found.items(), key=lambda item: -len(item[0])))
 
 
-def disguised(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def hide_special_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """The texts with a sign in place of each control token that they spell, and which sign stands for which."""
-    spelled = [mark for mark in control(tokenizer) if any(mark in text for text in texts)]
+    spelled = [mark for mark in special_tokens(tokenizer) if any(mark in text for text in texts)]
     free = (sign for sign in STAND_INS if not any(sign in text for text in texts))
     signs = dict(zip(free, spelled, strict=False))
     out = []
@@ -54,11 +54,11 @@ def disguised(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple
     return out, signs
 
 
-def revealed(tokenizer: PreTrainedTokenizerBase, rendered: str, signs: dict[str, str]) -> list[int]:
+def encode_rendered(tokenizer: PreTrainedTokenizerBase, rendered: str, signs: dict[str, str]) -> list[int]:
     """Ids of a rendering of disguised texts: what they spelled is plain text, what the template wrote is not."""
     if not signs:
-        return bare(tokenizer, rendered)
-    known = control(tokenizer)
+        return encode_bare(tokenizer, rendered)
+    known = special_tokens(tokenizer)
     ids: list[int] = []
     usual = ""
     for part in re.split(f"({'|'.join(map(re.escape, known))})", rendered):
@@ -70,6 +70,6 @@ def revealed(tokenizer: PreTrainedTokenizerBase, rendered: str, signs: dict[str,
         if set(plain) & set(known.values()) - {tokenizer.unk_token_id}:
             marks = " or ".join(signs.values())
             raise ModelError(f"it spells {marks}, which this tokenizer cannot take as plain text; remove the row")
-        ids += [*(bare(tokenizer, usual) if usual else []), *plain]
+        ids += [*(encode_bare(tokenizer, usual) if usual else []), *plain]
         usual = ""
-    return ids + (bare(tokenizer, usual) if usual else [])
+    return ids + (encode_bare(tokenizer, usual) if usual else [])

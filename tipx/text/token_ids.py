@@ -3,7 +3,7 @@
 from transformers import PreTrainedTokenizerBase
 
 
-def rows_of(tokenizer: PreTrainedTokenizerBase) -> int:
+def count_rows(tokenizer: PreTrainedTokenizerBase) -> int:
     """Rows that a tokenizer needs: its ids may have gaps."""
     return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values()))
 

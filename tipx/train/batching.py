@@ -16,26 +16,26 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from tipx.types import Rollout, ends
+from tipx.types import Rollout, response_ends
 
 
 @dataclass(frozen=True)
 class MicroBatch:
     """Some sequences, right-padded.
 
-    `index_N` says which of the rollout's valid tokens, counted in row-major order, are wanted here; `places_N` where
+    `index_N` says which of the rollout's valid tokens, counted in row-major order, are wanted here; `positions_N` where
     in the flattened (b L) stands the state that predicts each.
     """
 
     ids_bL: Int[Tensor, "b L"]
     attention_bL: Int[Tensor, "b L"]
-    places_N: Int[Tensor, " N"]
+    positions_N: Int[Tensor, " N"]
     index_N: Int[Tensor, " N"]
 
-    def hidden(self, body: nn.Module) -> Float[Tensor, "N D"]:
+    def hidden_states(self, body: nn.Module) -> Float[Tensor, "N D"]:
         """Last hidden states at the positions that predict the wanted tokens."""
         out = body(input_ids=self.ids_bL, attention_mask=self.attention_bL, use_cache=False)
-        states_ND: Tensor = out.last_hidden_state.flatten(0, 1)[self.places_N]
+        states_ND: Tensor = out.last_hidden_state.flatten(0, 1)[self.positions_N]
         return states_ND
 
 
@@ -46,19 +46,19 @@ def micro_batches(rollout: Rollout, wanted_BT: Bool[Tensor, "B T"], size: int) -
     """
     prompts = [len(prompt) for prompt in rollout.prompt_ids]
     # Through the place that predicts the last wanted token, which is not an input itself.
-    lengths = [p + end - 1 if end else 0 for p, end in zip(prompts, ends(wanted_BT), strict=True)]
-    room = size * max(p + max(n - 1, 0) for p, n in zip(prompts, ends(rollout.valid_BT), strict=True))
+    lengths = [p + end - 1 if end else 0 for p, end in zip(prompts, response_ends(wanted_BT), strict=True)]
+    room = size * max(p + max(n - 1, 0) for p, n in zip(prompts, response_ends(rollout.valid_BT), strict=True))
     rows: list[int] = []
     for row in sorted((b for b in range(len(rollout)) if lengths[b]), key=lambda b: -lengths[b]):
         if rows and (len(rows) + 1) * lengths[rows[0]] > room:
-            yield pack(rollout, wanted_BT, rows, lengths)
+            yield pack_rows(rollout, wanted_BT, rows, lengths)
             rows = []
         rows.append(row)
     if rows:
-        yield pack(rollout, wanted_BT, rows, lengths)
+        yield pack_rows(rollout, wanted_BT, rows, lengths)
 
 
-def idle(rollout: Rollout) -> MicroBatch:
+def idle_batch(rollout: Rollout) -> MicroBatch:
     """One token and nothing wanted: what a process without wanted tokens runs, since others wait for its gradients."""
     device = rollout.response_BT.device
     ids_bL = torch.tensor([list(rollout.prompt_ids[0][:1])], device=device)
@@ -66,7 +66,9 @@ def idle(rollout: Rollout) -> MicroBatch:
     return MicroBatch(ids_bL, torch.ones_like(ids_bL), nothing_N, nothing_N)
 
 
-def pack(rollout: Rollout, wanted_BT: Bool[Tensor, "B T"], rows: Sequence[int], lengths: Sequence[int]) -> MicroBatch:
+def pack_rows(
+    rollout: Rollout, wanted_BT: Bool[Tensor, "B T"], rows: Sequence[int], lengths: Sequence[int]
+) -> MicroBatch:
     """One micro-batch of `rows`, each cut to its length in `lengths`; the first is the longest."""
     device = rollout.response_BT.device
     take_b = torch.tensor(rows, device=device)
@@ -80,6 +82,6 @@ def pack(rollout: Rollout, wanted_BT: Bool[Tensor, "B T"], rows: Sequence[int], 
     number_BT = rollout.valid_BT.flatten().cumsum(0).reshape(rollout.valid_BT.shape) - 1
     row_N, step_N = wanted_BT[take_b].nonzero(as_tuple=True)
     before_b = torch.tensor([len(rollout.prompt_ids[b]) for b in rows], device=device) - 1
-    places_N = row_N * width + before_b[row_N] + step_N
+    positions_N = row_N * width + before_b[row_N] + step_N
     index_N = number_BT[take_b][row_N, step_N]
-    return MicroBatch(ids_bL.to(device), attention_bL.to(device), places_N, index_N)
+    return MicroBatch(ids_bL.to(device), attention_bL.to(device), positions_N, index_N)

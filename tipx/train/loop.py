@@ -28,7 +28,7 @@ from tipx.signals import asked_to_stop
 from tipx.train import samples
 from tipx.train import step_metrics as metrics
 from tipx.train.session import Session, kept
-from tipx.types import TokenStats, scatter
+from tipx.types import TokenStats, scatter_tokens
 from tipx.vocab import TEACHER_ONLY
 
 
@@ -78,13 +78,13 @@ def one_step(session: Session, step: int) -> Row:
     with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
         numbers = session.chosen(step, rows)
         states = exp.loop.score_from == "rollout" and bool(needs(session, step) - TEACHER_ONLY)
-        rollout = session.sample(numbers, rows, noise.of("rollout"), states=states)
+        rollout = session.sample(numbers, rows, noise.substream("rollout"), states=states)
     with meter.phase("score"):
         scored, own_stats = trainer.score(rollout, needs(session, step))
-        stats = TokenStats(**{name: world.gather_BT(values_BT) for name, values_BT in own_stats.present().items()})
+        stats = TokenStats(**{name: world.gather_BT(values_BT) for name, values_BT in own_stats.computed().items()})
         valid_BT = world.gather_BT(rollout.valid_BT.long()).bool()
     with meter.phase("select"):
-        weights_BT = exp.selector(stats, valid_BT, noise.of("select"))
+        weights_BT = exp.selector(stats, valid_BT, noise.substream("select"))
         own_weights_BT = weights_BT[rows.start : rows.stop, : rollout.valid_BT.shape[1]]
         count = weights_BT.sum() if exp.loop.denominator == "kept" else valid_BT.sum()
     if exp.loop.due(exp.loop.sample_every, step):
@@ -95,7 +95,7 @@ def one_step(session: Session, step: int) -> Row:
 
     row: Row = {}
     if rollout.logprobs_N is not None and stats.student_logprob is not None:
-        row = metrics.mismatch(world.gather_BT(scatter(rollout.logprobs_N, rollout.valid_BT)), stats, valid_BT)
+        row = metrics.mismatch(world.gather_BT(scatter_tokens(rollout.logprobs_N, rollout.valid_BT)), stats, valid_BT)
     ends = world.gather_list(list(zip(rollout.lengths, rollout.stop_reasons, strict=True)))
     if rollout.numbers:
         row |= metrics.agents(world.gather_list(rollout.numbers), ends)
@@ -143,7 +143,7 @@ def subject(session: Session) -> Subject:
 def exams(session: Session) -> list[Exam]:
     """Each benchmark, taken as the run says."""
     exp, dtype = session.exp, str(session.pair.student.dtype).removeprefix("torch.")
-    template = exp.model.template.of(session.pair.tokenizer)
+    template = exp.model.template.resolve(session.pair.tokenizer)
     return [
         Exam(benchmark, exp.eval, exp.seed, template, dtype=dtype, usual=dtype) for benchmark in parts(exp.benchmark)
     ]

@@ -72,7 +72,7 @@ class Session:
         if before is not None:
             self.insist_on_prompts(before)
         self.findings = preflight.examine(self.facts)
-        preflight.insist(self.findings)
+        preflight.raise_first_error(self.findings)
         self.prompts, self.questions = self.facts.prompts, [asked.question for asked in self.facts.fit]
         for finding in self.findings:
             self.tell(finding)
@@ -138,7 +138,7 @@ class Session:
         prompts = [self.prompts[i] for i in chosen]
         if not isinstance(how, AgentRollouts):
             return how(student, tokenizer, prompts, rows, noise, states=states)
-        chat = self.exp.model.template.chat_of(tokenizer, eos_ids(student, tokenizer))
+        chat = self.exp.model.template.build_chat(tokenizer, eos_ids(student, tokenizer))
         asked = [(self.questions[i].task, prompt) for i, prompt in zip(chosen, prompts, strict=True)]
         return how.rollout(student, chat, asked, rows, noise, states=states)
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tipx.selectors.quadrant import Quadrants
-from tipx.types import Rollout, StopReason, TokenStats, ends
+from tipx.types import Rollout, StopReason, TokenStats, response_ends
 
 MONITORED = frozenset({"student_entropy", "reverse_kl", "loss"})
 
@@ -45,7 +45,7 @@ def selection(
     """
     kept_BT, n = (weights_BT > 0) & valid_BT, int(valid_BT.sum())
     row = {"tokens/n": n, "select/kept_tokens": int(kept_BT.sum()), "select/kept_frac": int(kept_BT.sum()) / max(n, 1)}
-    if MONITORED - stats.present().keys():
+    if MONITORED - stats.computed().keys():
         return row
     dropped_BT = valid_BT & ~kept_BT
     for name, values_BT in (("entropy", stats["student_entropy"]), ("div", stats["reverse_kl"])):
@@ -107,7 +107,7 @@ def samples(
     `valid` is false for tokens that the student did not sample, such as the results of tools.
     """
     rows: list[dict[str, object]] = []
-    for b, n in enumerate(ends(rollout.valid_BT[:count])):
+    for b, n in enumerate(response_ends(rollout.valid_BT[:count])):
         prompt = list(rollout.prompt_ids[b])
         tokens: list[int] = rollout.response_BT[b, :n].tolist()
         rows.append(
@@ -119,7 +119,7 @@ def samples(
                 "valid": rollout.valid_BT[b, :n].tolist(),
                 "stop": rollout.stop_reasons[b],
                 "weights": rounded(weights_BT[b, :n]),
-                "stats": {name: rounded(values_BT[b, :n]) for name, values_BT in stats.present().items()},
+                "stats": {name: rounded(values_BT[b, :n]) for name, values_BT in stats.computed().items()},
             }
         )
     return rows
