@@ -26,8 +26,8 @@ def test_the_same_key_the_same_draws() -> None:
     ],
 )
 def test_another_key_other_draws(other: Noise) -> None:
-    assert not torch.isclose(NOISE.draw_rows([0, 1], 20), other.rows([0, 1], 20)).any()
-    assert NOISE.draw_permutation(20) != other.permutation(20)
+    assert not torch.isclose(NOISE.draw_rows([0, 1], 20), other.draw_rows([0, 1], 20)).any()
+    assert NOISE.draw_permutation(20) != other.draw_permutation(20)
 
 
 def test_streams_branch() -> None:
@@ -67,7 +67,7 @@ def test_a_token_keeps_its_draw_wherever_padding_puts_it() -> None:
     expected_BT = torch.zeros(3, 4, dtype=torch.float64)
     expected_BT[0, :3] = draws_RL[0, :3]
     expected_BT[1, 1], expected_BT[1, 3] = draws_RL[1, 0], draws_RL[1, 1]
-    assert torch.equal(NOISE.tokens(valid_BT), expected_BT)
+    assert torch.equal(NOISE.draw_tokens(valid_BT), expected_BT)
 
 
 def test_permutation_holds_each_once() -> None:

@@ -216,10 +216,10 @@ def test_a_template_says_no_more_than_the_model_reads(good: Path, tokenizer: Pre
     config = AutoConfig.from_pretrained(good)
     tokenizer.chat_template = "{% for i in range(300) %}tom {% endfor %}"
     with pytest.raises(ModelError, match="a question of one character has 300 tokens, and the model reads 256"):
-        CHAT.check(tokenizer, config)
-    Template(chat=False, instruction="", thinking=None).check(tokenizer, config)  # it is not used
+        CHAT.check_length(tokenizer, config)
+    Template(chat=False, instruction="", thinking=None).check_length(tokenizer, config)  # it is not used
     tokenizer.chat_template = "{% for i in range(200) %}tom {% endfor %}"
-    CHAT.check(tokenizer, config)
+    CHAT.check_length(tokenizer, config)
     tokenizer.chat_template = f"{{{{ 'a' * {MAX_CHARACTERS + 1} }}}}"
     with pytest.raises(ModelError, match="writes 16777217 characters"):
         CHAT.encode(tokenizer, "?")

@@ -69,7 +69,7 @@ def test_two_tiles_have_the_peak_of_all(monkeypatch: pytest.MonkeyPatch) -> None
     case = Small(tokens=48, layers=1, vocab=16384).case()
     few = total(case.whole())
     monkeypatch.setattr(AimedVocab, "split_tiles", Vocab.split_tiles)
-    assert len(case.exp.vocab.tiles(96, 16384, torch.device("cpu"))[1]) == 5
+    assert len(case.exp.vocab.split_tiles(96, 16384, torch.device("cpu"))[1]) == 5
     assert total(case.whole()) == few
 
 

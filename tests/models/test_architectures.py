@@ -217,5 +217,5 @@ def test_states_of_a_rollout_are_those_of_a_forward_pass(overrides: Overrides) -
     for stats, atol in ((made, 1e-9), (bare, 0.0)):
         _, got = one.score(stats, MONITORED)
         _, want = one.score(bare, MONITORED)
-        for name, value_BT in got.present().items():
+        for name, value_BT in got.computed().items():
             torch.testing.assert_close(value_BT, want[name], rtol=0, atol=max(atol * 100, 1e-6), msg=name)

@@ -124,13 +124,13 @@ def test_a_question_without_marks_is_encoded_with_the_template_around_it() -> No
 def test_a_chat_keeps_its_turns() -> None:
     tokenizer = byte_tokenizer()
     prompt = Prompt("7", "Sure?", before=(Turn("system", "Be brief."), Turn("user", "2 + 3?"), Turn("assistant", "5?")))
-    assert tokenizer.decode(CHAT.prompt(tokenizer, prompt)) == (
+    assert tokenizer.decode(CHAT.encode_prompt(tokenizer, prompt)) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n2 + 3?<|im_end|>\n<|im_start|>assistant\n5?"
         "<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n"
     )
     boxed = Template(chat=True, instruction=" Box it.", thinking=None)
-    assert "2 + 3?<|im_end|>" in tokenizer.decode(boxed.prompt(tokenizer, prompt))
-    assert "user\nSure? Box it.<|im_end|>" in tokenizer.decode(boxed.prompt(tokenizer, prompt))
+    assert "2 + 3?<|im_end|>" in tokenizer.decode(boxed.encode_prompt(tokenizer, prompt))
+    assert "user\nSure? Box it.<|im_end|>" in tokenizer.decode(boxed.encode_prompt(tokenizer, prompt))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_chat_keeps_its_turns() -> None:
 def test_a_turn_that_cannot_be_shown_is_no_guess(how: Template, template: str, said: str) -> None:
     prompt = Prompt("7", "2 + 3?", before=(Turn("system", "Be brief."),))
     with pytest.raises(ModelError, match=said):
-        how.prompt(byte_tokenizer(template=template), prompt)
+        how.encode_prompt(byte_tokenizer(template=template), prompt)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def full_stats(w: World, divergence: TokenDivergence) -> dict[str, Tensor]:
 class Untouchable(Head):
     """A head whose product must not be taken."""
 
-    def tile(self, states_ND: Tensor, columns: slice, buffers: TileBuffers, name: str) -> Tensor:
+    def logits_tile(self, states_ND: Tensor, columns: slice, buffers: TileBuffers, name: str) -> Tensor:
         raise AssertionError("this head product was not needed")
 
 
@@ -78,8 +78,8 @@ class Counted(Head):
 
     asked: list[int] = field(default_factory=list)
 
-    def tile(self, states_ND: Tensor, columns: slice, buffers: TileBuffers, name: str) -> Tensor:
-        logits_NC = super().tile(states_ND, columns, buffers, name)
+    def logits_tile(self, states_ND: Tensor, columns: slice, buffers: TileBuffers, name: str) -> Tensor:
+        logits_NC = super().logits_tile(states_ND, columns, buffers, name)
         self.asked.append(logits_NC.numel())
         return logits_NC
 

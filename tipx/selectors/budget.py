@@ -1,4 +1,4 @@
-"""How many tokens a budgeted pick keeps, and keeping exactly so many."""
+"""How many tokens a pick with a budget keeps, and how it keeps exactly that number."""
 
 import math
 from fractions import Fraction
@@ -17,7 +17,10 @@ ROUNDERS = {"floor": math.floor, "ceil": math.ceil, "round": lambda x: math.floo
 
 @spec
 class Budget:
-    """ratio * m tokens of each response (or of the whole step), rounded, at least `min_keep` and at most all m."""
+    """Keeps round(ratio * m) of the m valid tokens of each response, at least `min_keep` and at most m.
+
+    With `scope=step`, m counts the valid tokens of the whole step. A response may then keep none of its tokens.
+    """
 
     ratio: Ratio
     scope: Scope
@@ -25,12 +28,12 @@ class Budget:
     min_keep: Whole
 
     def count(self, m: int) -> int:
-        """Tokens to keep of m."""
-        # Decimal arithmetic: in floats floor(0.29 * 100) is 28.
+        """The number of tokens to keep of m."""
+        # Exact fractions of the decimal number that was typed: in floats floor(0.29 * 100) is 28.
         return min(m, max(self.min_keep, ROUNDERS[self.rounding](Fraction(str(self.ratio)) * m)))
 
     def keep_highest(self, priority_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-        """0/1 weights of the highest priorities. Ties go to the earlier token, so that the set is deterministic."""
+        """Weight 1 for the highest priorities, 0 for the rest. Of equal priorities the earlier token is kept."""
         weights_BT = torch.zeros(valid_BT.shape, device=valid_BT.device)
         if self.scope == "step":
             weights_BT[valid_BT] = _mark_highest(priority_BT[valid_BT], self.count(int(valid_BT.sum())))

@@ -1,4 +1,4 @@
-"""The same scores, to the wrong tokens."""
+"""A control: the scores of another rule, given to the wrong tokens."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,7 +12,7 @@ from tipx.types import TokenStats
 
 @spec
 class Shuffled:
-    """Permutes another score inside each response: its marginal stays, its information goes."""
+    """Permutes the score `of` inside each response. Its distribution stays, its information is lost."""
 
     of: Score
 
