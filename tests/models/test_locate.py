@@ -131,8 +131,8 @@ def reach(monkeypatch: pytest.MonkeyPatch, address: str, cache: Path) -> None:
     ("name", "said"),
     [
         ("gated", "'org/gated' is gated: accept its licence at {hub}/org/gated and type `hf auth login`"),
-        ("none", "the hub has no model 'org/none', or it is private: mend the name, type `hf auth login`"),
-        ("old", "'org/old' has no revision 'v9' on the hub: mend it"),
+        ("none", "the hub has no model 'org/none', or it is private: correct the name, type `hf auth login`"),
+        ("old", "'org/old' has no revision 'v9' on the hub: correct it"),
     ],
 )
 def test_what_the_hub_refuses_is_said_with_its_remedy(name: str, said: str, hub: str) -> None:
@@ -147,7 +147,7 @@ def test_what_the_hub_refuses_is_said_with_its_remedy(name: str, said: str, hub:
 def test_what_is_neither_here_nor_a_hub_id(path: str) -> None:
     for attempt in (source(path).load_tokenizer, source(path).load_settings, lambda role: source(path).load(role, CPU)):
         with pytest.raises(
-            ModelError, match=f"^{KEY}: '{path}' is no folder here, and no hub id, which reads owner/name"
+            ModelError, match=f"^{KEY}: '{path}' is neither a folder here nor a hub id, such as owner/name"
         ):
             attempt("student")
 

@@ -31,9 +31,9 @@ def whole(role: str, source: ModelSource) -> PretrainedConfig:
     folder = find_model_folder(resolve_model_path(source.path, None, key), source.revision)
     if folder is not None:
         code = source.trust_remote_code
-        with guard_model_loading(key, str(folder), code=code) as found:
+        with guard_model_loading(key, str(folder), code=code) as located:
             config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=code)
-            check_sizes(config, found.weights, code=code)
+            check_sizes(config, located.weights, code=code)
             return config
     known: dict[str, dict[str, Any]] = yaml.safe_load(TABLE.read_text())
     if source.path in known:

@@ -1,12 +1,14 @@
-"""A model folder as it lies on disk, read as data before transformers reads it: what can be told cheaply of a bad one.
+"""Reads and checks a model folder as data, before transformers reads it.
 
-Every function raises Broken with what is wrong with which file.
+The checks are cheap and find most broken folders. Every function raises BrokenModel, whose text names the file and says
+what is wrong with it.
 """
 
 import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -15,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from tipx.files.untrusted import printable
 
 GGUF_FACTS = "gguf.json"
-"""What tipx notes of the weights of a GGUF file, in the folder that holds its configuration and tokenizer alone."""
+"""tipx writes the facts about a GGUF file's weights here, in the folder with its configuration and tokenizer."""
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -35,46 +37,46 @@ SMALL_JSON = (
 )
 """JSON files that are read whole before anything else."""
 LARGE_JSON = ("tokenizer.json", "vocab.json")
-"""JSON files of megabytes, read here only to find out which file is broken."""
+"""JSON files of megabytes. They are read here only to find out which file is broken."""
 OTHER_FILES = ("tokenizer.model", "merges.txt", "vocab.txt", "chat_template.jinja", SAFETENSORS, PICKLED)
 FLOAT_TYPES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 MAX_JSON_BYTES = 2**27
 MAX_LAYERS = 10_000
-"""More than any model has. transformers makes lists of that length before a weight is looked at."""
+"""More than any model has. transformers makes lists of that length before it looks at a weight."""
 KERNEL_SETTINGS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
-"""Settings that may name a repository of the hub, whose compiled code transformers then runs."""
+"""Settings that may name a repository of the hub. transformers then runs compiled code from there."""
 
 
 class BrokenModel(ValueError):
-    """A model folder that cannot be used; the text names the file."""
+    """A model folder that cannot be used. The text names the file."""
 
 
 class WeightCounts(NamedTuple):
-    """What the weights on disk are: how many tensors (None: not known), and at most how many elements."""
+    """The number of tensors on disk (None if not known), and the largest number of elements that they may have."""
 
     tensors: int | None
     elements: int
 
 
 def read_checked_config(folder: Path, *, code: bool) -> dict[str, Any]:
-    """The content of config.json, after a look at everything that is small; `code`: the folder's own may be run."""
+    """The content of config.json, after a check of all small files. `code` says that the folder's code may run."""
     for name in (*SMALL_JSON, *LARGE_JSON, *OTHER_FILES):
         check_file(folder / name)
     whole = any((folder / name).exists() for name in WEIGHT_FILES)
     if (folder / ADAPTER).exists():
-        there = "beside a model" if whole else "and no model"
+        situation = "beside a model" if whole else "and no model"
         raise BrokenModel(
-            f"it holds a LoRA adapter ({ADAPTER}) {there}: merge it into its base model first, in Python with peft: "
+            f"it holds a LoRA adapter ({ADAPTER}) {situation}: merge it into its base model first, in Python with peft: "
             "AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(MERGED), and put the "
             "tokenizer's files beside it"
         )
     if not (folder / CONFIG).exists():
         raise BrokenModel(f"there is no {CONFIG} in it")
-    found = {name: read_json(folder / name) for name in SMALL_JSON if (folder / name).exists()}
+    contents = {name: read_json(folder / name) for name in SMALL_JSON if (folder / name).exists()}
     for index in (SAFETENSORS_INDEX, PICKLED_INDEX):
-        if index in found:
-            find_shards(folder, index, found[index])
-    config = found[CONFIG]
+        if index in contents:
+            find_shards(folder, index, contents[index])
+    config = contents[CONFIG]
     for key, value in walk_items(config):
         if key.endswith(("layer", "layers")) and isinstance(value, int | float) and value > MAX_LAYERS:
             raise BrokenModel(f"{CONFIG}: {key} is {value}, and no model has more than {MAX_LAYERS}")
@@ -87,7 +89,7 @@ def read_checked_config(folder: Path, *, code: bool) -> dict[str, Any]:
 
 
 def check_file(path: Path) -> None:
-    """What is to be a file is one, if it is there: a device or a pipe would be read for ever."""
+    """Raises BrokenModel if the path exists but is not a readable file. Reading a device or a pipe may never end."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -97,18 +99,18 @@ def check_file(path: Path) -> None:
     except OSError as error:
         raise BrokenModel(f"{path.name} cannot be read ({error.strerror})") from error
     if not stat.S_ISREG(mode):
-        raise BrokenModel(f"{path.name} is no file")
+        raise BrokenModel(f"{path.name} is not a file")
     if not os.access(path, os.R_OK):
         raise BrokenModel(f"{path.name} cannot be read (Permission denied)")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object."""
+    """The object in a JSON file."""
     if (size := path.stat().st_size) > MAX_JSON_BYTES:
         raise BrokenModel(f"{path.name} is too long ({size} bytes)")
     try:
         value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:  # no text in UTF-8 is a ValueError, too
+    except (ValueError, RecursionError) as error:  # bytes that are not UTF-8 are a ValueError, too
         raise BrokenModel(f"{path.name} is not a valid JSON file: {printable(str(error))}") from error
     if not isinstance(value, dict):
         raise BrokenModel(f"{path.name} holds {printable(json.dumps(value))[:40]}, expected an object in braces")
@@ -116,23 +118,23 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def walk_items(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Every key and value of nested objects, however deep."""
-    rest = [tree]
-    while rest:
-        part = rest.pop()
+    """Every key and value of nested objects, at any depth."""
+    waiting = [tree]
+    while waiting:
+        part = waiting.pop()
         if isinstance(part, Mapping):
             yield from ((str(key), value) for key, value in part.items())
-            rest += part.values()
+            waiting += part.values()
         elif isinstance(part, list):
-            rest += part
+            waiting += part
 
 
-def find_shards(folder: Path, index: str, found: Mapping[str, Any]) -> list[Path]:
-    """The files that an index names: they lie in the folder itself."""
-    placed = found.get("weight_map")
-    if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
+def find_shards(folder: Path, index: str, content: Mapping[str, Any]) -> list[Path]:
+    """The files that an index names. They must lie in the folder itself."""
+    weight_map = content.get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise BrokenModel(f"{index}: weight_map is not the name of a file for each weight")
-    names = sorted(set(placed.values()))
+    names = sorted(set(weight_map.values()))
     for name in names:
         if PurePosixPath(name).name != name or "\\" in name:
             raise BrokenModel(f"{index} names {printable(repr(name))}, which is outside the folder")
@@ -143,17 +145,18 @@ def find_shards(folder: Path, index: str, found: Mapping[str, Any]) -> list[Path
 
 
 def count_weights(folder: Path, config: Mapping[str, Any]) -> WeightCounts | None:
-    """What lies there, from the heads of safetensors or the size of other files; None if there are no weights.
+    """The counts of the weights on disk. None if there are no weights.
 
-    Packed weights hold several elements in one: then it is what so many bytes can hold at one bit each.
+    The headers of safetensors files say the numbers of elements. For other files, and for quantised weights, which pack
+    several elements into one, the size in bytes gives an upper bound (one bit for each element if quantised).
     """
     named = config.get("transformers_weights")
     names = (named,) if isinstance(named, str) and PurePosixPath(named).name == named else WEIGHT_FILES
     first = next((name for name in names if (folder / name).exists()), None)
     if first is None:
-        noted = read_json(folder / GGUF_FACTS) if (folder / GGUF_FACTS).exists() else {}
-        known = all(type(noted.get(name)) is int for name in ("tensors", "elements"))
-        return WeightCounts(noted["tensors"], noted["elements"]) if known else None
+        facts = read_json(folder / GGUF_FACTS) if (folder / GGUF_FACTS).exists() else {}
+        complete = all(type(facts.get(name)) is int for name in ("tensors", "elements"))
+        return WeightCounts(facts["tensors"], facts["elements"]) if complete else None
     files = find_shards(folder, first, read_json(folder / first)) if first.endswith(".json") else [folder / first]
     size = sum(file.stat().st_size for file in files)
     packed = any(key == "quantization_config" and value for key, value in walk_items(config))
@@ -164,36 +167,31 @@ def count_weights(folder: Path, config: Mapping[str, Any]) -> WeightCounts | Non
 
 
 def read_tensor_sizes(file: Path) -> list[int]:
-    """The number of elements of each tensor of a safetensors file, which is checked to be whole."""
+    """The number of elements of each tensor of a safetensors file. Raises BrokenModel if the file is cut short."""
     try:
         with safe_open(file, framework="pt") as opened:
-            return [product(opened.get_slice(name).get_shape()) for name in opened.keys()]  # noqa: SIM118 - no mapping
+            return [prod(opened.get_slice(name).get_shape()) for name in opened.keys()]  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
-        raise BrokenModel(f"{file.name} is cut short or no safetensors file ({printable(str(error))})") from error
+        raise BrokenModel(f"{file.name} is cut short or is not a safetensors file ({printable(str(error))})") from error
 
 
 def read_first_dtype(folder: Path) -> str | None:
-    """What the first tensor of floating-point numbers is, in torch's words; None where there is no safetensors file."""
+    """torch's name for the dtype of the first floating-point tensor. None if there is no safetensors file."""
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt") as opened:
                 kinds = [opened.get_slice(name).get_dtype() for name in opened.keys()]  # noqa: SIM118 - no mapping
         except (SafetensorError, OSError) as error:
-            raise BrokenModel(f"{file.name} is cut short or no safetensors file ({printable(str(error))})") from error
+            raise BrokenModel(
+                f"{file.name} is cut short or is not a safetensors file ({printable(str(error))})"
+            ) from error
         if floats := [FLOAT_TYPES[kind] for kind in kinds if kind in FLOAT_TYPES]:
             return floats[0]
     return None
 
 
-def product(shape: list[int]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
-
-
 def find_fault(folder: Path) -> str | None:
-    """What is wrong with the first file that is not what its name says; None if all are. Reads them all."""
+    """The fault of the first broken file, None if there is none. Reads every JSON file and every header of weights."""
     try:
         for name in (*SMALL_JSON, *LARGE_JSON):
             if (folder / name).exists():

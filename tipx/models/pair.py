@@ -1,4 +1,4 @@
-"""Teacher and student: where they come from, and whether they fit together."""
+"""Teacher and student: loads both, and checks that they fit together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -41,11 +41,11 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 @spec
 class ModelSource:
-    """One model, and which of its layers are kept, e.g. [0-13, 20-29]; null keeps all.
+    """One model. `keep_layers` names the layers to keep, e.g. [0-13, 20-29]; null keeps all.
 
-    `path` is a hub id, a folder, a GGUF file, `package:NAME` for the model that an installed Python package brings, or
-    `embedded:teacher` / `embedded:student` for the pair in this one (`embedded:agent/...` for the one that uses tools).
-    `trust_remote_code` lets the model's own Python run, with all rights of who started tipx; else none of it runs.
+    `path` is a hub id, a folder, a GGUF file, `package:NAME` for the model in an installed Python package, or
+    `embedded:teacher` / `embedded:student` for the pair in tipx itself (`embedded:agent/...` for the pair that uses
+    tools). With `trust_remote_code` the model's own Python runs, with all rights of the user. Else none of it runs.
     """
 
     path: PathText
@@ -56,7 +56,7 @@ class ModelSource:
     trust_remote_code: bool = False
 
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
-        """The model in eval mode on `device`; raises ModelError with the remedies when it cannot be had."""
+        """The model in eval mode on `device`. Raises ModelError, which says what to do, if it cannot be loaded."""
         key = f"model.{role}.path"
         with self.guard_loading(key, self.attn, whole=True) as (located, options):
             if located.folder is not None:
@@ -73,7 +73,7 @@ class ModelSource:
             model, info = loaded
             if model.generation_config is not None:
                 check_eos_tokens(model.generation_config)
-        # transformers fills these with random numbers and warns.
+        # transformers only warns, and fills these with random numbers.
         lacking = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         if lacking:
             raise ModelError(
@@ -86,20 +86,20 @@ class ModelSource:
         return model.to(device).eval()
 
     def load_tokenizer(self, role: str) -> PreTrainedTokenizerBase:
-        """Its tokenizer, padding on the left as generation needs; raises ModelError."""
+        """The model's tokenizer, which pads on the left, as generation needs. Raises ModelError."""
         key = f"model.{role}.path"
         with self.guard_loading(key) as (located, options):
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 located.name_or_path, padding_side="left", **options
             )
-            # All of it is used later, where a broken file could not be told from a mistake of ours.
-            words, end = set(tokenizer(PROBE_TEXT)["input_ids"]), tokenizer.eos_token_id
+            # Use every part that is needed later: an error there would look like a bug of tipx.
+            words, eos_id = set(tokenizer(PROBE_TEXT)["input_ids"]), tokenizer.eos_token_id
             tokenizer.decode(sorted(words))
-            known = tokenizer.get_vocab(), len(tokenizer), tokenizer.pad_token_id, tokenizer.get_added_vocab()
-        if end is None:
+            parts = tokenizer.get_vocab(), len(tokenizer), tokenizer.pad_token_id, tokenizer.get_added_vocab()
+        if eos_id is None:
             raise ModelError(f"{key}: the tokenizer of {self.path!r} has no end-of-sequence token")
-        # Without its files transformers makes an empty tokenizer of the model's kind.
-        if len(words) < 2 or not known[0]:
+        # If its files are missing, transformers makes an empty tokenizer.
+        if len(words) < 2 or not parts[0]:
             raise ModelError(
                 f"{key}: the tokenizer of {self.path!r} knows no words; put its files (tokenizer.json, "
                 "tokenizer_config.json) beside the model's"
@@ -107,57 +107,57 @@ class ModelSource:
         return tokenizer
 
     def load_settings(self, role: str) -> tuple[PreTrainedConfig, GenerationConfig]:
-        """Its configuration, checked against the weights, and how it ends what it generates; raises ModelError.
+        """The configuration, checked against the weights, and the generation settings. Raises ModelError.
 
-        The weights of a folder, or of one in the hub's cache, are compared by their number; those of the hub that are
-        not here yet are not: what they lack shows when they are loaded.
+        The check compares the numbers of elements. It needs weights on disk, in a folder or in the hub's cache. Without
+        them nothing is compared; loading will find missing weights later.
         """
         key = f"model.{role}.path"
         with self.guard_loading(key) as (located, options):
             config: PreTrainedConfig = AutoConfig.from_pretrained(located.name_or_path, **options)
-            there = located.weights
-            if there is None and options["local_files_only"]:
+            counts = located.weights
+            if counts is None and options["local_files_only"]:
                 raise BrokenModel("there are no weights in it, model.safetensors or pytorch_model.bin")
-            check_sizes(config, there, code=self.trust_remote_code)
+            check_sizes(config, counts, code=self.trust_remote_code)
             try:
                 generation = GenerationConfig.from_pretrained(
                     located.name_or_path, revision=self.revision or "main", local_files_only=options["local_files_only"]
                 )
-            except OSError:  # many models have none; transformers makes it from the configuration, too
+            except OSError:  # many models have no such file; transformers itself then does the same
                 generation = GenerationConfig.from_model_config(config)
             check_eos_tokens(generation)
         return config, generation
 
     def name_or_path(self, role: str) -> str:
-        """What libraries are given for its configuration: a folder, or a hub id."""
+        """The folder or hub id to give to libraries for the model's configuration."""
         return resolve_model_path(self.path, None, f"model.{role}.path")
 
     @contextmanager
     def guard_loading(
         self, key: str, attn: str | None = None, *, whole: bool = False
     ) -> Iterator[tuple[LocatedModel, dict[str, Any]]]:
-        """What lies there, and how every library is asked for it: no question on the terminal, no network for a folder.
+        """The located model, and the options for every `from_pretrained`, in a block that turns errors into ModelError.
 
-        Around calls into libraries: what they say of a broken folder is one line. `whole`: with its weights.
+        The options forbid questions on the terminal, and the network for a folder. `whole` includes the weights.
         """
-        place, code = resolve_model_path(self.path, self.dtype if whole else None, key), self.trust_remote_code
-        options = {"revision": self.revision, "trust_remote_code": code, "local_files_only": Path(place).is_dir()}
-        with guard_model_loading(key, self.path, self.revision, attn, place=place, code=code) as found:
-            yield found, options
+        path, code = resolve_model_path(self.path, self.dtype if whole else None, key), self.trust_remote_code
+        options = {"revision": self.revision, "trust_remote_code": code, "local_files_only": Path(path).is_dir()}
+        with guard_model_loading(key, self.path, self.revision, attn, name_or_path=path, code=code) as located:
+            yield located, options
 
 
 @spec
 class Teacher(ModelSource):
-    """A model that is only read. `offload=cpu`: its body is on the device only while it works."""
+    """A model that is never trained. With `offload=cpu` its weights are on the device only while it runs."""
 
     offload: Literal["none", "cpu"]
 
 
 @spec
 class Template:
-    """How a question becomes a prompt: through the chat template or as plain text, with an instruction after it.
+    """How a question becomes a prompt: by the chat template or as plain text, followed by an instruction.
 
-    `chat=auto` is through the chat template where the tokenizer has one.
+    `chat=auto` uses the chat template if the tokenizer has one.
     """
 
     chat: bool | Auto
@@ -165,9 +165,9 @@ class Template:
     thinking: bool | None
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, question: str, before: Sequence[Turn] = ()) -> list[int]:
-        """Prompt token ids, generation prompt included; with a beginning of sequence where the tokenizer has one.
+        """The prompt's token ids, generation prompt included, with the tokenizer's beginning-of-sequence token if any.
 
-        A control token that a chat only spells is plain text; a plain question is encoded as it stands.
+        In a chat, a special token that the text only spells becomes plain text. A plain question is encoded as it is.
         """
         text = question + self.instruction
         if not self.resolve(tokenizer).chat:
@@ -183,20 +183,20 @@ class Template:
                 "template@model.template=plain"
             )
         roles = [*(turn.role for turn in before), "user"]
-        texts, signs = hide_special_tokens(tokenizer, [*(turn.text for turn in before), text])
-        messages = [{"role": role, "content": said} for role, said in zip(roles, texts, strict=True)]
+        contents, stand_ins = hide_special_tokens(tokenizer, [*(turn.text for turn in before), text])
+        messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
         rendered = render_chat(tokenizer, messages, None, self.chat_variables, TEMPLATE_REMEDY)
-        for role, said in zip(roles, texts, strict=True):
-            if before and role != "assistant" and said.strip() not in rendered:
+        for role, content in zip(roles, contents, strict=True):
+            if before and role != "assistant" and content.strip() not in rendered:
                 raise ModelError(f"model: the chat template leaves out {role} turns; {TEMPLATE_REMEDY}")
-        return add_prefix_ids(tokenizer, encode_rendered(tokenizer, rendered, signs))
+        return add_prefix_ids(tokenizer, encode_rendered(tokenizer, rendered, stand_ins))
 
     def resolve(self, tokenizer: PreTrainedTokenizerBase) -> "Template":
-        """The template as it is for this tokenizer: `chat` is true or false."""
+        """The template with `chat` true or false, as this tokenizer decides `auto`."""
         return replace(self, chat=tokenizer.chat_template is not None) if self.chat == "auto" else self
 
     def check_length(self, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
-        """Raises ModelError where the chat template is broken, or alone says more than the model reads."""
+        """Raises ModelError if the chat template is broken, or alone is longer than the model reads."""
         if not self.resolve(tokenizer).chat:
             return
         length, most = len(self.encode(tokenizer, "?")), find_context_length(tokenizer, config)
@@ -207,7 +207,7 @@ class Template:
             )
 
     def encode_prompt(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-        """A question's token ids, or those that an agent's task begins with: always through the chat template."""
+        """The token ids of a question, or of the beginning of an agent's task, which always uses the chat template."""
         if prompt.task is None:
             try:
                 return self.encode(tokenizer, prompt.text, prompt.before)
@@ -216,7 +216,7 @@ class Template:
         return self.build_chat(tokenizer, ()).start(prompt.task.messages, prompt.task.tools)
 
     def build_chat(self, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> Chat:
-        """The chat template for conversations whose turns end with one of `ends`."""
+        """The encoder for conversations by the chat template. Each turn ends with one of the token ids `ends`."""
         return Chat(tokenizer, tuple(ends), self.chat_variables)
 
     @property
@@ -227,14 +227,14 @@ class Template:
 
 @spec
 class Pair:
-    """A teacher, the student that learns from it, and the prompt template both see."""
+    """A teacher, the student that learns from it, and the prompt template for both."""
 
     teacher: Teacher
     student: ModelSource
     template: Template
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        """The student's tokenizer, checked to give the same token ids as the teacher's; raises ModelError."""
+        """The student's tokenizer. Raises ModelError unless the teacher's gives the same token ids."""
         tokenizer = self.student.load_tokenizer("student")
         check_tokenizers(tokenizer, self.teacher.load_tokenizer("teacher"))
         return tokenizer
@@ -242,12 +242,12 @@ class Pair:
     def load(
         self, device: torch.device, tokenizer: PreTrainedTokenizerBase, student_from: Path | None = None
     ) -> "LoadedPair":
-        """Both models, checked to fit the tokenizer and each other; raises ModelError.
+        """Load both models. Raises ModelError unless they fit the tokenizer and each other.
 
-        `student_from` is a checkpoint folder that takes the place of the student's own weights.
+        `student_from` is a checkpoint folder. Its weights are loaded instead of the student's own.
         """
         source = self.student
-        if student_from is not None:  # its layers are gone already
+        if student_from is not None:  # a checkpoint is pruned already
             source = replace(source, path=str(student_from), revision=None, keep_layers=None)
         parked = self.teacher.offload == "cpu"
         teacher = self.teacher.load("teacher", torch.device("cpu") if parked else device)
@@ -264,9 +264,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """Live models; `rows` is the number of LM-head rows that mean the same token in both.
+    """The loaded models. `rows` is the number of LM-head rows that mean the same token in both.
 
-    The teacher's body may be used inside `teacher_on_device()` only; its LM head always.
+    Use the teacher's backbone only inside `teacher_on_device()`. Its LM head may be used at any time.
     """
 
     teacher: PreTrainedModel
@@ -277,7 +277,7 @@ class LoadedPair:
 
 
 def check_eos_tokens(generation: GenerationConfig) -> None:
-    """Raises Broken unless the tokens at which generation ends are whole numbers."""
+    """Raises BrokenModel unless the end-of-sequence tokens are token ids."""
     ends = generation.eos_token_id
     several = ends if isinstance(ends, list) else [] if ends is None else [ends]
     if not all(type(end) is int and 0 <= end < 2**31 for end in several):
@@ -286,13 +286,15 @@ def check_eos_tokens(generation: GenerationConfig) -> None:
 
 
 def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> None:
-    """Raises ModelError, with an example token, unless both map the same tokens to the same ids."""
-    ours, theirs = student.get_vocab(), teacher.get_vocab()
-    for token in sorted(ours.keys() | theirs.keys(), key=lambda t: (ours.get(t, theirs.get(t, 0)), t)):
-        if ours.get(token) != theirs.get(token):
+    """Raises ModelError, with an example, unless both tokenizers map the same tokens to the same ids."""
+    student_ids, teacher_ids = student.get_vocab(), teacher.get_vocab()
+    tokens = student_ids.keys() | teacher_ids.keys()
+    for token in sorted(tokens, key=lambda t: (student_ids.get(t, teacher_ids.get(t, 0)), t)):
+        if student_ids.get(token) != teacher_ids.get(token):
             raise ModelError(
-                f"model: teacher and student must share one tokenizer, but {token!r} has id {ours.get(token)} in "
-                f"the student's and {theirs.get(token)} in the teacher's; take a pair of one family: `tipx list models`"
+                f"model: teacher and student must share one tokenizer, but {token!r} has id {student_ids.get(token)} "
+                f"in the student's and {teacher_ids.get(token)} in the teacher's; take a pair of one family: "
+                "`tipx list models`"
             )
     if student(PROBE_TEXT)["input_ids"] != teacher(PROBE_TEXT)["input_ids"]:
         raise ModelError(
@@ -301,13 +303,13 @@ def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokeni
 
 
 def shared_rows(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """LM-head rows in common. Families pad the embedding differently by size (Qwen2.5: 151,936 and 152,064)."""
+    """The number of LM-head rows in common. Models of one family may pad differently (Qwen2.5: 151,936 and 152,064)."""
     sizes = {"student": lm_head(student).weight_VD.shape[0], "teacher": lm_head(teacher).weight_VD.shape[0]}
     return check_rows(sizes, count_rows(tokenizer))
 
 
 def check_subject(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> None:
-    """Raises ModelError unless the model takes every token and computes numbers for the prompt `ids`."""
+    """Raises ModelError unless the model has a row for every token and gives finite logits for the prompt `ids`."""
     embedding: Any = model.get_input_embeddings()
     check_rows({"student": embedding.weight.shape[0]}, count_rows(tokenizer))
     check_logits("student", model, ids)
@@ -315,7 +317,7 @@ def check_subject(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, id
 
 
 def check_rows(sizes: Mapping[str, int], tokens: int) -> int:
-    """The rows that heads of these sizes, by role, have in common; raises ModelError if a tokenizer has more tokens."""
+    """The number of rows that LM heads of these `sizes` have in common. Raises ModelError if one is below `tokens`."""
     for role, size in sizes.items():
         if size < tokens:
             raise ModelError(
