@@ -1,4 +1,4 @@
-"""How many tokens are kept, and which of equals (trap 10)."""
+"""How many tokens are kept, and which of tokens with equal scores."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Micro-batches: the right hidden states, whatever the split (traps 2, 4 and 6)."""
+"""Micro-batches: the right hidden states, whatever the split."""
 
 import pytest
 import torch
@@ -98,7 +98,7 @@ def test_hidden_states_are_those_that_predict(size: int, student: Qwen3ForCausal
 
 
 def test_they_give_each_token_the_probability_of_the_whole_model(student: Qwen3ForCausalLM, rollout: Rollout) -> None:
-    # Trap 4, said with logits: the probability of token t is in the logits of position t - 1.
+    # The probability of token t is in the logits of position t - 1.
     tokens_N = rollout.response_BT[rollout.valid_BT]
     with torch.no_grad():
         hidden = Hidden(states(rollout, student, 5), lm_head(student))
@@ -112,7 +112,7 @@ def test_they_give_each_token_the_probability_of_the_whole_model(student: Qwen3F
 
 
 def test_the_end_of_sequence_is_trained_on_and_padding_is_not(rollout: Rollout) -> None:
-    # Trap 6. Padding has the same id 9, so the count tells them apart: one eos a response that ended, none in row 1.
+    # Padding has the same id 9, so the count tells them apart: one eos a response that ended, none in row 1.
     tokens = rollout.response_BT[rollout.valid_BT].tolist()
     assert tokens == [11, 12, EOS, 13, 14, 15, 16, 17, EOS, 18, EOS, 19, 20, 21, 22, EOS]
     assert rollout.stop_reasons == ("eos", "length", "eos", "eos", "eos")
@@ -188,7 +188,7 @@ def statistics(rollout: Rollout, student: Qwen3ForCausalLM, teacher: Qwen3ForCau
 def test_the_same_weights_for_every_split(
     name: str, student: Qwen3ForCausalLM, teacher: Qwen3ForCausalLM, rollout: Rollout
 ) -> None:
-    # Trap 2, from hidden states to weights.
+    # The kept tokens, from hidden states to weights, must not depend on the micro-batch size.
     selector = build(load([f"selector={name}", "ratio=0.4"])).selector
     weights = []
     for size in (1, 4, 5):

@@ -66,9 +66,9 @@ def read_checked_config(folder: Path, *, code: bool) -> dict[str, Any]:
     if (folder / ADAPTER).exists():
         situation = "beside a model" if whole else "and no model"
         raise BrokenModel(
-            f"it holds a LoRA adapter ({ADAPTER}) {situation}: merge it into its base model first, in Python with peft: "
-            "AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(MERGED), and put the "
-            "tokenizer's files beside it"
+            f"it holds a LoRA adapter ({ADAPTER}) {situation}: merge it into its base model first, in Python with "
+            "peft: AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(MERGED), and "
+            "put the tokenizer's files beside it"
         )
     if not (folder / CONFIG).exists():
         raise BrokenModel(f"there is no {CONFIG} in it")
