@@ -127,10 +127,10 @@ class GeneralisedJSD:
     beta: Open01
 
     def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
-        mixture_NV = self.mixture(student_NV, teacher_NV)
+        mixture_NV = self.log_mixture(student_NV, teacher_NV)
         return self.beta * kl(teacher_NV, mixture_NV) + (1 - self.beta) * kl(student_NV, mixture_NV)
 
-    def mixture(self, student_NV: LogProbs, teacher_NV: LogProbs) -> LogProbs:
+    def log_mixture(self, student_NV: LogProbs, teacher_NV: LogProbs) -> LogProbs:
         """log M. Entries that both models mask get 0, because logaddexp(-inf, -inf) has a nan gradient."""
         empty_NV = (teacher_NV == -math.inf) & (student_NV == -math.inf)
         teacher_part_NV = (teacher_NV + math.log(self.beta)).masked_fill(empty_NV, 0.0)
@@ -140,13 +140,13 @@ class GeneralisedJSD:
         return None
 
     def slope(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
-        return (1 - self.beta) * kl(student_NV, self.mixture(student_NV, teacher_NV))
+        return (1 - self.beta) * kl(student_NV, self.log_mixture(student_NV, teacher_NV))
 
     def gradient(
         self, student_NV: LogProbs, teacher_NV: LogProbs, slope_N1: Float[Tensor, "N 1"]
     ) -> Float[Tensor, "N V"]:
         p_NV = student_NV.exp()
-        ratio_NV = student_NV.sub_(self.mixture(student_NV, teacher_NV))
+        ratio_NV = student_NV.sub_(self.log_mixture(student_NV, teacher_NV))
         return p_NV.mul_(ratio_NV.mul_(1 - self.beta).sub_(slope_N1))
 
 

@@ -82,9 +82,9 @@ def expected_counts(pick: Pick, score_BT: Tensor, valid_BT: Tensor) -> list[int]
         case Positive():
             return [max(int((score_BT[valid_BT] > 0).sum()), min(pick.min_keep, sum(lengths)))]
         case Budget(scope="step"):
-            return [pick.count(sum(lengths))]
+            return [pick.count_kept(sum(lengths))]
         case Budget():
-            return [pick.count(m) for m in lengths]
+            return [pick.count_kept(m) for m in lengths]
     raise AssertionError(f"state the law of the count of {type(pick).__name__} here")
 
 

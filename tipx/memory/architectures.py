@@ -33,7 +33,7 @@ def whole(role: str, source: ModelSource) -> PretrainedConfig:
         code = source.trust_remote_code
         with guard_model_loading(key, str(folder), code=code) as located:
             config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=code)
-            check_sizes(config, located.weights, code=code)
+            check_sizes(config, located.weight_counts, code=code)
             return config
     known: dict[str, dict[str, Any]] = yaml.safe_load(TABLE.read_text())
     if source.path in known:

@@ -95,7 +95,7 @@ class LocatedModel(NamedTuple):
     config: dict[str, Any]
 
     @property
-    def weights(self) -> WeightCounts | None:
+    def weight_counts(self) -> WeightCounts | None:
         """The counts of the weights on disk, None if there are none yet. Raises BrokenModel if they are broken."""
         return None if self.folder is None else count_weights(self.folder, self.config)
 

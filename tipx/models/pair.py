@@ -61,7 +61,7 @@ class ModelSource:
         with self.guard_loading(key, self.attn, whole=True) as (located, options):
             if located.folder is not None:
                 config: PreTrainedConfig = AutoConfig.from_pretrained(located.folder, **options)
-                check_sizes(config, located.weights, code=self.trust_remote_code)
+                check_sizes(config, located.weight_counts, code=self.trust_remote_code)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 located.name_or_path,
                 dtype=getattr(torch, self.dtype),
@@ -115,7 +115,7 @@ class ModelSource:
         key = f"model.{role}.path"
         with self.guard_loading(key) as (located, options):
             config: PreTrainedConfig = AutoConfig.from_pretrained(located.name_or_path, **options)
-            counts = located.weights
+            counts = located.weight_counts
             if counts is None and options["local_files_only"]:
                 raise BrokenModel("there are no weights in it, model.safetensors or pytorch_model.bin")
             check_sizes(config, counts, code=self.trust_remote_code)

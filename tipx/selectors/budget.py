@@ -27,7 +27,7 @@ class Budget:
     rounding: Rounding
     min_keep: Whole
 
-    def count(self, m: int) -> int:
+    def count_kept(self, m: int) -> int:
         """The number of tokens to keep of m."""
         # Exact fractions of the decimal number that was typed: in floats floor(0.29 * 100) is 28.
         return min(m, max(self.min_keep, ROUNDERS[self.rounding](Fraction(str(self.ratio)) * m)))
@@ -36,10 +36,10 @@ class Budget:
         """Weight 1 for the highest priorities, 0 for the rest. Of equal priorities the earlier token is kept."""
         weights_BT = torch.zeros(valid_BT.shape, device=valid_BT.device)
         if self.scope == "step":
-            weights_BT[valid_BT] = _mark_highest(priority_BT[valid_BT], self.count(int(valid_BT.sum())))
+            weights_BT[valid_BT] = _mark_highest(priority_BT[valid_BT], self.count_kept(int(valid_BT.sum())))
             return weights_BT
         for b, valid_T in enumerate(valid_BT):
-            weights_BT[b, valid_T] = _mark_highest(priority_BT[b, valid_T], self.count(int(valid_T.sum())))
+            weights_BT[b, valid_T] = _mark_highest(priority_BT[b, valid_T], self.count_kept(int(valid_T.sum())))
         return weights_BT
 
 

@@ -56,13 +56,13 @@ class Normalise:
 
     def entropy(self, values_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """h^, the normalised entropy, in [0, 1]."""
-        return self._scaled(values_BT, valid_BT, self.entropy_clip)
+        return self._scale_in_scope(values_BT, valid_BT, self.entropy_clip)
 
     def divergence(self, values_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """d^, the normalised divergence, in [0, 1]."""
-        return self._scaled(values_BT, valid_BT, self.divergence_clip)
+        return self._scale_in_scope(values_BT, valid_BT, self.divergence_clip)
 
-    def _scaled(
+    def _scale_in_scope(
         self, values_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"], clip: float
     ) -> Float[Tensor, "B T"]:
         if self.scope == "step" or not len(values_BT):

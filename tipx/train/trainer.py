@@ -98,7 +98,7 @@ class Trainer:
         order_N = torch.cat([batch.index_N for batch in batches]).argsort()
         teacher = Hidden(self._teacher_states(batches, len(order_N)), lm_head(self.pair.teacher, self.pair.rows))
         with self.world.accelerator.autocast():
-            scores = self._scores(rollout, batches, order_N, teacher, needs)
+            scores = self._compute_scores(rollout, batches, order_N, teacher, needs)
         stats = {name: scatter_tokens(v_N.float(), rollout.valid_BT) for name, v_N in scores.values.items()}
         return ScoredTokens(teacher, scores.forward_sums), TokenStats(**stats)
 
@@ -118,7 +118,7 @@ class Trainer:
             raise ValueError("a rollout without response tokens cannot be scored")
         return states_ND
 
-    def _scores(
+    def _compute_scores(
         self,
         rollout: Rollout,
         batches: list[MicroBatch],
@@ -153,7 +153,7 @@ class Trainer:
         batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch)) or [idle_batch(rollout)]
         order_N = torch.cat([batch.index_N for batch in batches]).argsort()
         with self.world.accelerator.autocast():
-            values = self._scores(rollout, batches, order_N, teacher, needs).values
+            values = self._compute_scores(rollout, batches, order_N, teacher, needs).values
         return TokenStats(**{name: scatter_tokens(v_N.float(), rollout.valid_BT) for name, v_N in values.items()})
 
     @torch.no_grad()
