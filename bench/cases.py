@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench import peers
 from tipx.divergences import GeneralisedJSD, ReverseKL, TokenDivergence
-from tipx.vocab import Head, Hidden, Known, Vocab
+from tipx.vocab import ForwardSums, Head, Hidden, Vocab
 
 # Student, teacher, K -> loss; the gradient is left in the student's leaves. The backward pass belongs to the case,
 # because what a caller still holds meanwhile is part of its peak.
@@ -61,12 +61,12 @@ def first(score_N: Float[Tensor, " N"], kept: int) -> Tensor:
 
 def tipx(rule: str, divergence: TokenDivergence, student: Hidden, teacher: Hidden, kept: int) -> Tensor:
     """This project: score in tiles what the rule asks for, keep, then the loss in tiles."""
-    engine, known = Vocab(chunk="auto", budget_mib="auto"), None
+    engine, sums = Vocab(chunk="auto", budget_mib="auto"), None
     weights_K = torch.full((kept,), 1 / kept)
     if kept < len(student):
-        index, known = choose(engine, rule, student, teacher, kept)
+        index, sums = choose(engine, rule, student, teacher, kept)
         student, teacher = student[index], teacher[index]
-    loss = engine.loss(student, teacher, weights_K, divergence, known)
+    loss = engine.compute_loss(student, teacher, weights_K, divergence, sums)
     loss.backward()
     return loss.detach()
 
@@ -76,15 +76,17 @@ NEEDS = {"both": frozenset({"student_entropy", "reverse_kl"}), "entropy": frozen
 
 def choose(
     engine: Vocab, rule: str, student: Hidden, teacher: Hidden, kept: int
-) -> tuple[Tensor | slice, Known | None]:
+) -> tuple[Tensor | slice, ForwardSums | None]:
     """The kept tokens, and what scoring left of them for the loss."""
     if rule == "prefix":
         return slice(kept), None
     if rule == "random":
         return torch.randperm(len(student), generator=torch.Generator().manual_seed(1))[:kept], None
-    scores = engine.stats(student, teacher, torch.zeros(len(student), dtype=torch.long), NEEDS[rule], ReverseKL())
+    scores = engine.compute_statistics(
+        student, teacher, torch.zeros(len(student), dtype=torch.long), NEEDS[rule], ReverseKL()
+    )
     index = first(torch.stack(list(scores.values.values())).sum(0), kept)
-    return index, scores.known and scores.known[index]
+    return index, scores.forward_sums and scores.forward_sums[index]
 
 
 def full(student: Hidden, teacher: Hidden, kept: int) -> Tensor:

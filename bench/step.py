@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 from tipx.config import build, load
 from tipx.embedded.arithmetic.tokenizer import build_tokenizer
 from tipx.memory import materialise
-from tipx.models.head import body, lm_head
+from tipx.models.head import backbone, lm_head
 from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
 from tipx.rollout.collect import from_lists
@@ -98,8 +98,10 @@ def materialised(trainer: Trainer, made: Rollout) -> None:
     batches = list(micro_batches(made, made.valid_BT, trainer.exp.hardware.micro_batch))
     for batch in batches:
         with torch.no_grad():
-            teacher_NV = materialise.full_logits(Hidden(batch.hidden(body(pair.teacher)), lm_head(pair.teacher)))
-        student_NV = materialise.full_logits(Hidden(batch.hidden(body(pair.student)), lm_head(pair.student)))
+            teacher_NV = materialise.full_logits(
+                Hidden(batch.hidden_states(backbone(pair.teacher)), lm_head(pair.teacher))
+            )
+        student_NV = materialise.full_logits(Hidden(batch.hidden_states(backbone(pair.student)), lm_head(pair.student)))
         count = int(ratio * len(student_NV))
         if ratio < 1:
             index_K = materialise.entropies(student_NV).topk(count).indices.sort().values
@@ -107,7 +109,7 @@ def materialised(trainer: Trainer, made: Rollout) -> None:
         loss = materialise.chunked_loss(student_NV, teacher_NV)
         del student_NV, teacher_NV
         loss.backward()
-    trainer._step(0.0)  # noqa: SLF001 - the rest of a step is the same
+    trainer._apply_gradients(0.0)  # noqa: SLF001 - the rest of a step is the same
 
 
 def experiment(selector: str, ratio: float, size: Size) -> Experiment:

@@ -1,7 +1,9 @@
 """Per-token divergences between next-token distributions, in nats.
 
-Arguments are log-probabilities of student (P_S) and teacher (P_T), shape (N, V); the result has shape (N,). Entries of
-probability 0 (log-probability -inf, as in masked vocabularies) contribute 0 and give a finite gradient.
+Axes: N tokens, V vocabulary entries, U entries of a support, B = U, or U + 1 with a tail.
+
+Arguments are log-probabilities of student (P_S) and teacher (P_T), shape (N, V). The result has shape (N,). Masked
+entries have probability 0 (log-probability -inf). They contribute 0 and have a finite gradient.
 """
 
 import math
@@ -18,35 +20,40 @@ LogProbs = Float[Tensor, "N V"]
 
 @runtime_checkable
 class TokenDivergence(Protocol):
-    """A divergence that can be trained on in tiles of the vocabulary.
+    """A divergence D that can be trained on in tiles of the vocabulary.
 
-    With f = d(divergence)/dp of the student's probabilities p, its gradient at the logits is p f - p sum(p f).
-    f may be off by a constant, which drops out.
+    `tipx.vocab.loss` computes the gradient of D at the student's logits s by hand. With the student's probabilities p
+    and f_v = dD/dp_v it is
+
+        dD/ds_v = p_v f_v - p_v slope        where slope = sum_v p_v f_v.
+
+    A constant that is added to every f_v changes the slope by the same constant and drops out. D and the slope must be
+    sums over vocabulary entries, so that a tile of columns gives its part of each.
     """
 
     def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
-        """The divergence of each row; of some columns, their part of it."""
+        """The divergence of each row. If only some columns are given, their part of the sum."""
         ...
 
     def from_sums(
         self, reverse_kl_N: Float[Tensor, " N"], forward_kl_N: Float[Tensor, " N"]
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]] | None:
-        """(divergence, sum(p f)) where the KLs tell them; None where a pass of its own is needed."""
+        """(divergence, slope) if they follow from the two KLs; None if they need a pass over the vocabulary."""
         ...
 
     def slope(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
-        """sum(p f) of each row; of some columns, their part of it."""
+        """sum_v p_v f_v of each row. If only some columns are given, their part of the sum."""
         ...
 
     def gradient(
         self, student_NV: LogProbs, teacher_NV: LogProbs, slope_N1: Float[Tensor, "N 1"]
     ) -> Float[Tensor, "N V"]:
-        """p f - p slope. May overwrite its arguments."""
+        """p_v f_v - p_v slope of each entry. It may overwrite its arguments."""
         ...
 
 
 def expectation(log_weight_NV: LogProbs, value_NV: Float[Tensor, "N V"]) -> Float[Tensor, " N"]:
-    """Sum over V of exp(log_weight) * value, where entries of weight 0 count as 0 whatever their value."""
+    """Sum over V of exp(log_weight) * value. An entry of weight 0 adds 0, even if its value is infinite."""
     empty_NV = log_weight_NV == -math.inf
     return (log_weight_NV.exp() * value_NV.masked_fill(empty_NV, 0.0)).sum(-1)
 
@@ -54,7 +61,7 @@ def expectation(log_weight_NV: LogProbs, value_NV: Float[Tensor, "N V"]) -> Floa
 def kl(log_p_NV: LogProbs, log_q_NV: LogProbs) -> Float[Tensor, " N"]:
     """KL(p || q), nats."""
     both_empty_NV = log_p_NV == -math.inf
-    # Fill before subtracting: -inf - -inf is nan, and would stay nan in the gradient.
+    # Fill before the subtraction: -inf - -inf is nan, and a later mask would leave nan in the gradient.
     return expectation(log_p_NV, log_p_NV.masked_fill(both_empty_NV, 0.0) - log_q_NV.masked_fill(both_empty_NV, 0.0))
 
 
@@ -65,7 +72,10 @@ def entropy(log_p_NV: LogProbs) -> Float[Tensor, " N"]:
 
 @spec
 class ReverseKL:
-    """KL(P_S || P_T): mode-seeking; the objective of arXiv 2604.14084."""
+    """KL(P_S || P_T), the objective of arXiv 2604.14084. It is mode-seeking.
+
+    f = log p - log q (the + 1 drops out), so the slope is the divergence itself.
+    """
 
     def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
         return kl(student_NV, teacher_NV)
@@ -85,7 +95,10 @@ class ReverseKL:
 
 @spec
 class ForwardKL:
-    """KL(P_T || P_S): mass-covering."""
+    """KL(P_T || P_S). It is mass-covering.
+
+    f = -q / p, so the slope is -1 and the gradient is p - q.
+    """
 
     def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
         return kl(teacher_NV, student_NV)
@@ -106,18 +119,19 @@ class ForwardKL:
 class GeneralisedJSD:
     """beta KL(P_T || M) + (1 - beta) KL(P_S || M) with M = beta P_T + (1 - beta) P_S (GKD, arXiv 2306.13649).
 
-    beta = 0.5 is the Jensen-Shannon divergence. Scaled by 1/beta it tends to forward KL as beta -> 0, and by
-    1/(1 - beta) to reverse KL as beta -> 1; the ends themselves are 0, hence the open interval.
+    beta = 0.5 is the Jensen-Shannon divergence. Divided by beta it tends to forward KL as beta -> 0. Divided by
+    1 - beta it tends to reverse KL as beta -> 1. At beta = 0 and beta = 1 it is 0 everywhere, so these are not allowed.
+    f = (1 - beta) (log p - log m), where m are the probabilities of M.
     """
 
     beta: Open01
 
     def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
-        mixture_NV = self.mixture(student_NV, teacher_NV)
+        mixture_NV = self.log_mixture(student_NV, teacher_NV)
         return self.beta * kl(teacher_NV, mixture_NV) + (1 - self.beta) * kl(student_NV, mixture_NV)
 
-    def mixture(self, student_NV: LogProbs, teacher_NV: LogProbs) -> LogProbs:
-        """log M; 0 for entries that both rule out, since logaddexp(-inf, -inf) has a nan gradient."""
+    def log_mixture(self, student_NV: LogProbs, teacher_NV: LogProbs) -> LogProbs:
+        """log M. Entries that both models mask get 0, because logaddexp(-inf, -inf) has a nan gradient."""
         empty_NV = (teacher_NV == -math.inf) & (student_NV == -math.inf)
         teacher_part_NV = (teacher_NV + math.log(self.beta)).masked_fill(empty_NV, 0.0)
         return torch.logaddexp(teacher_part_NV, (student_NV + math.log1p(-self.beta)).masked_fill(empty_NV, 0.0))
@@ -126,30 +140,31 @@ class GeneralisedJSD:
         return None
 
     def slope(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
-        return (1 - self.beta) * kl(student_NV, self.mixture(student_NV, teacher_NV))
+        return (1 - self.beta) * kl(student_NV, self.log_mixture(student_NV, teacher_NV))
 
     def gradient(
         self, student_NV: LogProbs, teacher_NV: LogProbs, slope_N1: Float[Tensor, "N 1"]
     ) -> Float[Tensor, "N V"]:
         p_NV = student_NV.exp()
-        ratio_NV = student_NV.sub_(self.mixture(student_NV, teacher_NV))
+        ratio_NV = student_NV.sub_(self.log_mixture(student_NV, teacher_NV))
         return p_NV.mul_(ratio_NV.mul_(1 - self.beta).sub_(slope_N1))
 
 
-def repeated(ids_NU: Int[Tensor, "N U"]) -> Bool[Tensor, "N U"]:
-    """Which entries stand in their row a second time."""
+def mark_repeats(ids_NU: Int[Tensor, "N U"]) -> Bool[Tensor, "N U"]:
+    """True where the same id stands earlier in the row."""
     sorted_NU, order_NU = ids_NU.sort(dim=-1, stable=True)
-    again_NU = torch.zeros_like(ids_NU, dtype=torch.bool)
-    again_NU[:, 1:] = sorted_NU[:, 1:] == sorted_NU[:, :-1]
-    return again_NU.scatter(-1, order_NU, again_NU)
+    repeat_NU = torch.zeros_like(ids_NU, dtype=torch.bool)
+    repeat_NU[:, 1:] = sorted_NU[:, 1:] == sorted_NU[:, :-1]
+    return repeat_NU.scatter(-1, order_NU, repeat_NU)
 
 
 @spec
 class TopKDivergence:
-    """`base` over the k likeliest entries of one model, or of each (`union`).
+    """The divergence `base` over a support U: the k likeliest entries of one model, or of each of them (`union`).
 
-    `tail`: all other entries together are one more, so that it is a divergence of two distributions over V; else both
-    models are renormalised over the k. (Cut off without either, as some trainers do, a "KL" can be negative.)
+    With `tail`, all other entries together are one more entry, of probability 1 - sum_U p: a divergence of two
+    distributions over U and the tail. Without `tail`, both models are renormalised over U. Some trainers do neither and
+    only cut the sum off. The result is no KL divergence and can be negative.
     """
 
     base: ReverseKL | ForwardKL | GeneralisedJSD
@@ -159,27 +174,30 @@ class TopKDivergence:
 
     def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
         k = min(self.k, student_NV.shape[-1])
-        leaders = {"student": [student_NV], "teacher": [teacher_NV], "union": [student_NV, teacher_NV]}[self.support]
-        support_NU = torch.cat([one_NV.topk(k).indices for one_NV in leaders], -1)
+        rankings = {"student": [student_NV], "teacher": [teacher_NV], "union": [student_NV, teacher_NV]}[self.support]
+        support_NU = torch.cat([ranking_NV.topk(k).indices for ranking_NV in rankings], -1)
         return self.base(
-            *self.reduced(student_NV.gather(-1, support_NU), teacher_NV.gather(-1, support_NU), support_NU)
+            *self.restrict_to_support(student_NV.gather(-1, support_NU), teacher_NV.gather(-1, support_NU), support_NU)
         )
 
-    def reduced(
+    def restrict_to_support(
         self, student_NU: Float[Tensor, "N U"], teacher_NU: Float[Tensor, "N U"], support_NU: Int[Tensor, "N U"]
     ) -> tuple[Float[Tensor, "N B"], Float[Tensor, "N B"]]:
-        """Log-probabilities over the support, and of the tail if there is one, from those over V of its entries.
+        """Log-probabilities of student and teacher over the support, with the tail as last entry if there is one.
 
-        An entry that is named twice counts once. Which of equal entries is the k-th is left to torch.
+        The arguments are the log-probabilities over V of the entries `support_NU`. An id that occurs twice counts once.
+        Among equal logits torch decides which entry is the k-th.
         """
-        twice_NU = repeated(support_NU)
-        return self._whole(student_NU, twice_NU), self._whole(teacher_NU, twice_NU)
+        repeat_NU = mark_repeats(support_NU)
+        return self._restrict_one_model(student_NU, repeat_NU), self._restrict_one_model(teacher_NU, repeat_NU)
 
-    def _whole(self, log_p_NU: Float[Tensor, "N U"], twice_NU: Bool[Tensor, "N U"]) -> Float[Tensor, "N B"]:
-        log_p_NU = log_p_NU.masked_fill(twice_NU, -math.inf)
+    def _restrict_one_model(
+        self, log_p_NU: Float[Tensor, "N U"], repeat_NU: Bool[Tensor, "N U"]
+    ) -> Float[Tensor, "N B"]:
+        log_p_NU = log_p_NU.masked_fill(repeat_NU, -math.inf)
         if not self.tail:
             return log_p_NU - log_p_NU.logsumexp(-1, keepdim=True)
-        # Rounding may leave nothing, or less, for the tail.
+        # By rounding the tail may come out as 0 or less.
         rest_N1 = (1 - log_p_NU.exp().sum(-1, keepdim=True)).clamp(min=torch.finfo(log_p_NU.dtype).eps)
         return torch.cat([log_p_NU, rest_N1.log()], -1)
 
@@ -187,11 +205,11 @@ class TopKDivergence:
         return None
 
     def slope(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
-        """Of reduced log-probabilities."""
+        """The slope for log-probabilities that are restricted to the support."""
         return self.base.slope(student_NV, teacher_NV)
 
     def gradient(
         self, student_NV: LogProbs, teacher_NV: LogProbs, slope_N1: Float[Tensor, "N 1"]
     ) -> Float[Tensor, "N V"]:
-        """Of log-probabilities that `tipx.vocab.support` has put in place of an entry's own."""
+        """The gradient. `tipx.vocab.support` has replaced the log-probabilities of entries outside the support."""
         return self.base.gradient(student_NV, teacher_NV, slope_N1)

@@ -1,4 +1,4 @@
-"""Processes and devices, through accelerate. One process is the plain case of many."""
+"""Processes and devices, through accelerate. A run with one process uses the same code as one with many."""
 
 import ctypes
 import time
@@ -16,16 +16,16 @@ from tipx.spec import Auto, Count, Few, spec
 
 T = TypeVar("T")
 LAST_WORK_S = 0.1
-"""In which gloo's threads let go of their last tensors: they need the GIL for it, and Python's end would abort them."""
+"""The wait at the end. gloo's threads need the GIL to free their last tensors, and Python's exit would abort them."""
 
 
 @spec
 class Hardware:
-    """How the work is laid on the machine; changes speed and memory, never which run it is.
+    """How the work is laid out on the machine. It changes speed and memory, but not which run it is.
 
-    As much text goes through a model at once as `micro_batch` sequences of the step's longest hold. With
-    `gradient_checkpointing` a layer's activations are computed again in the backward pass instead of kept. `threads` is
-    torch's own, per process.
+    A forward pass takes as many tokens as `micro_batch` sequences of the step's longest length. With
+    `gradient_checkpointing` the activations of a layer are computed again in the backward pass instead of kept.
+    `threads` is torch's number of threads for each process.
     """
 
     device: Literal["auto", "cpu"]
@@ -34,14 +34,18 @@ class Hardware:
     threads: Few | Auto
 
     def start(self, precision: str) -> "World":
-        """Join the other processes, if `accelerate launch` started any."""
+        """Join the other processes, if `accelerate launch` started several."""
         if self.threads != "auto":
             torch.set_num_threads(self.threads)
         return World(Accelerator(cpu=self.device == "cpu", mixed_precision=precision))
 
 
 class World:
-    """This process among all: its rank, its device, its share of the rows, and sums and gathers over all."""
+    """This process among all processes: its rank and device, and the collective operations.
+
+    Every process must call a collective operation (`gather_*`, `broadcast`, `all_reduce_*`, `any_rank`, `barrier`) at
+    the same point, else the others wait for ever.
+    """
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
@@ -56,33 +60,35 @@ class World:
         return torch.cuda.get_device_name() if self.device.type == "cuda" else str(self.device)
 
     @contextmanager
-    def together(self) -> Iterator[Self]:
-        """Parts from the other processes at the ends that all of them reach: without, leaving may abort the process.
+    def closing(self) -> Iterator[Self]:
+        """Close the process group at the end of the block, if the block ends in a way that all processes reach.
 
-        Not where one fails alone: it would wait for others that wait for it. Whoever started them ends those.
+        These are the normal end, ConfigError and Interrupted. Without closing, Python's exit may abort the process.
+        If one process fails alone, the group is not closed: it would wait for processes that wait for it. The launcher
+        that started the processes then ends the others.
         """
         keep_process_group()
         try:
             yield self
         except (ConfigError, Interrupted):
-            self.end()
+            self.close()
             raise
         except RuntimeError as error:
-            if self.size > 1 and is_loss(error):
+            if self.size > 1 and is_lost_peer(error):
                 raise RunFailed(
                     "another process of this run has ended; the same command continues from the last checkpoint"
                 ) from error
             raise
-        self.end()
+        self.close()
 
-    def end(self) -> None:
-        """Leave the other processes."""
+    def close(self) -> None:
+        """Leave the process group."""
         self.accelerator.end_training()
         if self.size > 1:
             time.sleep(LAST_WORK_S)
 
-    def share(self, total: int) -> range:
-        """This process's rows of `total`, contiguous; raises ConfigError when they do not divide evenly."""
+    def shard_rows(self, total: int) -> range:
+        """This process's contiguous part of `total` rows. Raises ConfigError if they do not divide evenly."""
         if total % self.size:
             raise ConfigError(
                 f"loop.prompts * loop.rollouts = {total} sequences a step do not divide over {self.size} processes; "
@@ -92,45 +98,45 @@ class World:
         return range(self.rank * each, (self.rank + 1) * each)
 
     def gather_BT(self, local_BT: Tensor) -> Tensor:
-        """Every process's rows in order of the step, right-padded with 0 to one width, on the CPU."""
+        """The rows of all processes in the order of the step, right-padded with 0 to one width, on the CPU."""
         padded = self.accelerator.pad_across_processes(local_BT, dim=1)
         return self.accelerator.gather(padded).cpu()
 
     def gather_list(self, local: Sequence[T]) -> list[T]:
-        """Every process's items, in order of rank."""
+        """The items of all processes, in order of rank."""
         return list(gather_object(list(local)))
 
-    def from_main(self, value: T) -> T:
-        """The main process's value, on every process."""
+    def broadcast(self, value: T) -> T:
+        """The value of the main process, on every process."""
         return self.gather_list([value])[0]
 
-    def total(self, value: Tensor) -> Tensor:
-        """Sum over processes."""
+    def all_reduce_sum(self, value: Tensor) -> Tensor:
+        """The sum over processes, on every process."""
         return self.accelerator.reduce(value, reduction="sum")
 
-    def any(self, flag: bool) -> bool:  # noqa: FBT001 - a yes/no is the whole argument
-        """True on every process if true on one."""
-        return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
+    def any_rank(self, flag: bool) -> bool:  # noqa: FBT001 - a yes/no is the whole argument
+        """True on every process if `flag` is true on at least one."""
+        return bool(self.all_reduce_sum(torch.tensor(float(flag), device=self.device)) > 0)
 
-    def most(self, number: int) -> int:
-        """The largest of the processes' numbers, none below 0."""
-        return max(self.gather_list([number])) if self.any(number > 0) else 0
+    def all_reduce_max(self, number: int) -> int:
+        """The largest of the processes' numbers, on every process. Numbers must not be below 0."""
+        return max(self.gather_list([number])) if self.any_rank(number > 0) else 0
 
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
 
 
 def keep_process_group() -> None:
-    """Lets Python never free the process group, if there is one.
+    """Keep Python from ever freeing the process group, if there is one.
 
-    Its destructor waits for gloo's threads without giving them the GIL, which they may be waiting for to let go of the
-    last tensors (pytorch#56297); a run that has done everything would hang for ever. What the group holds ends with the
-    process.
+    The group's destructor waits for gloo's threads and keeps the GIL. The threads may need the GIL to free their last
+    tensors (pytorch#56297). A run that has done everything would then hang for ever. The group's memory is freed when
+    the process ends.
     """
     if torch.distributed.is_initialized():
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(torch.distributed.group.WORLD))
 
 
-def is_loss(error: RuntimeError) -> bool:
-    """Whether it says that another process cannot be reached; gloo has no class of its own for it."""
+def is_lost_peer(error: RuntimeError) -> bool:
+    """Whether the error says that another process cannot be reached. gloo has no error class of its own for this."""
     return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)

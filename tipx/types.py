@@ -13,12 +13,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 StopReason = Literal["eos", "length", "tokens", "context", "turns"]
-"""Why a sequence ended: by itself, or at the limit of one response. An agent's trajectory also at its limit of sampled
-tokens, of the whole text, or of turns."""
+"""Why a sequence ended: with an end-of-sequence token, or at the maximum length of a response. An agent's trajectory
+may also end at its limit of sampled tokens, of its whole length ("context"), or of turns."""
 
 
 class Turn(NamedTuple):
-    """What the system, the user or the assistant says in a chat."""
+    """One message of a chat. `role` is system, user or assistant."""
 
     role: str
     text: str
@@ -28,8 +28,8 @@ class Turn(NamedTuple):
 class Prompt:
     """One question, before any template, and its gold answer if it has one.
 
-    `task` is an `agents.task.Task` where an agent is asked; `text` is then its question, for people and comparisons.
-    `before` are the turns of a chat that stand before the question: the system's, and earlier ones.
+    For an agent, `task` is an `agents.task.Task`, and `text` is its question, for people and for comparisons. `before`
+    are the turns of the chat that stand before the question: a system turn and earlier turns.
     """
 
     id: str
@@ -40,7 +40,7 @@ class Prompt:
 
     @property
     def questions(self) -> list[str]:
-        """Everything the user asks, the question last."""
+        """All texts of the user. The question is the last."""
         return [*(turn.text for turn in self.before if turn.role == "user"), self.text]
 
 
@@ -48,12 +48,12 @@ class Prompt:
 class Rollout:
     """Responses sampled by the current student.
 
-    `valid_BT` marks tokens the student sampled, its end-of-sequence tokens included. They are the first ones of a row;
-    in an agent's trajectory what tools and users say stands between them. `stop_reasons[b]` is "length" when the
-    response was cut, so it does not end with an end-of-sequence token. `states_ND`, if recorded, are the student's last
-    hidden states that predicted the N valid tokens, in row-major order; `logprobs_N` are the sampling engine's own
-    log-probabilities of them, nats, if it is not the trainer's model. `numbers` holds an agent's scores and counts, one
-    mapping a trajectory.
+    `valid_BT` marks the tokens that the student sampled, end-of-sequence tokens included. In a plain response they are
+    the first tokens of the row; in an agent's trajectory texts of tools and users stand between them. `stop_reasons[b]`
+    is "length" if the response was cut; it then has no end-of-sequence token. `states_ND`, if recorded, are the
+    student's last hidden states that predicted the N valid tokens, in row-major order. `logprobs_N` are the
+    log-probabilities (nats) of these tokens by the sampling engine, if it is not the trainer's model. `numbers` holds
+    the scores and counts of agents, one mapping for each trajectory.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -69,16 +69,16 @@ class Rollout:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens the student sampled in each row."""
+        """The number of tokens that the student sampled in each row."""
         return [int(n) for n in self.valid_BT.sum(-1)]
 
 
 @dataclass(frozen=True)
 class TokenStats:
-    """What a selector may see: detached fp32 statistics of each response token, shape (B, T), in nats.
+    """The statistics that a selector may use: fp32 values of each response token, without gradient, (B, T), in nats.
 
-    Only the fields that were asked for are filled. Values off `valid` are 0 and mean nothing.
-    reverse_kl = KL(P_S || P_T), forward_kl = KL(P_T || P_S); `loss` is the divergence being trained on.
+    Only the requested fields are filled. Values of tokens that are not valid are 0 and mean nothing.
+    reverse_kl = KL(P_S || P_T), forward_kl = KL(P_T || P_S). `loss` is the divergence that is trained on.
     """
 
     student_entropy: Float[Tensor, "B T"] | None = None
@@ -91,29 +91,29 @@ class TokenStats:
     loss: Float[Tensor, "B T"] | None = None
 
     def __getitem__(self, name: str) -> Float[Tensor, "B T"]:
-        """The statistic `name`; raises KeyError when it was not asked for in `needs`."""
+        """The statistic `name`. Raises KeyError if `needs` did not request it."""
         value = getattr(self, name)
         if value is None:
             raise KeyError(f"statistic {name!r} was not computed: add it to the score's `needs`")
         return value
 
-    def present(self) -> Mapping[str, Float[Tensor, "B T"]]:
+    def computed(self) -> Mapping[str, Float[Tensor, "B T"]]:
         """The computed statistics by name."""
-        found = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: value for name, value in found.items() if value is not None}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
-def ends(valid_BT: Bool[Tensor, "B T"]) -> list[int]:
-    """Where each response ends: after its last valid token, whatever is not valid before it."""
-    places_T = torch.arange(1, valid_BT.shape[1] + 1, device=valid_BT.device)
-    return (places_T * valid_BT).amax(1).tolist() if valid_BT.shape[1] else [0] * len(valid_BT)
+def response_ends(valid_BT: Bool[Tensor, "B T"]) -> list[int]:
+    """The length of each row up to its last valid token, other tokens in between included."""
+    positions_T = torch.arange(1, valid_BT.shape[1] + 1, device=valid_BT.device)
+    return (positions_T * valid_BT).amax(1).tolist() if valid_BT.shape[1] else [0] * len(valid_BT)
 
 
 STATISTICS = frozenset(f.name for f in fields(TokenStats))
 
 
-def scatter(values_N: Float[Tensor, " N"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-    """Put values of the valid tokens, in row-major order, back to their places; 0 elsewhere."""
+def scatter_tokens(values_N: Float[Tensor, " N"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """Put values of the valid tokens, given in row-major order, into a (B, T) tensor. It is 0 elsewhere."""
     out_BT = torch.zeros(valid_BT.shape, dtype=values_N.dtype, device=values_N.device)
     out_BT[valid_BT] = values_N
     return out_BT

@@ -23,7 +23,7 @@ from tipx.noise import Noise
 from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import from_lists
 from tipx.rollout.hf import HFRollouts
-from tipx.types import Prompt, ends
+from tipx.types import Prompt, response_ends
 
 Make = Callable[..., AgentRollouts]
 Play = Callable[..., list[Episode]]
@@ -175,7 +175,7 @@ def test_each_turn_has_draws_of_its_own(agent: Make, play: Play, monkeypatch: py
     inner = HFRollouts.__call__
 
     def spied(self: HFRollouts, model: Any, tokenizer: Any, request: RolloutRequest) -> Any:
-        draws.append(request.noise.rows([0], 8)[0].tolist())
+        draws.append(request.noise.draw_rows([0], 8)[0].tolist())
         return inner(self, model, tokenizer, request)
 
     monkeypatch.setattr(HFRollouts, "__call__", spied)
@@ -336,8 +336,8 @@ def test_as_a_rollout(agent: Make, play: Play) -> None:
     episodes = play(agent(max_new_tokens=40), [CountTo(goal, asks=2) for goal in range(1, 7)])
     made = collected(episodes, torch.device("cpu"))
     assert made.lengths == [e.sampled for e in episodes]
-    assert ends(made.valid_BT) == [len(e.ids) for e in episodes]
-    assert ends(made.valid_BT) != made.lengths
+    assert response_ends(made.valid_BT) == [len(e.ids) for e in episodes]
+    assert response_ends(made.valid_BT) != made.lengths
     assert made.stop_reasons == tuple(e.stop for e in episodes)
     for b, episode in enumerate(episodes):
         assert made.response_BT[b, : len(episode.ids)].tolist() == episode.ids

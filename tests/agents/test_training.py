@@ -26,7 +26,7 @@ from tipx.train.experiment import Experiment
 from tipx.train.start import train_run
 from tipx.train.step_metrics import Update
 from tipx.train.trainer import Trainer
-from tipx.types import STATISTICS, Rollout, TokenStats, ends
+from tipx.types import STATISTICS, Rollout, TokenStats, response_ends
 
 Args = Callable[..., list[str]]
 
@@ -172,7 +172,7 @@ def made(own: Path, pair_dir: Path) -> tuple[Experiment, Trainer, Rollout]:
     request = RolloutRequest(prompts=prompts, rows=range(6), noise=Noise(1))
     episodes = agent.play(pair.student, chat, tasks, request)
     rollout = collected(episodes, world.device)
-    assert ends(rollout.valid_BT) != rollout.lengths
+    assert response_ends(rollout.valid_BT) != rollout.lengths
     return exp, Trainer(exp, pair, world), rollout
 
 
@@ -180,7 +180,7 @@ def by_hand(trainer: Trainer, rollout: Rollout) -> tuple[Tensor, Tensor]:
     """log P of student and teacher at every sampled token's place, from logits of whole texts, one at a time."""
     ours, theirs = [], []
     for b, prompt in enumerate(rollout.prompt_ids):
-        ids = torch.tensor([[*prompt, *rollout.response_BT[b, : ends(rollout.valid_BT)[b]].tolist()]])
+        ids = torch.tensor([[*prompt, *rollout.response_BT[b, : response_ends(rollout.valid_BT)[b]].tolist()]])
         places = [len(prompt) + t - 1 for t in rollout.valid_BT[b].nonzero()[:, 0].tolist()]
         for model, out in ((trainer.pair.student, ours), (trainer.pair.teacher, theirs)):
             out.append(model(input_ids=ids).logits[0, places].log_softmax(-1))
@@ -224,7 +224,7 @@ def test_the_gradient_is_that_of_plain_autograd(
         student.zero_grad()
         return Update(loss, 0.0, 0.0, True, 0, 1.0)
 
-    monkeypatch.setattr(Trainer, "_step", keep)
+    monkeypatch.setattr(Trainer, "_apply_gradients", keep)
     loss = trainer.update(rollout, scored, weights_BT, count).loss
     s_NV, t_NV = by_hand(trainer, rollout)
     kl_N = functional.kl_div(t_NV.detach(), s_NV, reduction="none", log_target=True).sum(-1)
@@ -254,7 +254,7 @@ def test_a_selector_sees_a_trajectory_as_if_nothing_stood_between(
         torch.device("cpu"),
     )
     squeezed, spoilt = {}, {}
-    for key, values_BT in stats.present().items():
+    for key, values_BT in stats.computed().items():
         squeezed[key] = torch.zeros(pure.valid_BT.shape)
         squeezed[key][pure.valid_BT] = values_BT[rollout.valid_BT]
         spoilt[key] = values_BT.where(rollout.valid_BT, torch.tensor(1e6))

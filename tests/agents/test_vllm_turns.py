@@ -15,7 +15,7 @@ from tipx.config import build, load
 from tipx.noise import Noise
 from tipx.rollout import RolloutRequest
 from tipx.rollout.hf import eos_ids
-from tipx.types import ends
+from tipx.types import response_ends
 
 Make = Callable[..., AgentRollouts]
 
@@ -34,11 +34,11 @@ def test_turns_share_one_awake_engine(agent: Make, chat: Chat, pair_dir: Path, m
     assert llm.weights.reloads == 1
     assert llm.asleep == {"weights", "kv_cache"}
     assert all(n <= 40 for n in made.lengths)
-    assert ends(made.valid_BT) != made.lengths
+    assert response_ends(made.valid_BT) != made.lengths
     expected = []
     with torch.no_grad():
         for b, prompt in enumerate(made.prompt_ids):
-            ids = torch.tensor([[*prompt, *made.response_BT[b, : ends(made.valid_BT)[b]].tolist()]])
+            ids = torch.tensor([[*prompt, *made.response_BT[b, : response_ends(made.valid_BT)[b]].tolist()]])
             places = made.valid_BT[b].nonzero()[:, 0]
             log_p_NV = model(input_ids=ids).logits[0, len(prompt) - 1 + places].log_softmax(-1)
             expected.append(log_p_NV.gather(-1, made.response_BT[b, places][:, None])[:, 0])

@@ -25,7 +25,7 @@ from tipx.evals import Evaluation
 from tipx.evals.exam import Exam
 from tipx.evals.runner import Subject, evaluate_exam
 from tipx.evals.start import evaluate_target
-from tipx.models.locate import located
+from tipx.models.locate import resolve_model_path
 from tipx.models.pair import ModelSource, Template
 from tipx.processes import Hardware, World
 from tipx.stats.estimates import best_at_k, pass_at_k
@@ -154,7 +154,7 @@ def test_a_model_that_cannot_hold_the_tasks_is_refused(subject: Subject, world: 
         tokenizer.chat_template = template
         with pytest.raises(ModelError, match=said):
             evaluate_exam(replace(subject, tokenizer=tokenizer), exam, tmp_path / "out", world)
-    small = AutoTokenizer.from_pretrained(located("embedded:agent/student", "float32", ""))
+    small = AutoTokenizer.from_pretrained(resolve_model_path("embedded:agent/student", "float32", ""))
     with pytest.raises(ModelError, match=r"of the \d+ tokens of task 'count/1' are '<unk>' to its tokenizer"):
         evaluate_exam(replace(subject, tokenizer=small), exam, tmp_path / "out", world)
     assert not (tmp_path / "out").exists()

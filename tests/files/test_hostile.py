@@ -25,11 +25,11 @@ from tipx.config import build, load
 from tipx.errors import ModelError, RunError
 from tipx.evals.job import EvalJob
 from tipx.files.untrusted import Overdue, bounded_resources, error_text, printable_text
-from tipx.models.folder import Weights
+from tipx.models.folder import WeightCounts
 from tipx.models.head import check_logits
 from tipx.models.pair import ModelSource, Template
 from tipx.models.sizes import check_sizes
-from tipx.text.chat_template import MOST
+from tipx.text.chat_template import MAX_CHARACTERS
 from tipx.train.trainer import STATE
 
 CPU = torch.device("cpu")
@@ -72,8 +72,8 @@ SAID = {
     ("files", "config.json: a list"): r"config.json holds \[1\], expected an object",
     ("files", "tokenizer.json: cut"): "tokenizer.json is not a valid JSON file",
     ("files", "generation_config.json: NUL"): "generation_config.json is not a valid JSON file",
-    ("files", "config.json: a folder"): "config.json is no file",
-    ("files", "tokenizer.json: a pipe"): "tokenizer.json is no file",
+    ("files", "config.json: a folder"): "config.json is not a file",
+    ("files", "tokenizer.json: a pipe"): "tokenizer.json is not a file",
     ("files", "model.safetensors: a loop"): "model.safetensors cannot be read",
     ("config.json", "hidden_size=1000000000"): "hidden_size is .* weights on disk hold [0-9]+ numbers",
     ("config.json", "vocab_size=1000000000"): "vocab_size x hidden_size is 16000000000, and the weights on disk",
@@ -154,20 +154,20 @@ def test_a_configuration_of_its_own_weights_is_taken(good: Path) -> None:
     config, _ = one.load_settings("student")
     assert config.vocab_size == 67
     check_sizes(SMALL, None, code=False)
-    check_sizes(SMALL, Weights(None, 600_000), code=False)
+    check_sizes(SMALL, WeightCounts(None, 600_000), code=False)
 
 
 def test_positions_that_are_kept_in_tables_count() -> None:
     # One table of positions x positions a layer, which is not saved.
     facts = {"vocab_size": 40, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "attention_types": [[["global"], 2]]}
-    check_sizes(GPTNeoConfig(**facts, max_position_embeddings=512), Weights(30, 20_000), code=False)
+    check_sizes(GPTNeoConfig(**facts, max_position_embeddings=512), WeightCounts(30, 20_000), code=False)
     with pytest.raises(ValueError, match=r"a model of its sizes, in numbers, is 2\d{9}, and the weights on disk hold"):
-        check_sizes(GPTNeoConfig(**facts, max_position_embeddings=32_768), Weights(30, 20_000), code=False)
+        check_sizes(GPTNeoConfig(**facts, max_position_embeddings=32_768), WeightCounts(30, 20_000), code=False)
 
 
 def test_layers_are_tensors() -> None:
     with pytest.raises(ValueError, match="num_hidden_layers is 2, but the weights are 1 tensors"):
-        check_sizes(SMALL, Weights(1, 10**9), code=False)
+        check_sizes(SMALL, WeightCounts(1, 10**9), code=False)
 
 
 def test_a_gguf_file_of_absurd_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,11 +216,11 @@ def test_a_template_says_no_more_than_the_model_reads(good: Path, tokenizer: Pre
     config = AutoConfig.from_pretrained(good)
     tokenizer.chat_template = "{% for i in range(300) %}tom {% endfor %}"
     with pytest.raises(ModelError, match="a question of one character has 300 tokens, and the model reads 256"):
-        CHAT.check(tokenizer, config)
-    Template(chat=False, instruction="", thinking=None).check(tokenizer, config)  # it is not used
+        CHAT.check_length(tokenizer, config)
+    Template(chat=False, instruction="", thinking=None).check_length(tokenizer, config)  # it is not used
     tokenizer.chat_template = "{% for i in range(200) %}tom {% endfor %}"
-    CHAT.check(tokenizer, config)
-    tokenizer.chat_template = f"{{{{ 'a' * {MOST + 1} }}}}"
+    CHAT.check_length(tokenizer, config)
+    tokenizer.chat_template = f"{{{{ 'a' * {MAX_CHARACTERS + 1} }}}}"
     with pytest.raises(ModelError, match="writes 16777217 characters"):
         CHAT.encode(tokenizer, "?")
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from tipx.embedded.arithmetic.tokenizer import build_tokenizer
 from tipx.memory import materialise
-from tipx.models.head import body, checkpointed, lm_head
+from tipx.models.head import backbone, gradient_checkpointing, lm_head
 from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
 from tipx.rollout import RolloutRequest
@@ -45,9 +45,9 @@ class Shape:
 class Marked(Trainer):
     """Tells the profiler where training ends and the optimizer begins."""
 
-    def _step(self, loss: float) -> Any:
+    def _apply_gradients(self, loss: float) -> Any:
         with record_function("phase: optimizer"):
-            return super()._step(loss)
+            return super()._apply_gradients(loss)
 
 
 def real(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
@@ -65,7 +65,7 @@ def pair_of(exp: Experiment, teacher: PretrainedConfig, student: PretrainedConfi
 def tiled_step(exp: Experiment, pair: LoadedPair, rollout: Rollout) -> Callable[[], None]:
     """tipx's own rollouts and trainer."""
     trainer = Marked(exp, pair, exp.hardware.start(exp.loop.precision))
-    valid_BT, noise = rollout.valid_BT, Noise(0).of("rollout")
+    valid_BT, noise = rollout.valid_BT, Noise(0).substream("rollout")
     request = RolloutRequest(prompts=rollout.prompt_ids, rows=range(len(rollout)), noise=noise)
 
     def step() -> None:
@@ -90,11 +90,11 @@ def materialised_step(exp: Experiment, pair: LoadedPair, rollout: Rollout) -> Ca
 
     def loss_of(batch: MicroBatch) -> torch.Tensor:
         with torch.no_grad():
-            teacher = Hidden(batch.hidden(body(pair.teacher)), lm_head(pair.teacher, pair.rows))
+            teacher = Hidden(batch.hidden_states(backbone(pair.teacher)), lm_head(pair.teacher, pair.rows))
             teacher_NV = materialise.full_logits(teacher)
         del teacher
         with bf16:
-            student = Hidden(batch.hidden(body(pair.student)), lm_head(pair.student, pair.rows))
+            student = Hidden(batch.hidden_states(backbone(pair.student)), lm_head(pair.student, pair.rows))
             student_NV = materialise.full_logits(student)
             del student
             score_N = materialise.divergences(student_NV, teacher_NV)
@@ -103,7 +103,7 @@ def materialised_step(exp: Experiment, pair: LoadedPair, rollout: Rollout) -> Ca
             return materialise.chunked_loss(student_NV, teacher_NV)
 
     def step() -> None:
-        recomputed = checkpointed(pair.student, exp.hardware.gradient_checkpointing)
+        recomputed = gradient_checkpointing(pair.student, exp.hardware.gradient_checkpointing)
         with recomputed, record_function("phase: train"):
             for batch in micro_batches(rollout, rollout.valid_BT, exp.hardware.micro_batch):
                 loss_of(batch).backward()

@@ -70,8 +70,8 @@ def test_two_tiles_have_the_peak_of_all(monkeypatch: pytest.MonkeyPatch) -> None
     # 96 rows: 8 MiB hold 3640 columns of a tile, so that 16,384 take five tiles.
     case = Small(tokens=48, layers=1, vocab=16384).case()
     few = total(case.whole())
-    monkeypatch.setattr(AimedVocab, "tiles", Vocab.tiles)
-    assert len(case.exp.vocab.tiles(96, 16384, torch.device("cpu"))[1]) == 5
+    monkeypatch.setattr(AimedVocab, "split_tiles", Vocab.split_tiles)
+    assert len(case.exp.vocab.split_tiles(96, 16384, torch.device("cpu"))[1]) == 5
     assert total(case.whole()) == few
 
 

@@ -28,7 +28,7 @@ from transformers import (
 
 from tipx.config import build, load
 from tipx.embedded.arithmetic.tokenizer import build_tokenizer
-from tipx.models.offload import park
+from tipx.models.offload import park_on_cpu
 from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
 from tipx.rollout import RolloutRequest
@@ -106,7 +106,7 @@ def weights(kind: str, made: Rollout) -> Tensor:
 
 
 def gradients(one: Trainer, made: Rollout, weights_BT: Tensor) -> tuple[float, dict[str, Tensor]]:
-    one._step = lambda loss: Update(loss, 0.0, 0.0, True, 0, 1.0)  # type: ignore[method-assign]
+    one._apply_gradients = lambda loss: Update(loss, 0.0, 0.0, True, 0, 1.0)  # type: ignore[method-assign]
     scored, _ = one.score(made, MONITORED)
     loss = one.update(made, scored, weights_BT, 3.0).loss
     found = {name: p.grad.clone() for name, p in one.pair.student.named_parameters() if p.grad is not None}
@@ -148,7 +148,7 @@ def test_checkpointing_and_offloading_change_no_gradient(name: str, overrides: O
     weights_BT = weights("scattered", made)
     wanted = gradients(trainer(student, teacher, overrides), made, weights_BT)
     one = trainer(student, teacher, overrides, "hardware.gradient_checkpointing=true")
-    one.pair = replace(one.pair, teacher_awake=park(teacher, CPU))
+    one.pair = replace(one.pair, teacher_on_device=park_on_cpu(teacher, CPU))
     assert not any(m.training for m in student.modules())
     loss, found = gradients(one, made, weights_BT)
     assert loss == wanted[0]
@@ -191,7 +191,7 @@ def test_a_parked_teacher_is_at_home_but_while_it_works() -> None:
     home = {name: p.data_ptr() for name, p in teacher.named_parameters()}
     ids = torch.tensor([[3, 4, 5]])
     expected = teacher.base_model(input_ids=ids).last_hidden_state
-    awake = park(teacher, CPU)
+    awake = park_on_cpu(teacher, CPU)
     assert {name: p.data_ptr() for name, p in teacher.named_parameters()} == home
     with awake():
         away = {name for name, p in teacher.named_parameters() if p.data_ptr() != home[name]}
@@ -219,5 +219,5 @@ def test_states_of_a_rollout_are_those_of_a_forward_pass(overrides: Overrides) -
     for stats, atol in ((made, 1e-9), (bare, 0.0)):
         _, got = one.score(stats, MONITORED)
         _, want = one.score(bare, MONITORED)
-        for name, value_BT in got.present().items():
+        for name, value_BT in got.computed().items():
             torch.testing.assert_close(value_BT, want[name], rtol=0, atol=max(atol * 100, 1e-6), msg=name)

@@ -16,8 +16,8 @@ from tests.gguf_file import TOKENS, write_gguf
 from tipx.errors import ModelError, RunFailed
 from tipx.memory.architectures import load_architecture
 from tipx.models import gguf as module
-from tipx.models.folder import DESCRIBED
-from tipx.models.gguf import cache_dir, converted, described, place
+from tipx.models.folder import GGUF_FACTS
+from tipx.models.gguf import cache_dir, cache_folder, convert_model, convert_settings
 from tipx.models.head import check_head
 from tipx.models.pair import ModelSource
 
@@ -61,18 +61,18 @@ def test_the_model_and_tokenizer_of_a_file(file: Path, tmp_path: Path) -> None:
 def test_a_file_is_converted_once(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source(file).load("student", CPU)
     folders = {path.name for path in (cache / "gguf").iterdir() if path.is_dir()}
-    assert folders == {place(file, kind).name for kind in ("head", "float32")}
+    assert folders == {cache_folder(file, kind).name for kind in ("head", "float32")}
     assert all(name.startswith("my.model-") for name in folders)
-    for name in ("convert", "describe"):
+    for name in ("write_model", "write_settings"):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("made again"))
-    assert converted(file, "float32", "model.student.path") == place(file, "float32")
+    assert convert_model(file, "float32", "model.student.path") == cache_folder(file, "float32")
     source(file).load_tokenizer("teacher")
 
 
 def test_configuration_and_tokenizer_need_no_weights(
     file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("converted"))
+    monkeypatch.setattr(module, "write_model", lambda *_: pytest.fail("converted"))
     assert len(source(file).load_tokenizer("student")) == len(TOKENS)
     config, generation = source(file).load_settings("student")
     assert (config.num_hidden_layers, config.vocab_size, generation.eos_token_id) == (2, 8, 0)
@@ -94,7 +94,7 @@ def test_it_says_what_it_writes_and_draws_no_bar_of_another(
         yield ticks.append
 
     monkeypatch.setattr(module, "bar", bar)
-    converted(file, "float32", "model.student.path")
+    convert_model(file, "float32", "model.student.path")
     said = capfd.readouterr().err
     # 18,848 numbers of 4 bytes.
     assert f"converting {file} (0.0777 MB), once: writes 0.0754 MB in float32 to {cache}/gguf/my.model-" in said
@@ -103,20 +103,20 @@ def test_it_says_what_it_writes_and_draws_no_bar_of_another(
 
 
 def test_no_room_is_said_before_anything_is_converted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "convert", lambda *_: pytest.fail("converted"))
+    monkeypatch.setattr(module, "write_model", lambda *_: pytest.fail("converted"))
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=75_000))
     with pytest.raises(
         ModelError, match=r"my.model.gguf converted takes 0.0754 MB, and .* has 0.075 MB left; free spa"
     ):
-        converted(file, "float32", "model.student.path")
+        convert_model(file, "float32", "model.student.path")
 
 
 @pytest.mark.parametrize(("half", "own", "stored"), [("fit", "float16", "float16"), ("not", None, "float32")])
 def test_the_precision_of_the_file_is_kept(half: str, own: str | None, stored: str, tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "half.gguf", half=half)
     # Nobody loses a digit: where norms are finer than the matrices, what is asked for is written.
-    assert json.loads((described(file, "k") / DESCRIBED).read_text())["dtype"] == own
-    folder = converted(file, "float32", "k")
+    assert json.loads((convert_settings(file, "k") / GGUF_FACTS).read_text())["dtype"] == own
+    folder = convert_model(file, "float32", "k")
     weights = load_file(folder / "model.safetensors")
     assert {str(value.dtype) for value in weights.values()} == {f"torch.{stored}"}
     tensors = {tensor.name: torch.tensor(tensor.data) for tensor in GGUFReader(file).tensors}
@@ -125,15 +125,15 @@ def test_the_precision_of_the_file_is_kept(half: str, own: str | None, stored: s
     model = source(file).load("student", CPU)
     assert model.dtype == torch.float32
     # One folder serves every dtype, where it is the file's own.
-    assert (converted(file, "bfloat16", "k") == folder) == (own is not None)
+    assert (convert_model(file, "bfloat16", "k") == folder) == (own is not None)
 
 
 def test_other_bytes_or_another_dtype_are_another_folder(file: Path) -> None:
-    first = place(file, "float32")
-    assert place(file, "bfloat16") != first
+    first = cache_folder(file, "float32")
+    assert cache_folder(file, "bfloat16") != first
     assert source(file, "bfloat16").load("student", CPU).dtype == torch.bfloat16
     write_gguf(file, seed=1)
-    assert place(file, "float32") != first
+    assert cache_folder(file, "float32") != first
 
 
 @pytest.mark.parametrize(
@@ -206,5 +206,5 @@ def test_a_full_disk_leaves_nothing_half_written(file: Path, cache: Path, monkey
 
     monkeypatch.setattr("transformers.PreTrainedTokenizerFast.save_pretrained", full)
     with pytest.raises(RunFailed, match=r"cannot write converted model .*: No space left on device; free space"):
-        converted(file, "float32", "model.student.path")
+        convert_model(file, "float32", "model.student.path")
     assert not [path for path in (cache / "gguf").iterdir() if path.is_dir()]

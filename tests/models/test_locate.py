@@ -15,7 +15,7 @@ from huggingface_hub import close_session, constants
 
 from tests.gguf_file import write_gguf
 from tipx.errors import ModelError
-from tipx.models.locate import is_local, located
+from tipx.models.locate import is_local, resolve_model_path
 from tipx.models.pair import ModelSource
 
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ def source(path: str, revision: str | None = None) -> ModelSource:
 
 def test_the_embedded_models_are_named_where_none_is_meant() -> None:
     with pytest.raises(ModelError, match=r"'embedded:agent/studnt' is not in this package; there are .*agent/student"):
-        located("embedded:agent/studnt", "float32", KEY)
+        resolve_model_path("embedded:agent/studnt", "float32", KEY)
 
 
 # --- an installed package --------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def test_the_gguf_file_of_a_package(package: Path) -> None:
 
 def test_the_model_folder_of_a_package(package: Path, pair_dir: Path) -> None:
     shutil.copytree(pair_dir / "student", package, dirs_exist_ok=True)
-    assert located("package:brings_a_model", "float32", KEY) == str(package)
+    assert resolve_model_path("package:brings_a_model", "float32", KEY) == str(package)
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -131,8 +131,8 @@ def reach(monkeypatch: pytest.MonkeyPatch, address: str, cache: Path) -> None:
     ("name", "said"),
     [
         ("gated", "'org/gated' is gated: accept its licence at {hub}/org/gated and type `hf auth login`"),
-        ("none", "the hub has no model 'org/none', or it is private: mend the name, type `hf auth login`"),
-        ("old", "'org/old' has no revision 'v9' on the hub: mend it"),
+        ("none", "the hub has no model 'org/none', or it is private: correct the name, type `hf auth login`"),
+        ("old", "'org/old' has no revision 'v9' on the hub: correct it"),
     ],
 )
 def test_what_the_hub_refuses_is_said_with_its_remedy(name: str, said: str, hub: str) -> None:
@@ -147,7 +147,7 @@ def test_what_the_hub_refuses_is_said_with_its_remedy(name: str, said: str, hub:
 def test_what_is_neither_here_nor_a_hub_id(path: str) -> None:
     for attempt in (source(path).load_tokenizer, source(path).load_settings, lambda role: source(path).load(role, CPU)):
         with pytest.raises(
-            ModelError, match=f"^{KEY}: '{path}' is no folder here, and no hub id, which reads owner/name"
+            ModelError, match=f"^{KEY}: '{path}' is neither a folder here nor a hub id, such as owner/name"
         ):
             attempt("student")
 
@@ -185,6 +185,6 @@ def test_what_is_no_hub_id(path: str) -> None:
 
 @pytest.mark.parametrize("name", ["teacher", "student", "agent/teacher", "agent/student"])
 def test_the_embedded_models_are_there(name: str) -> None:
-    folder = Path(located(f"embedded:{name}", "float32", KEY))
+    folder = Path(resolve_model_path(f"embedded:{name}", "float32", KEY))
     assert (folder / "config.json").is_file()
     assert folder.parent.parent.name == ("agent" if name.startswith("agent") else "arithmetic")

@@ -32,7 +32,7 @@ from transformers import (
 from tests.conftest import save_model
 from tipx.embedded.arithmetic.tokenizer import build_tokenizer, vocabulary
 from tipx.errors import ModelError
-from tipx.models.head import body, check_generation, check_head, lm_head
+from tipx.models.head import backbone, check_generation, check_head, lm_head
 from tipx.models.pair import ModelSource, Pair, Teacher, Template
 from tipx.train.start import train_run
 
@@ -259,7 +259,7 @@ def test_hidden_states_and_head_give_the_model_s_own_distribution(name: str) -> 
     check_head("student", model)
     ids = torch.tensor([[3, 1, 4, 1, 5]])
     with torch.no_grad():
-        hidden_ND = body(model)(input_ids=ids).last_hidden_state[0]
+        hidden_ND = backbone(model)(input_ids=ids).last_hidden_state[0]
         expected_NV = model(input_ids=ids).logits[0].log_softmax(-1)
     torch.testing.assert_close(lm_head(model).log_probs(hidden_ND), expected_NV, atol=1e-5, rtol=1e-5)
     assert expected_NV.std() > 0.1
@@ -344,10 +344,10 @@ def test_a_model_that_does_not_is_taken(make: type[PreTrainedConfig], dtype: tor
 def test_a_body_that_cannot_be_told_from_its_head_is_one_line() -> None:
     model = Auto.from_config(LlamaConfig(**SMALL))
     model.base_model_prefix = "elsewhere"
-    assert body(model) is model.model
+    assert backbone(model) is model.model
     del model.model
     with pytest.raises(ModelError, match="LlamaForCausalLM has no part of its own"):
-        body(model)
+        backbone(model)
 
 
 def test_a_size_of_zero_is_named(tmp_path: Path) -> None:

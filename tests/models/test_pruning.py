@@ -21,7 +21,7 @@ from tests.conftest import save_model
 from tipx.errors import ModelError
 from tipx.models.head import check_head
 from tipx.models.pair import ModelSource, Pair, Teacher, Template
-from tipx.models.pruning import Layers, chosen, keep_layers
+from tipx.models.pruning import Layers, keep_layers, select_layers
 
 CPU = torch.device("cpu")
 KEY = "model.student.keep_layers"
@@ -59,7 +59,7 @@ def made(config: PreTrainedConfig) -> PreTrainedModel:
     [([0, 2], [0, 2]), (["0-2", "5-5"], [0, 1, 2, 5]), (["0-1", 3, "4-5"], [0, 1, 3, 4, 5])],
 )
 def test_numbers_and_ranges(keep: Layers, expected: list[int]) -> None:
-    assert chosen(keep, 6, KEY) == expected
+    assert select_layers(keep, 6, KEY) == expected
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_numbers_and_ranges(keep: Layers, expected: list[int]) -> None:
 )
 def test_layers_that_there_are_not(keep: Layers, said: str) -> None:
     with pytest.raises(ModelError, match=said):
-        chosen(keep, 6, KEY)
+        select_layers(keep, 6, KEY)
 
 
 @pytest.mark.parametrize("kind", KINDS)

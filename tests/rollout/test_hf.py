@@ -204,7 +204,7 @@ def test_max_new_tokens(length: int, hf: HF, model: Qwen3ForCausalLM, tokenizer:
 
 
 def test_presets_sample_the_students_own_distribution() -> None:
-    # Trap 7: on-policy means temperature 1 and no truncation, for training.
+    # On-policy means temperature 1 and no truncation, for training.
     for name in ("hf", "hf_long"):
         rollout = build(load([f"rollout={name}"])).rollout
         assert (rollout.temperature, rollout.top_p, rollout.top_k) == (1.0, 1.0, 0)

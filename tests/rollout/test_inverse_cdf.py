@@ -30,7 +30,7 @@ def test_by_hand() -> None:
 
 def test_matches_the_distribution() -> None:
     p_V = torch.tensor([0.4, 0.0, 0.05, 0.3, 0.15, 0.1])
-    draws = Noise(7).rows(range(6000), 1)[:, 0]
+    draws = Noise(7).draw_rows(range(6000), 1)[:, 0]
     counts = np.bincount(pick(p_V.log().expand(6000, 6), draws), minlength=6)
     assert counts[1] == 0
     possible = [0, 2, 3, 4, 5]

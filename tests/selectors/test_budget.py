@@ -1,4 +1,4 @@
-"""How many tokens are kept, and which of equals (trap 10)."""
+"""How many tokens are kept, and which of tokens with equal scores."""
 
 from collections.abc import Callable
 
@@ -31,22 +31,22 @@ def budget(ratio: float, rounding: str = "floor", min_keep: int = 1) -> TopK:
     ],
 )
 def test_count(ratio: float, m: int, floor: int, nearest: int, ceil: int) -> None:
-    counts = [budget(ratio, rounding, 0).count(m) for rounding in ("floor", "round", "ceil")]
+    counts = [budget(ratio, rounding, 0).count_kept(m) for rounding in ("floor", "round", "ceil")]
     assert counts == [floor, nearest, ceil]
 
 
 def test_count_is_exact_for_every_percentage() -> None:
     for percent in range(1, 101):
         for m in (1, 3, 10, 50, 99, 100, 700, 8192):
-            assert budget(percent / 100, min_keep=0).count(m) == percent * m // 100, (percent, m)
+            assert budget(percent / 100, min_keep=0).count_kept(m) == percent * m // 100, (percent, m)
 
 
 def test_min_keep_is_a_floor_that_no_response_exceeds() -> None:
-    assert budget(0.1).count(4) == 1
-    assert budget(0.1, min_keep=3).count(4) == 3
-    assert budget(0.9, min_keep=3).count(10) == 9
-    assert budget(0.1, min_keep=3).count(2) == 2
-    assert budget(0.1, min_keep=3).count(0) == 0
+    assert budget(0.1).count_kept(4) == 1
+    assert budget(0.1, min_keep=3).count_kept(4) == 3
+    assert budget(0.9, min_keep=3).count_kept(10) == 9
+    assert budget(0.1, min_keep=3).count_kept(2) == 2
+    assert budget(0.1, min_keep=3).count_kept(0) == 0
 
 
 def test_ratio_29_percent_of_100(make: Callable[..., Selector], weights: Weights) -> None:

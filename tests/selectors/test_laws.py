@@ -82,9 +82,9 @@ def expected_counts(pick: Pick, score_BT: Tensor, valid_BT: Tensor) -> list[int]
         case Positive():
             return [max(int((score_BT[valid_BT] > 0).sum()), min(pick.min_keep, sum(lengths)))]
         case Budget(scope="step"):
-            return [pick.count(sum(lengths))]
+            return [pick.count_kept(sum(lengths))]
         case Budget():
-            return [pick.count(m) for m in lengths]
+            return [pick.count_kept(m) for m in lengths]
     raise AssertionError(f"state the law of the count of {type(pick).__name__} here")
 
 
@@ -103,7 +103,7 @@ def relay(case: Case) -> tuple[TokenStats, Tensor]:
         valid_BT[b, list(places[case.layout])] = True
         inside_BT[b, :width] = True
     stats = {}
-    for name, values_BT in case.stats.present().items():
+    for name, values_BT in case.stats.computed().items():
         stats[name] = torch.from_numpy(case.rng.choice(GARBAGE, shape)).masked_fill(~inside_BT, 0.0)
         stats[name][valid_BT] = values_BT[case.valid_BT]
     return TokenStats(**stats), valid_BT
@@ -123,7 +123,7 @@ def obeys(selector: Selector, case: Case, laid: TokenStats, laid_valid_BT: Tenso
     weights_BT = selector(case.stats, case.valid_BT, case.noise)
 
     # Weights are non-negative, finite, and 0 where there is no token; scores too.
-    score_BT = selector.score(case.stats, case.valid_BT, case.noise.of("score"))
+    score_BT = selector.score(case.stats, case.valid_BT, case.noise.substream("score"))
     for values_BT in (weights_BT, score_BT):
         assert values_BT.shape == case.valid_BT.shape
         assert values_BT.isfinite().all()

@@ -1,4 +1,4 @@
-"""Normalisation: over every valid token of the step, and over nothing else (traps 1, 2 and 10)."""
+"""Normalisation: over every valid token of the step, and over nothing else."""
 
 from collections.abc import Callable
 

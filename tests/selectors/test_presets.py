@@ -110,7 +110,7 @@ def test_random_keeps_the_tokens_of_the_highest_draws(
     # Equal scores: log(score) + Gumbel rises with the uniform draw, so the kept tokens are those of the largest draws.
     selector = make("selector=random", "ratio=0.4")
     for seed in range(5):
-        draws = Noise(seed).of("pick").rows([0, 1], 5)
+        draws = Noise(seed).substream("pick").draw_rows([0, 1], 5)
         first = [int(d in sorted(draws[0])[-2:]) for d in draws[0]]
         second = [int(d == max(draws[1, :3])) for d in draws[1, :3]]
         assert weights(selector, seed, **STEP) == [first, second]

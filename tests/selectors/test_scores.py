@@ -133,7 +133,7 @@ def test_values_by_settings(score: Score, expected: list[list[float]], step: Ste
 
 def test_shuffled_values(step: Step) -> None:
     # In the i-th place of a response stands the value of the token with the i-th lowest draw.
-    draws = Noise(3).rows([0, 1], 5).tolist()
+    draws = Noise(3).draw_rows([0, 1], 5).tolist()
     orders = [sorted(range(len(row)), key=lambda i, b=b: draws[b][i]) for b, row in enumerate(D)]  # type: ignore[misc]
     found = scores_of(Shuffled(of=Divergence(divergence="reverse_kl")), step)
     assert found == [[row[i] for i in order] for row, order in zip(D, orders, strict=True)]

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from tipx.stats.clustered import holm, over_seeds, two_way
+from tipx.stats.clustered import adjust_holm, compare_over_seeds, compare_two_way
 
 
 def test_two_way_by_hand() -> None:
     from scipy.stats import t
 
     # Seeds' means 1 and 3: 2 +- sqrt(2/2), 1 degree of freedom, which is the wider of the two.
-    alone = two_way(np.array([[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]]))
+    alone = compare_two_way(np.array([[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]]))
     assert (alone.difference, alone.p) == (2, pytest.approx(2 * t.sf(2, 1)))
     # Seeds' means 2 and 2.2, problems' 0.1, 2.1, 4.1: variances 0.01 and 4/3, and 0.01^2/1 + (4/3)^2/2 for the spread.
-    both = two_way(np.array([[0.0, 2.0, 4.0], [0.2, 2.2, 4.2]]))
+    both = compare_two_way(np.array([[0.0, 2.0, 4.0], [0.2, 2.2, 4.2]]))
     variance = 0.01 + 4 / 3
     freedom = variance**2 / (0.01**2 + (4 / 3) ** 2 / 2)
     assert both.p == pytest.approx(2 * t.sf(2.1 / np.sqrt(variance), freedom))
@@ -36,7 +36,7 @@ def test_the_wider_interval_counts(lines: list[list[float]], of_seeds: float, of
     freedom = variance**2 / (of_seeds**2 / 1 + of_problems**2 / 2)
     reach = {"both": t.ppf(0.975, freedom) * np.sqrt(variance), "seeds": t.ppf(0.975, 1) * np.sqrt(of_seeds)}
     assert max(reach, key=lambda name: reach[name]) == wider
-    found = two_way(np.array(lines))
+    found = compare_two_way(np.array(lines))
     assert found.high - found.difference == pytest.approx(reach[wider])
     assert found.difference - found.low == pytest.approx(reach[wider])
 
@@ -44,36 +44,36 @@ def test_the_wider_interval_counts(lines: list[list[float]], of_seeds: float, of
 def test_over_seeds_by_hand() -> None:
     # (1, 1, 2): mean 4/3, deviation 1 / sqrt(3), error 1/3: t = 4, p = 1 - 4 / sqrt(18) at 2 degrees of freedom, and
     # the 97.5 % point is 0.95 / sqrt(2 * 0.975 * 0.025) = 4.3027.
-    found = over_seeds([1.0, 1.0, 2.0])
+    found = compare_over_seeds([1.0, 1.0, 2.0])
     assert (found.difference, found.p) == pytest.approx((4 / 3, 1 - 4 / np.sqrt(18)))
     assert (found.low, found.high) == pytest.approx((4 / 3 - 4.30265273 / 3, 4 / 3 + 4.30265273 / 3))
-    assert over_seeds([-1.0, -1.0, -2.0]).difference == pytest.approx(-4 / 3)
+    assert compare_over_seeds([-1.0, -1.0, -2.0]).difference == pytest.approx(-4 / 3)
     with pytest.raises(ValueError, match="two seeds"):
-        over_seeds([1.0])
+        compare_over_seeds([1.0])
 
 
 def test_over_seeds_is_the_paired_t_test() -> None:
     from scipy.stats import ttest_1samp
 
     values = [0.1, 0.4, -0.05, 0.3]
-    assert over_seeds(values).p == pytest.approx(ttest_1samp(values, 0).pvalue)
+    assert compare_over_seeds(values).p == pytest.approx(ttest_1samp(values, 0).pvalue)
 
 
 def test_holm_by_hand() -> None:
     # Sorted 0.01, 0.02, 0.04: times 3, 2, 1, and never less than the one before.
-    assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert adjust_holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert adjust_holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 def test_nothing_varies() -> None:
-    assert two_way(np.zeros((2, 3))).p == 1
-    assert two_way(np.ones((2, 3))).p == 0
+    assert compare_two_way(np.zeros((2, 3))).p == 1
+    assert compare_two_way(np.ones((2, 3))).p == 0
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (3, 1)])
 def test_too_few(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="two seeds and two problems"):
-        two_way(np.ones(shape))
+        compare_two_way(np.ones(shape))
 
 
 # Standard deviations of the differences that belong to a seed, to a problem, and to neither.
@@ -85,11 +85,11 @@ def test_a_true_null_is_called_a_find_one_time_in_twenty_or_less(seeds: int, spr
     finds = 0
     for _ in range(trials):
         difference_SP = rng.normal(0, of_seed, (seeds, 1)) + rng.normal(0, of_problem, (1, problems))
-        finds += two_way(difference_SP + rng.normal(0, rest, (seeds, problems))).p < 0.05
+        finds += compare_two_way(difference_SP + rng.normal(0, rest, (seeds, problems))).p < 0.05
     # 5 % and three standard errors of 1500 trials.
     assert finds / trials < 0.05 + 3 * np.sqrt(0.05 * 0.95 / trials)
 
 
 def test_a_difference_between_every_seed_is_found() -> None:
     rng = np.random.default_rng(0)
-    assert two_way(0.1 + rng.normal(0, 0.01, (3, 1)) + rng.normal(0, 0.2, (3, 500))).p < 0.05
+    assert compare_two_way(0.1 + rng.normal(0, 0.01, (3, 1)) + rng.normal(0, 0.2, (3, 500))).p < 0.05

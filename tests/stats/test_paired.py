@@ -6,7 +6,7 @@ A is right on none, B on 3 of 4 problems: sign flips of (1, 1, 1) give |sum| = 3
 import numpy as np
 import pytest
 
-from tipx.stats.paired import compare_means, mcnemar
+from tipx.stats.paired import compare_means, mcnemar_test
 
 
 def test_by_hand() -> None:
@@ -40,9 +40,9 @@ def test_swapping_the_sides_swaps_the_sign() -> None:
 
 def test_mcnemar() -> None:
     # 1 against 5 of 6 that differ: 2 * (C(6,0) + C(6,1)) / 64.
-    found = mcnemar([True] + [False] * 5 + [True], [False] + [True] * 5 + [True])
+    found = mcnemar_test([True] + [False] * 5 + [True], [False] + [True] * 5 + [True])
     assert (found.only_a, found.only_b, found.p) == (1, 5, pytest.approx(2 * 7 / 64))
-    assert mcnemar([True], [True]).p == 1
+    assert mcnemar_test([True], [True]).p == 1
 
 
 @pytest.mark.parametrize(("moved", "exact"), [(16, True), (17, False)])

@@ -15,7 +15,7 @@ from tipx.errors import ModelError
 from tipx.evals.heldout import HeldOut, Texts
 from tipx.evals.heldout import encode_texts as held_out
 from tipx.models.pair import Template
-from tipx.text.encoding import opening
+from tipx.text.encoding import find_prefix_ids
 from tipx.train.preflight import Finding, examine_facts, gather_facts
 from tipx.types import Prompt, Turn
 
@@ -109,7 +109,7 @@ def test_what_a_user_spells_is_plain_text(adds: str, question: str) -> None:
     ids = CHAT.encode(
         tokenizer, question, [Turn("system", "no <|im_start|>"), Turn("user", "b"), Turn("assistant", "c")]
     )
-    assert [i for i in ids if i >= BOS] == [*opening(tokenizer), *[START, END] * 4, START]
+    assert [i for i in ids if i >= BOS] == [*find_prefix_ids(tokenizer), *[START, END] * 4, START]
     written = f"user\n{question}"
     assert spelled(tokenizer, ids)[-5:] == [written, "<|im_end|>", "\n", "<|im_start|>", "assistant\n"]
     assert "system\nno <|im_start|>" in spelled(tokenizer, ids)
@@ -124,13 +124,13 @@ def test_a_question_without_marks_is_encoded_with_the_template_around_it() -> No
 def test_a_chat_keeps_its_turns() -> None:
     tokenizer = byte_tokenizer()
     prompt = Prompt("7", "Sure?", before=(Turn("system", "Be brief."), Turn("user", "2 + 3?"), Turn("assistant", "5?")))
-    assert tokenizer.decode(CHAT.prompt(tokenizer, prompt)) == (
+    assert tokenizer.decode(CHAT.encode_prompt(tokenizer, prompt)) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n2 + 3?<|im_end|>\n<|im_start|>assistant\n5?"
         "<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n"
     )
     boxed = Template(chat=True, instruction=" Box it.", thinking=None)
-    assert "2 + 3?<|im_end|>" in tokenizer.decode(boxed.prompt(tokenizer, prompt))
-    assert "user\nSure? Box it.<|im_end|>" in tokenizer.decode(boxed.prompt(tokenizer, prompt))
+    assert "2 + 3?<|im_end|>" in tokenizer.decode(boxed.encode_prompt(tokenizer, prompt))
+    assert "user\nSure? Box it.<|im_end|>" in tokenizer.decode(boxed.encode_prompt(tokenizer, prompt))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_chat_keeps_its_turns() -> None:
 def test_a_turn_that_cannot_be_shown_is_no_guess(how: Template, template: str, said: str) -> None:
     prompt = Prompt("7", "2 + 3?", before=(Turn("system", "Be brief."),))
     with pytest.raises(ModelError, match=said):
-        how.prompt(byte_tokenizer(template=template), prompt)
+        how.encode_prompt(byte_tokenizer(template=template), prompt)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Micro-batches: the right hidden states, whatever the split (traps 2, 4 and 6)."""
+"""Micro-batches: the right hidden states, whatever the split."""
 
 import pytest
 import torch
@@ -7,11 +7,11 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from tipx.config import build, load, options
 from tipx.divergences import ReverseKL
-from tipx.models.head import body, lm_head
+from tipx.models.head import backbone, lm_head
 from tipx.noise import Noise
 from tipx.rollout.collect import collect, from_lists
-from tipx.train.batching import MicroBatch, idle, micro_batches
-from tipx.types import STATISTICS, Rollout, TokenStats, scatter
+from tipx.train.batching import MicroBatch, idle_batch, micro_batches
+from tipx.types import STATISTICS, Rollout, TokenStats, scatter_tokens
 from tipx.vocab import Hidden, Vocab
 
 EOS, V = 9, 50
@@ -87,7 +87,7 @@ def in_order(rollout: Rollout, batches: list[MicroBatch], parts: list[Tensor]) -
 @torch.no_grad()
 def states(rollout: Rollout, model: Qwen3ForCausalLM, size: int, wanted_BT: Tensor | None = None) -> Tensor:
     batches = split(rollout, size, wanted_BT)
-    return in_order(rollout, batches, [batch.hidden(body(model)) for batch in batches])
+    return in_order(rollout, batches, [batch.hidden_states(backbone(model)) for batch in batches])
 
 
 @pytest.mark.parametrize("size", SPLITS)
@@ -98,7 +98,7 @@ def test_hidden_states_are_those_that_predict(size: int, student: Qwen3ForCausal
 
 
 def test_they_give_each_token_the_probability_of_the_whole_model(student: Qwen3ForCausalLM, rollout: Rollout) -> None:
-    # Trap 4, said with logits: the probability of token t is in the logits of position t - 1.
+    # The probability of token t is in the logits of position t - 1.
     tokens_N = rollout.response_BT[rollout.valid_BT]
     with torch.no_grad():
         hidden = Hidden(states(rollout, student, 5), lm_head(student))
@@ -112,7 +112,7 @@ def test_they_give_each_token_the_probability_of_the_whole_model(student: Qwen3F
 
 
 def test_the_end_of_sequence_is_trained_on_and_padding_is_not(rollout: Rollout) -> None:
-    # Trap 6. Padding has the same id 9, so the count tells them apart: one eos a response that ended, none in row 1.
+    # Padding has the same id 9, so the count tells them apart: one eos a response that ended, none in row 1.
     tokens = rollout.response_BT[rollout.valid_BT].tolist()
     assert tokens == [11, 12, EOS, 13, 14, 15, 16, 17, EOS, 18, EOS, 19, 20, 21, 22, EOS]
     assert rollout.stop_reasons == ("eos", "length", "eos", "eos", "eos")
@@ -126,9 +126,9 @@ def test_layout(rollout: Rollout) -> None:
     assert first.attention_bL.tolist() == [[1] * 8, [1] * 7 + [0]]
     assert second.ids_bL.tolist() == [[3, 4, 5, 11, 12], [6, 13, 14, 15, 16], [5, 5, 18, 0, 0]]
     # Row 4 is predicted at 3..7 and holds the last five tokens of sixteen; row 2's one is the ninth, at 8 + 6.
-    assert first.places_N.tolist() == [3, 4, 5, 6, 7, 14]
+    assert first.positions_N.tolist() == [3, 4, 5, 6, 7, 14]
     assert first.index_N.tolist() == [11, 12, 13, 14, 15, 8]
-    assert second.places_N.tolist() == [2, 3, 4, 5, 6, 7, 8, 9, 11, 12]
+    assert second.positions_N.tolist() == [2, 3, 4, 5, 6, 7, 8, 9, 11, 12]
     assert second.index_N.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 9, 10]
 
 
@@ -138,7 +138,7 @@ def test_a_sequence_ends_with_its_last_wanted_token(rollout: Rollout) -> None:
     wanted_BT[1, 0] = wanted_BT[4, 2] = True
     (only,) = split(rollout, 5, wanted_BT)
     assert only.ids_bL.tolist() == [[4, 3, 8, 8, 19, 20], [6, 0, 0, 0, 0, 0]]
-    assert only.places_N.tolist() == [5, 6]
+    assert only.positions_N.tolist() == [5, 6]
     assert only.index_N.tolist() == [13, 3]
 
 
@@ -163,16 +163,16 @@ def test_every_wanted_token_is_in_one_batch_and_none_is_larger_than_asked(size: 
 
 def test_nothing_wanted_is_no_batch_and_idling_is_one_token(student: Qwen3ForCausalLM, rollout: Rollout) -> None:
     assert split(rollout, 5, torch.zeros_like(rollout.valid_BT)) == []
-    batch = idle(rollout)
+    batch = idle_batch(rollout)
     assert batch.ids_bL.tolist() == [[3]]
-    assert batch.hidden(body(student)).shape == (0, 16)
+    assert batch.hidden_states(backbone(student)).shape == (0, 16)
 
 
 def test_a_response_without_tokens_has_no_rows(student: Qwen3ForCausalLM) -> None:
     rollout = from_lists([[3, 4], [5]], [[], [11]], ["length", "length"], torch.device("cpu"))
     (batch,) = split(rollout, 2)
     assert batch.ids_bL.tolist() == [[5]]
-    assert batch.hidden(body(student)).shape == (1, 16)
+    assert batch.hidden_states(backbone(student)).shape == (1, 16)
 
 
 def statistics(rollout: Rollout, student: Qwen3ForCausalLM, teacher: Qwen3ForCausalLM, size: int) -> TokenStats:
@@ -180,15 +180,15 @@ def statistics(rollout: Rollout, student: Qwen3ForCausalLM, teacher: Qwen3ForCau
     vocab, tokens_N = Vocab(chunk=3, budget_mib=1), rollout.response_BT[rollout.valid_BT]
     with torch.no_grad():
         ours, theirs = (Hidden(states(rollout, model, size), lm_head(model)) for model in (student, teacher))
-        found = vocab.stats(ours, theirs, tokens_N, STATISTICS, ReverseKL()).values
-    return TokenStats(**{name: scatter(values_N, rollout.valid_BT) for name, values_N in found.items()})
+        found = vocab.compute_statistics(ours, theirs, tokens_N, STATISTICS, ReverseKL()).values
+    return TokenStats(**{name: scatter_tokens(values_N, rollout.valid_BT) for name, values_N in found.items()})
 
 
 @pytest.mark.parametrize("name", options("selector"))
 def test_the_same_weights_for_every_split(
     name: str, student: Qwen3ForCausalLM, teacher: Qwen3ForCausalLM, rollout: Rollout
 ) -> None:
-    # Trap 2, from hidden states to weights.
+    # The kept tokens, from hidden states to weights, must not depend on the micro-batch size.
     selector = build(load([f"selector={name}", "ratio=0.4"])).selector
     weights = []
     for size in (1, 4, 5):

@@ -98,13 +98,13 @@ def test_the_student_runs_once_less_when_scores_come_from_the_rollout(
     overrides: Overrides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, int] = {}
-    inner = MicroBatch.hidden
+    inner = MicroBatch.hidden_states
 
     def counted(self: MicroBatch, body: torch.nn.Module) -> torch.Tensor:
         seen[place] = seen.get(place, 0) + 1
         return inner(self, body)
 
-    monkeypatch.setattr(MicroBatch, "hidden", counted)
+    monkeypatch.setattr(MicroBatch, "hidden_states", counted)
     for place in ("forward", "rollout"):
         # Eight sequences of the longest kind at once: one micro-batch for the teacher, the score, and the update.
         size = ["hardware.micro_batch=8", "loop.steps=1", "selector=full", "loop.sample_every=0"]
@@ -289,7 +289,7 @@ def test_statistics_that_are_no_numbers_do_not_crash_a_step(
     def wrapped(self: Trainer, rollout: Rollout, needs: frozenset[str]) -> Any:
         scored, stats = score(self, rollout, needs)
         nan = float("nan") if self.schedule.last_epoch == 1 else 1.0
-        return scored, TokenStats(**{name: value * nan for name, value in stats.present().items()})
+        return scored, TokenStats(**{name: value * nan for name, value in stats.computed().items()})
 
     monkeypatch.setattr(Trainer, "score", wrapped)
     run = train(overrides(f"selector={selector}", "ratio=0.5"))

@@ -37,7 +37,7 @@ def test_a_replayed_rule_gives_exactly_the_weights_that_trained(rule: str, overr
         one = Snapshot.read(run.sample_files(step)[1])
         assert one.stats.keys() == STATISTICS
         selector = rebuild({"selector": run.config()["selector"]})["selector"]
-        weights_BT = selector(*tensors(one), Noise(one.seed, one.step).of("select"))
+        weights_BT = selector(*tensors(one), Noise(one.seed, one.step).substream("select"))
         assert weights_BT.numpy().tobytes() == one.grid(one.weights_N).tobytes()
         row = next(row for row in run.rows() if row["step"] == step)
         assert int((one.weights_N > 0).sum()) == row["select/kept_tokens"]

@@ -77,7 +77,7 @@ def test_a_part_that_is_empty_has_no_mean() -> None:
 
 
 def test_a_loss_of_zero_has_no_share() -> None:
-    row = selection(WEIGHTS_BT, TokenStats(**{**STATS.present(), "loss": torch.zeros(2, 4)}))
+    row = selection(WEIGHTS_BT, TokenStats(**{**STATS.computed(), "loss": torch.zeros(2, 4)}))
     assert "select/kept_loss_frac" not in row
 
 

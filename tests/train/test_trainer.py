@@ -32,7 +32,7 @@ from tipx.train.meter import Meter
 from tipx.train.preflight import fitting_prompts
 from tipx.train.session import Session
 from tipx.train.step_metrics import MONITORED, Update
-from tipx.train.trainer import Scored, Trainer
+from tipx.train.trainer import ScoredTokens, Trainer
 from tipx.types import Rollout
 
 Overrides = Callable[..., list[str]]
@@ -99,7 +99,7 @@ def do_step(exp: Experiment, folder: Path, dtype: torch.dtype = torch.float64) -
     one = live(exp, folder, dtype)
     update, seen = one.trainer.update, []
 
-    def spy(rollout: Rollout, scored: Scored, weights_BT: Tensor, count: float) -> Update:
+    def spy(rollout: Rollout, scored: ScoredTokens, weights_BT: Tensor, count: float) -> Update:
         seen.append((rollout, weights_BT))
         return update(rollout, scored, weights_BT, count)
 
@@ -133,7 +133,7 @@ def gradients(
     one: Session, made: Rollout, weights_BT: Tensor, count: float, needs: frozenset[str] = MONITORED
 ) -> dict[str, Tensor]:
     """What the optimizer would get, before clipping."""
-    one.trainer._step = lambda loss: Update(loss, 0.0, 0.0, True, 0, 1.0)  # type: ignore[method-assign]
+    one.trainer._apply_gradients = lambda loss: Update(loss, 0.0, 0.0, True, 0, 1.0)  # type: ignore[method-assign]
     scored, _ = one.trainer.score(made, needs)
     one.trainer.update(made, scored, weights_BT, count)
     found = {name: p.grad.clone() for name, p in one.pair.student.named_parameters()}

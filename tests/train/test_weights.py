@@ -54,7 +54,7 @@ def test_no_run_finishes_with_weights_that_are_not_finite(
     overrides: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Loss and gradient are finite, and the step is what breaks.
-    step, seen = Trainer._step, []
+    step, seen = Trainer._apply_gradients, []
 
     def breaking(self: Trainer, loss: float) -> object:
         seen.append(loss)
@@ -64,7 +64,7 @@ def test_no_run_finishes_with_weights_that_are_not_finite(
             monkeypatch.setattr(self.optimizer, "step", lambda: (apply(), value.data.view(-1)[5].fill_(torch.inf)))
         return step(self, loss)
 
-    monkeypatch.setattr(Trainer, "_step", breaking)
+    monkeypatch.setattr(Trainer, "_apply_gradients", breaking)
     with pytest.raises(RunFailed, match=r"weights are not finite after a step with optim\.lr=0\.\d+; the last"):
         train_run(overrides(), fresh=False, config_dir=None)
     (path,) = (tmp_path / "runs" / "solo").iterdir()

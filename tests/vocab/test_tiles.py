@@ -35,10 +35,10 @@ def tiled(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], Vocab]:
     """An engine with tiles of exactly so many rows and columns, narrower than its smallest budget makes them."""
 
     def of(rows: int, columns: int) -> Vocab:
-        def tiles(_self: Vocab, n: int, size: int, _device: torch.device) -> tuple[list[slice], list[slice]]:
-            return tipx.vocab.cut(n, rows), tipx.vocab.cut(size, columns)
+        def split_tiles(_self: Vocab, n: int, size: int, _device: torch.device) -> tuple[list[slice], list[slice]]:
+            return tipx.vocab.split_slices(n, rows), tipx.vocab.split_slices(size, columns)
 
-        monkeypatch.setattr(Vocab, "tiles", tiles)
+        monkeypatch.setattr(Vocab, "split_tiles", split_tiles)
         return Vocab(chunk=1, budget_mib=1)
 
     return of
@@ -107,7 +107,7 @@ def test_every_tiling_gives_the_same(
         "teacher_logprob": t_NV[tokens_N, tokens_N],
         "loss": divergence(s_NV, t_NV),
     }
-    scores = engine.stats(student, teacher, tokens_N, STATISTICS, divergence)
+    scores = engine.compute_statistics(student, teacher, tokens_N, STATISTICS, divergence)
     for name, value_N in scores.values.items():
         torch.testing.assert_close(value_N, expected[name], rtol=1e-10, atol=1e-12, msg=name)
 
@@ -116,8 +116,8 @@ def test_every_tiling_gives_the_same(
         leaf.requires_grad_()
     plain = (weights_N * divergence(log_probs(student), t_NV)).sum()
     wanted = torch.autograd.grad(plain, leaves)
-    for known in (None, scores.known):  # from scratch, and from what scoring left
-        loss = engine.loss(student, teacher, weights_N, divergence, known)
+    for sums in (None, scores.forward_sums):  # from scratch, and from what scoring left
+        loss = engine.compute_loss(student, teacher, weights_N, divergence, sums)
         torch.testing.assert_close(loss, plain, rtol=1e-12, atol=0)
         for got, want in zip(torch.autograd.grad(loss, leaves), wanted, strict=True):
             torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
@@ -135,7 +135,7 @@ def test_hard_logits_in_every_tiling(
     leaf_VD = student.head.weight_VD.requires_grad_()
     weights_N = torch.tensor([0.5, 1.0, 2.0, 0.1], dtype=torch.float64)
     plain = (weights_N * divergence(log_probs(student), log_probs(teacher))).sum()
-    loss = engine.loss(student, teacher, weights_N, divergence)
+    loss = engine.compute_loss(student, teacher, weights_N, divergence)
     if plain.isinf():
         assert case.startswith("masked for the")
         assert loss > 1e20
@@ -145,7 +145,9 @@ def test_hard_logits_in_every_tiling(
     assert got_VD.isfinite().all()
     torch.testing.assert_close(got_VD, want_VD)
     names = frozenset({"student_entropy", "teacher_entropy", "loss", "jsd"})
-    for name, value_N in engine.stats(student, teacher, torch.full((4,), 6), names, divergence).values.items():
+    for name, value_N in engine.compute_statistics(
+        student, teacher, torch.full((4,), 6), names, divergence
+    ).values.items():
         assert value_N.isfinite().all(), name
         assert (value_N >= -1e-9).all(), name
 
@@ -178,10 +180,10 @@ def test_no_tensor_of_tokens_by_vocabulary(
     for leaf in (student.states_ND, student.head.weight_VD):
         leaf.requires_grad_()
     with Largest() as seen:
-        engine.stats(student, teacher, torch.arange(64), STATISTICS, divergence)
+        engine.compute_statistics(student, teacher, torch.arange(64), STATISTICS, divergence)
     assert seen.numel <= allowed
     with Largest() as seen:
-        engine.loss(student, teacher, torch.ones(64, dtype=torch.float64), divergence).backward()
+        engine.compute_loss(student, teacher, torch.ones(64, dtype=torch.float64), divergence).backward()
     assert max(rows * columns, 97 * D) <= seen.numel <= allowed
 
 
@@ -192,7 +194,9 @@ def test_tiles_are_not_kept_for_the_backward_pass(divergence: TokenDivergence) -
     student.states_ND.requires_grad_()
     kept: list[int] = []
     with saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
-        loss = Vocab(chunk=4, budget_mib=1).loss(student, teacher, torch.ones(64, dtype=torch.float64), divergence)
+        loss = Vocab(chunk=4, budget_mib=1).compute_loss(
+            student, teacher, torch.ones(64, dtype=torch.float64), divergence
+        )
     assert 0 < sum(kept) <= 64 * D + 97 * D + 97  # hidden states and head
     loss.backward()
     assert student.states_ND.grad is not None
@@ -201,13 +205,13 @@ def test_tiles_are_not_kept_for_the_backward_pass(divergence: TokenDivergence) -
 def test_auto_fills_the_budget() -> None:
     # 1 MiB / (4 bytes * 6 tensors * 100 rows) = 436.9 columns; at least one, however many the rows.
     cpu = torch.device("cpu")
-    rows, columns = Vocab(chunk=100, budget_mib=1).tiles(250, 1000, cpu)
+    rows, columns = Vocab(chunk=100, budget_mib=1).split_tiles(250, 1000, cpu)
     assert rows == [slice(0, 100), slice(100, 200), slice(200, 250)]
     assert columns == [slice(0, 436), slice(436, 872), slice(872, 1000)]
-    assert len(Vocab(chunk=10**6, budget_mib=1).tiles(10**6, 3, cpu)[1]) == 3
-    rows, columns = Vocab(chunk="auto", budget_mib="auto").tiles(1000, 10**5, cpu)
+    assert len(Vocab(chunk=10**6, budget_mib=1).split_tiles(10**6, 3, cpu)[1]) == 3
+    rows, columns = Vocab(chunk="auto", budget_mib="auto").split_tiles(1000, 10**5, cpu)
     assert (rows[0].stop, columns[0].stop) == (128, 2730)  # 8 MiB / (4 * 6 * 128)
-    assert Vocab(chunk=5, budget_mib=1).tiles(0, 1000, cpu)[0] == []
+    assert Vocab(chunk=5, budget_mib=1).split_tiles(0, 1000, cpu)[0] == []
 
 
 @SIZES
@@ -216,9 +220,9 @@ def test_the_likeliest_tokens_are_those_of_the_whole_distribution(
     rows: int, columns: int, k: int, tiled: Callable[[int, int], Vocab]
 ) -> None:
     for hidden in pair():
-        ids_Nk, probs_Nk = tiled(rows, columns).top(hidden, k)
+        ids_Nk, probs_Nk = tiled(rows, columns).find_top_tokens(hidden, k)
         whole = hidden.log_probs().exp().topk(min(k, V))
         assert ids_Nk.tolist() == whole.indices.tolist()
         torch.testing.assert_close(probs_Nk, whole.values.float())
-    nothing = tiled(rows, columns).top(pair()[0][:0], k)
+    nothing = tiled(rows, columns).find_top_tokens(pair()[0][:0], k)
     assert [len(part) for part in nothing] == [0, 0]

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergence
 from tipx.types import STATISTICS
 from tipx.vocab import STUDENT_ONLY, TEACHER_ONLY, Head, Hidden, Vocab
-from tipx.vocab.buffers import Buffers
+from tipx.vocab.buffers import TileBuffers
 
 N, D_S, D_T, V = 7, 5, 4, 13
 CHUNKS = [1, 3, N, 100, "auto"]
@@ -68,7 +68,7 @@ def full_stats(w: World, divergence: TokenDivergence) -> dict[str, Tensor]:
 class Untouchable(Head):
     """A head whose product must not be taken."""
 
-    def tile(self, states_ND: Tensor, columns: slice, buffers: Buffers, name: str) -> Tensor:
+    def logits_tile(self, states_ND: Tensor, columns: slice, buffers: TileBuffers, name: str) -> Tensor:
         raise AssertionError("this head product was not needed")
 
 
@@ -78,8 +78,8 @@ class Counted(Head):
 
     asked: list[int] = field(default_factory=list)
 
-    def tile(self, states_ND: Tensor, columns: slice, buffers: Buffers, name: str) -> Tensor:
-        logits_NC = super().tile(states_ND, columns, buffers, name)
+    def logits_tile(self, states_ND: Tensor, columns: slice, buffers: TileBuffers, name: str) -> Tensor:
+        logits_NC = super().logits_tile(states_ND, columns, buffers, name)
         self.asked.append(logits_NC.numel())
         return logits_NC
 
@@ -92,7 +92,7 @@ def counted(hidden: Hidden) -> tuple[Hidden, list[int]]:
 @pytest.mark.parametrize("chunk", CHUNKS)
 def test_stats_equal_full_logits(chunk: int | str) -> None:
     w, divergence = world(), GeneralisedJSD(beta=0.3)
-    stats = engine(chunk).stats(w.student, w.teacher, w.tokens_N, STATISTICS, divergence).values
+    stats = engine(chunk).compute_statistics(w.student, w.teacher, w.tokens_N, STATISTICS, divergence).values
     expected = full_stats(w, divergence)
     assert stats.keys() == expected.keys() == STATISTICS
     for name, value_N in stats.items():
@@ -110,7 +110,7 @@ def test_loss_and_gradients_equal_full_logits(chunk: int | str, divergence: Toke
         if p is not None
     ]
     plain = (w.weights_N * divergence(full_log_probs(w.student), full_log_probs(w.teacher))).sum()
-    tiled = engine(chunk).loss(w.student, w.teacher, w.weights_N, divergence)
+    tiled = engine(chunk).compute_loss(w.student, w.teacher, w.weights_N, divergence)
     torch.testing.assert_close(tiled, plain, rtol=1e-12, atol=0)
     for got, want in zip(torch.autograd.grad(tiled, leaves), torch.autograd.grad(plain, leaves), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-13)
@@ -118,8 +118,10 @@ def test_loss_and_gradients_equal_full_logits(chunk: int | str, divergence: Toke
 
 def test_loss_is_the_sum_over_kept_rows_of_weighted_stats() -> None:
     w, kept_N = world(), torch.tensor([True, False, True, True, False, False, True])
-    loss_N = engine(3).stats(w.student, w.teacher, w.tokens_N, frozenset({"loss"}), ReverseKL()).values["loss"]
-    loss = engine(2).loss(w.student[kept_N], w.teacher[kept_N], w.weights_N[kept_N], ReverseKL())
+    loss_N = (
+        engine(3).compute_statistics(w.student, w.teacher, w.tokens_N, frozenset({"loss"}), ReverseKL()).values["loss"]
+    )
+    loss = engine(2).compute_loss(w.student[kept_N], w.teacher[kept_N], w.weights_N[kept_N], ReverseKL())
     torch.testing.assert_close(loss, (loss_N * w.weights_N)[kept_N].sum())
 
 
@@ -129,14 +131,16 @@ def test_no_rows_give_zero_loss_and_zero_gradients() -> None:
     leaves = [w.student.states_ND, w.student.head.weight_VD, w.student.head.bias_V]
     for leaf in leaves:
         leaf.requires_grad_()
-    loss = engine("auto").loss(w.student[none_N], w.teacher[none_N], w.weights_N[none_N], ReverseKL())
+    loss = engine("auto").compute_loss(w.student[none_N], w.teacher[none_N], w.weights_N[none_N], ReverseKL())
     assert loss.item() == 0
     loss.backward()
     for leaf in leaves:
         assert leaf.grad is not None
         assert not leaf.grad.any()
     stats = (
-        engine("auto").stats(w.student[none_N], w.teacher[none_N], w.tokens_N[none_N], STATISTICS, ReverseKL()).values
+        engine("auto")
+        .compute_statistics(w.student[none_N], w.teacher[none_N], w.tokens_N[none_N], STATISTICS, ReverseKL())
+        .values
     )
     assert {name: tuple(value.shape) for name, value in stats.items()} == dict.fromkeys(STATISTICS, (0,))
 
@@ -144,14 +148,14 @@ def test_no_rows_give_zero_loss_and_zero_gradients() -> None:
 def test_no_needs_no_work() -> None:
     w = world()
     idle = Hidden(w.teacher.states_ND, Untouchable(w.teacher.head.weight_VD))
-    assert engine(1).stats(None, idle, w.tokens_N, frozenset(), ReverseKL()).values == {}
+    assert engine(1).compute_statistics(None, idle, w.tokens_N, frozenset(), ReverseKL()).values == {}
 
 
 @pytest.mark.parametrize("needs", [STUDENT_ONLY, frozenset({"student_entropy"}), frozenset({"student_logprob"})])
 def test_the_teacher_is_not_touched_for_the_students_own(needs: frozenset[str]) -> None:
     w = world()
     idle = Hidden(w.teacher.states_ND, Untouchable(w.teacher.head.weight_VD))
-    stats = engine(3).stats(w.student, idle, w.tokens_N, needs, ReverseKL()).values
+    stats = engine(3).compute_statistics(w.student, idle, w.tokens_N, needs, ReverseKL()).values
     for name in needs:
         torch.testing.assert_close(stats[name], full_stats(w, ReverseKL())[name])
 
@@ -159,7 +163,7 @@ def test_the_teacher_is_not_touched_for_the_students_own(needs: frozenset[str]) 
 @pytest.mark.parametrize("needs", [TEACHER_ONLY, frozenset({"teacher_entropy"}), frozenset({"teacher_logprob"})])
 def test_the_student_is_not_needed_for_the_teachers_own(needs: frozenset[str]) -> None:
     w = world()
-    stats = engine(3).stats(None, w.teacher, w.tokens_N, needs, ReverseKL()).values
+    stats = engine(3).compute_statistics(None, w.teacher, w.tokens_N, needs, ReverseKL()).values
     for name in needs:
         torch.testing.assert_close(stats[name], full_stats(w, ReverseKL())[name])
 
@@ -168,10 +172,10 @@ def test_the_student_is_not_needed_for_the_teachers_own(needs: frozenset[str]) -
 def test_what_lies_between_needs_both(name: str) -> None:
     w = world()
     with pytest.raises(ValueError, match="student"):
-        engine(3).stats(None, w.teacher, w.tokens_N, frozenset({name}), ReverseKL())
+        engine(3).compute_statistics(None, w.teacher, w.tokens_N, frozenset({name}), ReverseKL())
     idle = Hidden(w.teacher.states_ND, Untouchable(w.teacher.head.weight_VD))
     with pytest.raises(AssertionError, match="not needed"):
-        engine(3).stats(w.student, idle, w.tokens_N, frozenset({name}), ReverseKL())
+        engine(3).compute_statistics(w.student, idle, w.tokens_N, frozenset({name}), ReverseKL())
 
 
 def products(loss: Callable[[Vocab, Hidden, Hidden], Tensor | None]) -> list[int]:
@@ -189,14 +193,15 @@ def test_head_products_are_as_few_as_counted() -> None:
     w, weights_N = world(), torch.ones(N, dtype=torch.float64)
 
     def score(needs: frozenset[str], divergence: TokenDivergence) -> list[int]:
-        return products(lambda e, s, t: e.stats(s, t, w.tokens_N, needs, divergence) and None)
+        return products(lambda e, s, t: e.compute_statistics(s, t, w.tokens_N, needs, divergence) and None)
 
     def train(divergence: TokenDivergence) -> list[int]:
-        return products(lambda e, s, t: e.loss(s, t, weights_N, divergence))
+        return products(lambda e, s, t: e.compute_loss(s, t, weights_N, divergence))
 
     def both(divergence: TokenDivergence) -> list[int]:
         def run(e: Vocab, s: Hidden, t: Hidden) -> Tensor:
-            return e.loss(s, t, weights_N, divergence, e.stats(s, t, w.tokens_N, frozenset({"loss"}), divergence).known)
+            scores = e.compute_statistics(s, t, w.tokens_N, frozenset({"loss"}), divergence)
+            return e.compute_loss(s, t, weights_N, divergence, scores.forward_sums)
 
         return products(run)
 
@@ -212,20 +217,20 @@ def test_head_products_are_as_few_as_counted() -> None:
 def test_unknown_statistics_are_refused() -> None:
     w = world()
     with pytest.raises(KeyError, match="surprise"):
-        engine(3).stats(w.student, w.teacher, w.tokens_N, frozenset({"surprise"}), ReverseKL())
+        engine(3).compute_statistics(w.student, w.teacher, w.tokens_N, frozenset({"surprise"}), ReverseKL())
 
 
 def test_stats_carry_no_gradient() -> None:
     w = world()
     w.student.states_ND.requires_grad_()
-    stats = engine(3).stats(w.student, w.teacher, w.tokens_N, STATISTICS, ReverseKL()).values
+    stats = engine(3).compute_statistics(w.student, w.teacher, w.tokens_N, STATISTICS, ReverseKL()).values
     assert not any(value.requires_grad for value in stats.values())
 
 
 def test_bf16_gives_fp32_statistics() -> None:
     # Logits of a few units are rounded to 8 bits (relative 2^-9, here up to 0.02); all after them is fp32.
     w = world(n=40, dtype=torch.bfloat16)
-    stats = engine(16).stats(w.student, w.teacher, w.tokens_N, STATISTICS, ReverseKL()).values
+    stats = engine(16).compute_statistics(w.student, w.teacher, w.tokens_N, STATISTICS, ReverseKL()).values
     for name, expected_N in full_stats(w, ReverseKL()).items():
         assert stats[name].dtype == torch.float32
         torch.testing.assert_close(stats[name].double(), expected_N, rtol=0.03, atol=0.03, msg=name)
@@ -234,7 +239,7 @@ def test_bf16_gives_fp32_statistics() -> None:
 def test_bf16_loss_reaches_bf16_weights() -> None:
     w = world(dtype=torch.bfloat16)
     w.student.head.weight_VD.requires_grad_()
-    loss = engine(3).loss(w.student, w.teacher, w.weights_N.float(), ReverseKL())
+    loss = engine(3).compute_loss(w.student, w.teacher, w.weights_N.float(), ReverseKL())
     assert loss.dtype == torch.float32
     (grad_VD,) = torch.autograd.grad(loss, [w.student.head.weight_VD])
     exact = Hidden(
@@ -255,7 +260,7 @@ def test_scaled_and_soft_capped_heads_equal_full_logits() -> None:
     plain = (
         w.weights_N * ReverseKL()((2 * torch.tanh(0.7 * raw_NV / 2)).log_softmax(-1), full_log_probs(w.teacher))
     ).sum()
-    tiled = engine(3).loss(Hidden(w.student.states_ND, head), w.teacher, w.weights_N, ReverseKL())
+    tiled = engine(3).compute_loss(Hidden(w.student.states_ND, head), w.teacher, w.weights_N, ReverseKL())
     torch.testing.assert_close(tiled, plain)
     for got, want in zip(torch.autograd.grad(tiled, leaves), torch.autograd.grad(plain, leaves), strict=True):
         torch.testing.assert_close(got, want)
@@ -280,7 +285,7 @@ def test_hard_logits_give_the_plain_loss_and_gradients(divergence: TokenDivergen
     leaf = student.head.weight_VD.requires_grad_()
     weights_N = torch.rand(6, generator=g, dtype=torch.float64)
     plain = (weights_N * divergence(full_log_probs(student), full_log_probs(teacher).detach())).sum()
-    tiled = Vocab(chunk=2, budget_mib=1).loss(student, teacher, weights_N, divergence)
+    tiled = Vocab(chunk=2, budget_mib=1).compute_loss(student, teacher, weights_N, divergence)
     torch.testing.assert_close(tiled, plain)
     (got,), (want,) = torch.autograd.grad(tiled, [leaf]), torch.autograd.grad(plain, [leaf])
     assert got.isfinite().all()
@@ -293,7 +298,7 @@ def test_gradients_by_finite_differences() -> None:
 
     def loss(states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor) -> Tensor:
         student = Hidden(states_ND, Head(weight_VD, bias_V))
-        return engine(2).loss(student, w.teacher, w.weights_N, GeneralisedJSD(beta=0.3))
+        return engine(2).compute_loss(student, w.teacher, w.weights_N, GeneralisedJSD(beta=0.3))
 
     assert torch.autograd.gradcheck(loss, [leaf.requires_grad_() for leaf in leaves])
 
@@ -318,8 +323,9 @@ def test_autocast_makes_every_product_narrow() -> None:
         leaf.requires_grad_()
     with Products() as seen:
         with torch.autocast("cpu", torch.bfloat16):
-            known = engine(3).stats(w.student, w.teacher, w.tokens_N, frozenset({"loss"}), ReverseKL()).known
-            loss = engine(3).loss(w.student, w.teacher, w.weights_N.float(), ReverseKL(), known)
+            scores = engine(3).compute_statistics(w.student, w.teacher, w.tokens_N, frozenset({"loss"}), ReverseKL())
+            sums = scores.forward_sums
+            loss = engine(3).compute_loss(w.student, w.teacher, w.weights_N.float(), ReverseKL(), sums)
         loss.backward()
     assert seen.dtypes == {torch.bfloat16}
     assert w.student.head.weight_VD.grad is not None

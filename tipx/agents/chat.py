@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tipx.agents.task import Message
 from tipx.errors import ModelError
-from tipx.text.chat_template import render
-from tipx.text.encoding import bare, opened
+from tipx.text.chat_template import render_chat
+from tipx.text.encoding import add_prefix_ids, encode_bare
 
 MARK = "turnmark"
 """Stands where the model's own words would."""
@@ -41,7 +41,7 @@ class Chat:
 
     def start(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
         """Ids up to where the model's first turn begins."""
-        return opened(self.tokenizer, self.encode(self.render(messages, tools)))
+        return add_prefix_ids(self.tokenizer, self.encode(self.render(messages, tools)))
 
     def between(self, messages: Sequence[Message]) -> list[int]:
         """Ids from after the model's end-of-turn token to where its next turn begins, with `messages` in between."""
@@ -97,10 +97,10 @@ class Chat:
         """The conversation as text; raises ModelError where the template is missing or refuses it."""
         if self.tokenizer.chat_template is None:
             raise ModelError(f"model: an agent needs a chat template, and the tokenizer has none; {REMEDY}")
-        return render(self.tokenizer, messages, tools, self.extra, REMEDY)
+        return render_chat(self.tokenizer, messages, tools, self.extra, REMEDY)
 
     def encode(self, text: str) -> list[int]:
-        return bare(self.tokenizer, text)
+        return encode_bare(self.tokenizer, text)
 
 
 def encodable(message: Message) -> Message:

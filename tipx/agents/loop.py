@@ -69,7 +69,7 @@ class AgentRollouts(Rules):
                 asked = RolloutRequest(
                     prompts=[[*episode.prompt, *episode.ids] for episode in live],
                     rows=[episode.row for episode in live],
-                    noise=request.noise.of(f"turn {turn}"),
+                    noise=request.noise.substream(f"turn {turn}"),
                     limits=[most for most, _ in limits],
                     with_states=request.with_states,
                 )

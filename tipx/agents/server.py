@@ -95,7 +95,7 @@ class ServedAgents(Rules):
         answer; the other episodes then end with the turn that they are at.
         """
         episodes = [Episode(task, row) for task, row in zip(tasks, rows, strict=True)]
-        seeds = [int(draw * SEEDS) for draw in noise.rows(rows, 1)[:, 0].tolist()]
+        seeds = [int(draw * SEEDS) for draw in noise.draw_rows(rows, 1)[:, 0].tolist()]
         model, remote = self.offer, self.remote()
         with remote.open() as wire, ThreadPoolExecutor(max_workers=self.batch_size) as pool:
             going = {

@@ -41,4 +41,4 @@ def used_indices(size: int, steps: int, count: int, seed: int) -> set[int]:
 
 @lru_cache(maxsize=2)
 def _order(size: int, epoch: int, seed: int) -> list[int]:
-    return Noise(seed, epoch, "data").permutation(size)
+    return Noise(seed, epoch, "data").draw_permutation(size)

@@ -23,7 +23,7 @@ from tipx.processes import World
 from tipx.rollout.collect import from_lists
 from tipx.runs.results import CHECKSUM, FILE, TEXTS, seal_facts, text_checksum, text_statistics
 from tipx.spec import Count, PathText, Whole, spec
-from tipx.text.encoding import bare, opening
+from tipx.text.encoding import encode_bare, find_prefix_ids
 from tipx.types import Prompt, Rollout, TokenStats
 
 NEEDS = frozenset({"student_logprob", "teacher_logprob", "reverse_kl", "forward_kl"})
@@ -122,11 +122,11 @@ def encode_texts(held: HeldOut, tokenizer: PreTrainedTokenizerBase, template: Te
     Without a question what the tokenizer puts before a text is given, or else the first token: nothing predicts it.
     """
     texts = []
-    first = opening(tokenizer)
+    first = find_prefix_ids(tokenizer)
     for prompt, text in held.load():
-        ids = bare(tokenizer, text)[: held.max_tokens + (prompt is None and not first)]
+        ids = encode_bare(tokenizer, text)[: held.max_tokens + (prompt is None and not first)]
         if prompt is not None:
-            texts.append((template.prompt(tokenizer, prompt), ids))
+            texts.append((template.encode_prompt(tokenizer, prompt), ids))
         else:
             texts.append((first, ids) if first else (ids[:1], ids[1:]))
     found = [Encoded(given, scored) for given, scored in texts if given and scored]
@@ -159,7 +159,7 @@ def token_totals(texts: Sequence[Encoded], score: Score, world: World) -> list[d
     given, scored = [text.given for text in texts], [text.scored for text in texts]
     rollout = from_lists(given, scored, ["length"] * len(texts), world.device)
     stats = score(rollout, NEEDS)
-    sums = {name: values_BT.to(torch.float64).sum(-1).tolist() for name, values_BT in stats.present().items()}
+    sums = {name: values_BT.to(torch.float64).sum(-1).tolist() for name, values_BT in stats.computed().items()}
     return [
         {"tokens": len(text.scored)} | {name: values[b] for name, values in sorted(sums.items())}
         for b, text in enumerate(texts)

@@ -46,10 +46,10 @@ class Subject:
 def check_ready(subject: Subject, exam: Exam) -> None:
     """Raises ModelError where a model cannot be examined: seconds, where answers take hours and would be none."""
     model, tokenizer = subject.model, subject.tokenizer
-    exam.template.check(tokenizer, model.config)
+    exam.template.check_length(tokenizer, model.config)
     check_room(subject, exam)
     for problem in exam.problems[:1]:
-        check_subject(model, tokenizer, exam.template.prompt(tokenizer, problem)[:FIRST])
+        check_subject(model, tokenizer, exam.template.encode_prompt(tokenizer, problem)[:FIRST])
 
 
 def check_room(subject: Subject, exam: Exam) -> None:
@@ -61,7 +61,7 @@ def check_room(subject: Subject, exam: Exam) -> None:
     if limit is None or isinstance(exam.how.sampling, agents.Agents):  # these end a trajectory at the limit
         return
     new = exam.how.sampling.max_new_tokens
-    lengths = {problem.id: len(exam.template.prompt(subject.tokenizer, problem)) for problem in exam.problems}
+    lengths = {problem.id: len(exam.template.encode_prompt(subject.tokenizer, problem)) for problem in exam.problems}
     longest = max(lengths, key=lengths.__getitem__)
     if (length := lengths[longest]) + new <= limit:
         return
@@ -94,7 +94,7 @@ def evaluate_exam(
         raise DataError(f"benchmark={benchmark.name}: holds no problems; expected at least one")
     check_tasks(problems, how.sampling, "eval")
     if isinstance(how.sampling, AgentRollouts) and subject is not None:
-        check_chat(exam.template.chat_of(subject.tokenizer, eos_ids(subject.model, subject.tokenizer)), problems)
+        check_chat(exam.template.build_chat(subject.tokenizer, eos_ids(subject.model, subject.tokenizer)), problems)
     start, journal = time.perf_counter(), Journal(out, world)
     before = journal.read()
     samples = run_all(subject, exam, before, journal, tick)
@@ -209,10 +209,10 @@ def sample_answers(
     if subject is None:
         raise TypeError(f"{type(how).__name__} needs a model, and there is none on this machine")
     model, tokenizer = subject.model, subject.tokenizer
-    prompts = [template.prompt(tokenizer, problem) for problem in problems]
+    prompts = [template.encode_prompt(tokenizer, problem) for problem in problems]
     request = RolloutRequest(prompts=prompts, rows=rows, noise=noise)
     if isinstance(how, AgentRollouts):
-        chat = template.chat_of(tokenizer, eos_ids(model, tokenizer))
+        chat = template.build_chat(tokenizer, eos_ids(model, tokenizer))
         yield list(enumerate(agents.act_with_model(how, model, chat, problems, request)))
     else:
         yield list(enumerate(answer(subject, problems, how, request, judge)))

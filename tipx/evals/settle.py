@@ -16,8 +16,8 @@ from tipx.evals import Benchmark, Evaluation
 from tipx.evals.exam import Exam
 from tipx.evals.job import EvalJob
 from tipx.evals.runner import Subject
-from tipx.models.folder import first_dtype
-from tipx.models.locate import here
+from tipx.models.folder import read_first_dtype
+from tipx.models.locate import find_model_folder
 from tipx.models.pair import Dtype, ModelSource, Template
 from tipx.rollout.hf import HFRollouts
 from tipx.rollout.vllm import VLLMRollouts
@@ -74,16 +74,16 @@ def settle_evaluation(job: EvalJob, how: Evaluation, place: str) -> Settled:
     )
     tokenizer, (facts, generation) = source.load_tokenizer("student"), source.load_settings("student")
     if job.dtype == "auto":
-        source = replace(source, dtype=own_dtype(facts, here(source.place("student"), None), place))
+        source = replace(source, dtype=own_dtype(facts, find_model_folder(source.name_or_path("student"), None), place))
     how, notes = apply_model_card(how, generation, place) if job.sampling == "model_card" else (how, [])
-    return Settled(how, job.template.of(tokenizer), tuple(notes), source, tokenizer)
+    return Settled(how, job.template.resolve(tokenizer), tuple(notes), source, tokenizer)
 
 
 def own_dtype(config: PreTrainedConfig, folder: Path | None, place: str) -> Dtype:
     """The one that the model was saved in, by its configuration or its weights; raises ModelError."""
     named = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
     if named is None and folder is not None:
-        named = first_dtype(folder)
+        named = read_first_dtype(folder)
     said = None if named is None else str(named).removeprefix("torch.")
     for known in get_args(Dtype):
         if said == known:

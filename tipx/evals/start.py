@@ -112,7 +112,7 @@ def evaluate_exams(
     """
     if all((out / FILE).exists() for _, out in todo):
         return [read_result(out / FILE) for _, out in todo]
-    with job.hardware.start("no").together() as world:
+    with job.hardware.start("no").closing() as world:
         subject = settled.subject(world.device)
         with Screen(sum(exam.answers for exam, _ in todo)) if world.is_main else Quiet() as screen:
             if subject is not None:

@@ -42,7 +42,9 @@ class TrainedPrompts:
         known = problem_hashes(problems)
         if not any(problem_hashes([question]) & known for question in self.questions):
             return []
-        encoded = [(question, len(self.template.prompt(self.tokenizer, question))) for question in self.questions]
+        encoded = [
+            (question, len(self.template.encode_prompt(self.tokenizer, question))) for question in self.questions
+        ]
         fit = [question for question, length in encoded if 0 < length <= self.longest]
         used = used_indices(len(fit), self.steps, self.prompts, self.seed)
         return overlapping_ids(problems, [fit[i] for i in used])

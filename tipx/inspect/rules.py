@@ -64,10 +64,10 @@ def replay(snapshot: Snapshot, selector: Any) -> tuple[Floats, NDArray[np.uint32
 
     stats = TokenStats(**{name: torch.from_numpy(snapshot.grid(v_N)) for name, v_N in snapshot.stats.items()})
     valid_BT = torch.from_numpy(snapshot.grid(snapshot.valid_N))
-    noise = Noise(snapshot.seed, snapshot.step).of("select")
+    noise = Noise(snapshot.seed, snapshot.step).substream("select")
     inside_BT = snapshot.grid(np.ones_like(snapshot.valid_N)).astype(bool)
     weights_N = selector(stats, valid_BT, noise).numpy()[inside_BT].astype(np.float32)
-    score_N = selector.score(stats, valid_BT, noise.of("score")).numpy()[inside_BT]
+    score_N = selector.score(stats, valid_BT, noise.substream("score")).numpy()[inside_BT]
     return weights_N, ranks(snapshot, score_N)
 
 

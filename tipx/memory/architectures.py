@@ -7,9 +7,9 @@ import yaml
 from transformers import AutoConfig, PretrainedConfig
 
 from tipx.errors import ModelError
-from tipx.models.locate import EMBEDDED, here, loading, located
+from tipx.models.locate import EMBEDDED, find_model_folder, guard_model_loading, resolve_model_path
 from tipx.models.pair import ModelSource
-from tipx.models.pruning import chosen
+from tipx.models.pruning import select_layers
 from tipx.models.sizes import check_sizes
 
 TABLE = Path(__file__).parent / "architectures.yaml"
@@ -22,18 +22,18 @@ def load_architecture(role: str, source: ModelSource) -> PretrainedConfig:
     if source.keep_layers is None:
         return found
     key = f"model.{role}.keep_layers"
-    return with_layers(found, len(chosen(source.keep_layers, found.get_text_config().num_hidden_layers, key)))
+    return with_layers(found, len(select_layers(source.keep_layers, found.get_text_config().num_hidden_layers, key)))
 
 
 def full_config(role: str, source: ModelSource) -> PretrainedConfig:
     """With all its layers."""
     key = f"model.{role}.path"
-    folder = here(located(source.path, None, key), source.revision)
+    folder = find_model_folder(resolve_model_path(source.path, None, key), source.revision)
     if folder is not None:
         code = source.trust_remote_code
-        with loading(key, str(folder), code=code) as found:
+        with guard_model_loading(key, str(folder), code=code) as located:
             config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=code)
-            check_sizes(config, found.weights, code=code)
+            check_sizes(config, located.weight_counts, code=code)
             return config
     known: dict[str, dict[str, Any]] = yaml.safe_load(TABLE.read_text())
     if source.path in known:

@@ -11,7 +11,7 @@ from tipx.memory.architectures import load_architecture, with_layers
 from tipx.memory.layout import Implementation, Layout, Sizes, step_sizes
 from tipx.memory.steps import PredictedStep
 from tipx.memory.tracker import Parts, Tracker
-from tipx.models.head import checkpointed
+from tipx.models.head import gradient_checkpointing
 from tipx.train.experiment import Experiment
 
 FEW, MORE = 2, 4
@@ -84,7 +84,7 @@ class MemoryCase:
             step = PredictedStep(self.exp, self.sizes, self.layout.device, teacher, student, tracker)
             if self.layout.rollout:
                 step.rollout()
-            with checkpointed(step.student, self.sizes.checkpointing):
+            with gradient_checkpointing(step.student, self.sizes.checkpointing):
                 held = step.train() if self.implementation == "tiled" else step.train_materialised()
             step.update()
             del held

@@ -18,11 +18,11 @@ from tipx.memory import materialise
 from tipx.memory.fakes import fake_ids, fake_model, grow_cache, iterate_storages, pad_vocabulary
 from tipx.memory.layout import Sizes
 from tipx.memory.tracker import Tracker
-from tipx.models.head import body, lm_head
+from tipx.models.head import backbone, lm_head
 from tipx.rollout.hf import HFRollouts
 from tipx.spec import spec
 from tipx.train.experiment import Experiment
-from tipx.vocab import TEACHER_ONLY, Hidden, Known, Vocab
+from tipx.vocab import TEACHER_ONLY, ForwardSums, Hidden, Vocab
 
 Held = tuple[object, ...]
 
@@ -33,8 +33,8 @@ class AimedVocab(Vocab):
 
     target: Literal["cuda", "cpu"]
 
-    def tiles(self, rows: int, size: int, device: torch.device) -> tuple[list[slice], list[slice]]:
-        tall, wide = super().tiles(rows, size, torch.device(self.target))
+    def split_tiles(self, rows: int, size: int, device: torch.device) -> tuple[list[slice], list[slice]]:
+        tall, wide = super().split_tiles(rows, size, torch.device(self.target))
         # Full tiles are alike, and the first dies while the second is made: two have the peak of many.
         return tall, wide[:2]
 
@@ -119,12 +119,12 @@ class PredictedStep:
         self.tracker.begin(section, "activations")
         b, length = self.sizes.micro_batch, self.sizes.length
         batch = {"input_ids": fake_ids(b, length), "attention_mask": torch.ones(b, length, dtype=torch.long)}
-        out = body(pad_vocabulary(of, b))(**batch, use_cache=False)
+        out = backbone(pad_vocabulary(of, b))(**batch, use_cache=False)
         states_ND = out.last_hidden_state.flatten(0, 1)[torch.zeros(self.sizes.predicted, dtype=torch.long)]
         return Hidden(states_ND, lm_head(of, self.rows))
 
     @torch.no_grad()
-    def score(self) -> tuple[Hidden, Known | None]:
+    def score(self) -> tuple[Hidden, ForwardSums | None]:
         """The teacher's hidden states, and what scoring leaves for the loss."""
         teacher = self.hidden(self.teacher, "teacher")
         self.tracker.tag([teacher.states_ND], "kept")
@@ -133,25 +133,25 @@ class PredictedStep:
             if self.sizes.scored - TEACHER_ONLY:
                 student = self.hidden(self.student, "score")
             self.tracker.begin("statistics", "vocabulary")
-            scores = self.vocab.stats(student, teacher, tokens_N, self.sizes.scored, self.exp.divergence)
-        if scores.known is not None:
-            self.tracker.tag(vars(scores.known).values(), "kept")
-        return teacher, scores.known
+            scores = self.vocab.compute_statistics(student, teacher, tokens_N, self.sizes.scored, self.exp.divergence)
+        if scores.forward_sums is not None:
+            self.tracker.tag(vars(scores.forward_sums).values(), "kept")
+        return teacher, scores.forward_sums
 
     def train(self) -> Held:
         """The last micro-batch of a step, and before it its scores; returns what lives until the optimizer is done."""
-        teacher, known = self.score()
+        teacher, sums = self.score()
         index_K = torch.zeros(self.sizes.kept, dtype=torch.long)
         with self.autocast(), self.watch_gradients():
             student = self.hidden(self.student, "forward")[index_K]
             student.states_ND.register_hook(partial(self.reached, "layers", "activations"))
             self.tracker.begin("loss", "vocabulary")
-            kept = known[index_K] if known is not None else None
+            kept = sums[index_K] if sums is not None else None
             weights_K = torch.empty(self.sizes.kept)
-            loss = self.vocab.loss(student, teacher[index_K], weights_K, self.exp.divergence, kept)
+            loss = self.vocab.compute_loss(student, teacher[index_K], weights_K, self.exp.divergence, kept)
         del student
         loss.backward()
-        return teacher, known, loss
+        return teacher, sums, loss
 
     def train_materialised(self) -> Held:
         """The usual way: both models' logits of every token, then the selection."""

@@ -1,12 +1,14 @@
-"""A model folder as it lies on disk, read as data before transformers reads it: what can be told cheaply of a bad one.
+"""Reads and checks a model folder as data, before transformers reads it.
 
-Every function raises Broken with what is wrong with which file.
+The checks are cheap and find most broken folders. Every function raises BrokenModel, whose text names the file and says
+what is wrong with it.
 """
 
 import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -14,14 +16,14 @@ from safetensors import SafetensorError, safe_open
 
 from tipx.files.untrusted import printable_text
 
-DESCRIBED = "gguf.json"
-"""What tipx notes of the weights of a GGUF file, in the folder that holds its configuration and tokenizer alone."""
+GGUF_FACTS = "gguf.json"
+"""tipx writes the facts about a GGUF file's weights here, in the folder with its configuration and tokenizer."""
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
-SAFE, SAFE_INDEX = "model.safetensors", "model.safetensors.index.json"
+SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-WEIGHTS = (SAFE, SAFE_INDEX, PICKLED, PICKLED_INDEX)
+WEIGHT_FILES = (SAFETENSORS, SAFETENSORS_INDEX, PICKLED, PICKLED_INDEX)
 """In the order in which transformers looks for them."""
-SMALL = (
+SMALL_JSON = (
     CONFIG,
     ADAPTER,
     "generation_config.json",
@@ -30,56 +32,56 @@ SMALL = (
     "added_tokens.json",
     "preprocessor_config.json",
     "processor_config.json",
-    SAFE_INDEX,
+    SAFETENSORS_INDEX,
     PICKLED_INDEX,
 )
 """JSON files that are read whole before anything else."""
-LARGE = ("tokenizer.json", "vocab.json")
-"""JSON files of megabytes, read here only to find out which file is broken."""
-OTHERS = ("tokenizer.model", "merges.txt", "vocab.txt", "chat_template.jinja", SAFE, PICKLED)
-FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-MOST_BYTES = 2**27
-MOST_LAYERS = 10_000
-"""More than any model has. transformers makes lists of that length before a weight is looked at."""
-KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
-"""Settings that may name a repository of the hub, whose compiled code transformers then runs."""
+LARGE_JSON = ("tokenizer.json", "vocab.json")
+"""JSON files of megabytes. They are read here only to find out which file is broken."""
+OTHER_FILES = ("tokenizer.model", "merges.txt", "vocab.txt", "chat_template.jinja", SAFETENSORS, PICKLED)
+FLOAT_TYPES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+MAX_JSON_BYTES = 2**27
+MAX_LAYERS = 10_000
+"""More than any model has. transformers makes lists of that length before it looks at a weight."""
+KERNEL_SETTINGS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
+"""Settings that may name a repository of the hub. transformers then runs compiled code from there."""
 
 
-class Broken(ValueError):
-    """A model folder that cannot be used; the text names the file."""
+class BrokenModel(ValueError):
+    """A model folder that cannot be used. The text names the file."""
 
 
-class Weights(NamedTuple):
-    """What the weights on disk are: how many tensors (None: not known), and at most how many elements."""
+class WeightCounts(NamedTuple):
+    """The number of tensors on disk (None if not known), and the largest number of elements that they may have."""
 
     tensors: int | None
     elements: int
 
 
-def survey(folder: Path, *, code: bool) -> dict[str, Any]:
-    """The content of config.json, after a look at everything that is small; `code`: the folder's own may be run."""
-    for name in (*SMALL, *LARGE, *OTHERS):
+def read_checked_config(folder: Path, *, code: bool) -> dict[str, Any]:
+    """The content of config.json, after a check of all small files. `code` says that the folder's code may run."""
+    for name in (*SMALL_JSON, *LARGE_JSON, *OTHER_FILES):
         check_file(folder / name)
-    whole = any((folder / name).exists() for name in WEIGHTS)
+    whole = any((folder / name).exists() for name in WEIGHT_FILES)
     if (folder / ADAPTER).exists():
-        there = "beside a model" if whole else "and no model"
-        raise Broken(
-            f"it holds a LoRA adapter ({ADAPTER}) {there}: merge it into its base model first, in Python with peft: "
-            "AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(MERGED), and put the "
-            "tokenizer's files beside it"
+        situation = "beside a model" if whole else "and no model"
+        raise BrokenModel(
+            f"it holds a LoRA adapter ({ADAPTER}) {situation}: merge it into its base model first, in Python with "
+            "peft: AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(MERGED), and "
+            "put the tokenizer's files beside it"
         )
     if not (folder / CONFIG).exists():
-        raise Broken(f"there is no {CONFIG} in it")
-    found = {name: read(folder / name) for name in SMALL if (folder / name).exists()}
-    for index in (SAFE_INDEX, PICKLED_INDEX):
-        if index in found:
-            shards(folder, index, found[index])
-    config = found[CONFIG]
-    for key, value in pairs(config):
-        if key.endswith(("layer", "layers")) and isinstance(value, int | float) and value > MOST_LAYERS:
-            raise Broken(f"{CONFIG}: {key} is {value}, and no model has more than {MOST_LAYERS}")
-        if key in KERNELS and not code and "/" in str(value):
-            raise Broken(
+        raise BrokenModel(f"there is no {CONFIG} in it")
+    contents = {name: read_json(folder / name) for name in SMALL_JSON if (folder / name).exists()}
+    for index in (SAFETENSORS_INDEX, PICKLED_INDEX):
+        if index in contents:
+            find_shards(folder, index, contents[index])
+    config = contents[CONFIG]
+    for key, value in walk_items(config):
+        if key.endswith(("layer", "layers")) and isinstance(value, int | float) and value > MAX_LAYERS:
+            raise BrokenModel(f"{CONFIG}: {key} is {value}, and no model has more than {MAX_LAYERS}")
+        if key in KERNEL_SETTINGS and not code and "/" in str(value):
+            raise BrokenModel(
                 f"{CONFIG}: {key} names {printable_text(repr(value))}, which transformers would fetch from the hub and "
                 "run; remove the line"
             )
@@ -87,119 +89,117 @@ def survey(folder: Path, *, code: bool) -> dict[str, Any]:
 
 
 def check_file(path: Path) -> None:
-    """What is to be a file is one, if it is there: a device or a pipe would be read for ever."""
+    """Raises BrokenModel if the path exists but is not a readable file. Reading a device or a pipe may never end."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if path.is_symlink():
-            raise Broken(f"{path.name} is a link to nothing") from None
+            raise BrokenModel(f"{path.name} is a link to nothing") from None
         return
     except OSError as error:
-        raise Broken(f"{path.name} cannot be read ({error.strerror})") from error
+        raise BrokenModel(f"{path.name} cannot be read ({error.strerror})") from error
     if not stat.S_ISREG(mode):
-        raise Broken(f"{path.name} is no file")
+        raise BrokenModel(f"{path.name} is not a file")
     if not os.access(path, os.R_OK):
-        raise Broken(f"{path.name} cannot be read (Permission denied)")
+        raise BrokenModel(f"{path.name} cannot be read (Permission denied)")
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object."""
-    if (size := path.stat().st_size) > MOST_BYTES:
-        raise Broken(f"{path.name} is too long ({size} bytes)")
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
+    if (size := path.stat().st_size) > MAX_JSON_BYTES:
+        raise BrokenModel(f"{path.name} is too long ({size} bytes)")
     try:
         value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:  # no text in UTF-8 is a ValueError, too
-        raise Broken(f"{path.name} is not a valid JSON file: {printable_text(str(error))}") from error
+    except (ValueError, RecursionError) as error:  # bytes that are not UTF-8 are a ValueError, too
+        raise BrokenModel(f"{path.name} is not a valid JSON file: {printable_text(str(error))}") from error
     if not isinstance(value, dict):
-        raise Broken(f"{path.name} holds {printable_text(json.dumps(value))[:40]}, expected an object in braces")
+        raise BrokenModel(f"{path.name} holds {printable_text(json.dumps(value))[:40]}, expected an object in braces")
     return value
 
 
-def pairs(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Every key and value of nested objects, however deep."""
-    rest = [tree]
-    while rest:
-        part = rest.pop()
+def walk_items(tree: Any) -> Iterator[tuple[str, Any]]:
+    """Every key and value of nested objects, at any depth."""
+    waiting = [tree]
+    while waiting:
+        part = waiting.pop()
         if isinstance(part, Mapping):
             yield from ((str(key), value) for key, value in part.items())
-            rest += part.values()
+            waiting += part.values()
         elif isinstance(part, list):
-            rest += part
+            waiting += part
 
 
-def shards(folder: Path, index: str, found: Mapping[str, Any]) -> list[Path]:
-    """The files that an index names: they lie in the folder itself."""
-    placed = found.get("weight_map")
-    if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
-        raise Broken(f"{index}: weight_map is not the name of a file for each weight")
-    names = sorted(set(placed.values()))
+def find_shards(folder: Path, index: str, content: Mapping[str, Any]) -> list[Path]:
+    """The files that an index names. They must lie in the folder itself."""
+    weight_map = content.get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise BrokenModel(f"{index}: weight_map is not the name of a file for each weight")
+    names = sorted(set(weight_map.values()))
     for name in names:
         if PurePosixPath(name).name != name or "\\" in name:
-            raise Broken(f"{index} names {printable_text(repr(name))}, which is outside the folder")
+            raise BrokenModel(f"{index} names {printable_text(repr(name))}, which is outside the folder")
         check_file(folder / name)
         if not (folder / name).exists():
-            raise Broken(f"{index} names {printable_text(repr(name))}, which is not there")
+            raise BrokenModel(f"{index} names {printable_text(repr(name))}, which is not there")
     return [folder / name for name in names]
 
 
-def weights(folder: Path, config: Mapping[str, Any]) -> Weights | None:
-    """What lies there, from the heads of safetensors or the size of other files; None if there are no weights.
+def count_weights(folder: Path, config: Mapping[str, Any]) -> WeightCounts | None:
+    """The counts of the weights on disk. None if there are no weights.
 
-    Packed weights hold several elements in one: then it is what so many bytes can hold at one bit each.
+    The headers of safetensors files say the numbers of elements. For other files, and for quantised weights, which pack
+    several elements into one, the size in bytes gives an upper bound (one bit for each element if quantised).
     """
     named = config.get("transformers_weights")
-    names = (named,) if isinstance(named, str) and PurePosixPath(named).name == named else WEIGHTS
+    names = (named,) if isinstance(named, str) and PurePosixPath(named).name == named else WEIGHT_FILES
     first = next((name for name in names if (folder / name).exists()), None)
     if first is None:
-        noted = read(folder / DESCRIBED) if (folder / DESCRIBED).exists() else {}
-        known = all(type(noted.get(name)) is int for name in ("tensors", "elements"))
-        return Weights(noted["tensors"], noted["elements"]) if known else None
-    files = shards(folder, first, read(folder / first)) if first.endswith(".json") else [folder / first]
+        facts = read_json(folder / GGUF_FACTS) if (folder / GGUF_FACTS).exists() else {}
+        complete = all(type(facts.get(name)) is int for name in ("tensors", "elements"))
+        return WeightCounts(facts["tensors"], facts["elements"]) if complete else None
+    files = find_shards(folder, first, read_json(folder / first)) if first.endswith(".json") else [folder / first]
     size = sum(file.stat().st_size for file in files)
-    packed = any(key == "quantization_config" and value for key, value in pairs(config))
+    packed = any(key == "quantization_config" and value for key, value in walk_items(config))
     if first in (PICKLED, PICKLED_INDEX):
-        return Weights(None, 8 * size if packed else size)
-    shapes = [shape for file in files for shape in heads(file)]
-    return Weights(len(shapes), 8 * size if packed else sum(shapes))
+        return WeightCounts(None, 8 * size if packed else size)
+    shapes = [shape for file in files for shape in read_tensor_sizes(file)]
+    return WeightCounts(len(shapes), 8 * size if packed else sum(shapes))
 
 
-def heads(file: Path) -> list[int]:
-    """The number of elements of each tensor of a safetensors file, which is checked to be whole."""
+def read_tensor_sizes(file: Path) -> list[int]:
+    """The number of elements of each tensor of a safetensors file. Raises BrokenModel if the file is cut short."""
     try:
         with safe_open(file, framework="pt") as opened:
-            return [product(opened.get_slice(name).get_shape()) for name in opened.keys()]  # noqa: SIM118 - no mapping
+            return [prod(opened.get_slice(name).get_shape()) for name in opened.keys()]  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
-        raise Broken(f"{file.name} is cut short or no safetensors file ({printable_text(str(error))})") from error
+        raise BrokenModel(
+            f"{file.name} is cut short or is not a safetensors file ({printable_text(str(error))})"
+        ) from error
 
 
-def first_dtype(folder: Path) -> str | None:
-    """What the first tensor of floating-point numbers is, in torch's words; None where there is no safetensors file."""
+def read_first_dtype(folder: Path) -> str | None:
+    """torch's name for the dtype of the first floating-point tensor. None if there is no safetensors file."""
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt") as opened:
                 kinds = [opened.get_slice(name).get_dtype() for name in opened.keys()]  # noqa: SIM118 - no mapping
         except (SafetensorError, OSError) as error:
-            raise Broken(f"{file.name} is cut short or no safetensors file ({printable_text(str(error))})") from error
-        if floats := [FLOATS[kind] for kind in kinds if kind in FLOATS]:
+            raise BrokenModel(
+                f"{file.name} is cut short or is not a safetensors file ({printable_text(str(error))})"
+            ) from error
+        if floats := [FLOAT_TYPES[kind] for kind in kinds if kind in FLOAT_TYPES]:
             return floats[0]
     return None
 
 
-def product(shape: list[int]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
-
-
-def faulty(folder: Path) -> str | None:
-    """What is wrong with the first file that is not what its name says; None if all are. Reads them all."""
+def find_fault(folder: Path) -> str | None:
+    """The fault of the first broken file, None if there is none. Reads every JSON file and every header of weights."""
     try:
-        for name in (*SMALL, *LARGE):
+        for name in (*SMALL_JSON, *LARGE_JSON):
             if (folder / name).exists():
-                read(folder / name)
+                read_json(folder / name)
         for file in sorted(folder.glob("*.safetensors")):
-            heads(file)
+            read_tensor_sizes(file)
     except (ValueError, OSError) as error:
         return str(error)
     return None

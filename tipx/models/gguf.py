@@ -1,8 +1,9 @@
-"""GGUF files as plain transformers folders: converted once, kept in the user's cache.
+"""Converts GGUF files to plain transformers folders, once, in the user's cache.
 
-transformers reads GGUF, but takes most of a minute for what a safetensors folder gives in a second, and may keep the
-weights packed; a model so loaded cannot be saved again. So it is loaded once, and saved in its own type or, where
-that is packed, in the dtype asked for. Configuration and tokenizer have a folder of their own, which takes seconds.
+transformers reads GGUF files, but slowly: most of a minute for a model that loads in a second from safetensors. It may
+also keep the weights quantised, and such a model cannot be saved again. So a GGUF model is loaded once and saved: in
+its own dtype, or in the requested dtype if it is quantised. Configuration and tokenizer have a cache folder of their
+own, which is made in seconds.
 """
 
 import errno
@@ -37,45 +38,53 @@ from tipx.display.progress import bar
 from tipx.errors import ModelError, TipxError
 from tipx.files.atomic import MANIFEST, cache_dir, write_folder
 from tipx.files.untrusted import bounded_resources, error_text, is_foreign, printable_text
-from tipx.models.folder import DESCRIBED, FLOATS, Broken, read
+from tipx.models.folder import FLOAT_TYPES, GGUF_FACTS, BrokenModel, read_json
 
 SUFFIX = ".gguf"
 MAGIC = b"GGUF"
-SIZES = (".block_count", ".embedding_length", ".feed_forward_length", ".vocab_size", ".head_count", ".expert_count")
-"""Ends of the names of what a file says of its tensors."""
+SIZE_FIELDS = (
+    ".block_count",
+    ".embedding_length",
+    ".feed_forward_length",
+    ".vocab_size",
+    ".head_count",
+    ".expert_count",
+)
+"""Ends of the names of the fields that describe sizes of tensors."""
 SECONDS, MEMORY = 120.0, 2**32
 LAYOUT = 2
-"""Counted up when what is written changes, so that older folders are not taken for it."""
+"""Raise this number when the content of a cache folder changes, so that older folders are not used."""
 
 
-def described(file: Path, key: str) -> Path:
-    """The folder with the configuration and tokenizer of `file`, and what its weights are; made in seconds.
+def convert_settings(file: Path, key: str) -> Path:
+    """The cache folder with the configuration, the tokenizer and the facts about the weights of `file`.
 
-    Raises ModelError, naming `key`, if the file cannot be read or holds no tokenizer; RunFailed if the disk is full.
+    It is made in seconds, if it is not there. Raises ModelError, which names `key`, if the file cannot be read or holds
+    no tokenizer, and RunFailed if the disk is full.
     """
-    return made(file, "head", key, lambda folder: describe(file, folder), "converted model")
+    return fill_cache_folder(file, "head", key, lambda folder: write_settings(file, folder), "converted model")
 
 
-def converted(file: Path, dtype: str, key: str) -> Path:
-    """The folder with the whole model of `file`; made if it is not there yet, and then said.
+def convert_model(file: Path, dtype: str, key: str) -> Path:
+    """The cache folder with the whole model of `file`. It is made, with a message, if it is not there.
 
-    Its weights are in the file's own type if that is one of floating-point numbers, else, dequantised, in `dtype`.
-    Raises what `described` raises, and ModelError where the disk has no room for it.
+    Weights of a floating-point dtype keep it. Quantised weights are dequantised to `dtype`. Raises the errors of
+    `convert_settings`, and ModelError if the disk has no room for the model.
     """
-    head = described(file, key)
-    facts = read(head / DESCRIBED)
-    wanted = str(facts["dtype"] or dtype)
+    settings = convert_settings(file, key)
+    facts = read_json(settings / GGUF_FACTS)
+    target = str(facts["dtype"] or dtype)
 
     def fill(folder: Path) -> None:
-        announce(file, place(file, wanted), wanted, facts, key)
-        convert(file, wanted, int(facts["tensors"]), folder)
+        announce_conversion(file, cache_folder(file, target), target, facts, key)
+        write_model(file, target, int(facts["tensors"]), folder)
 
-    return made(file, wanted, key, fill, "converted model")
+    return fill_cache_folder(file, target, key, fill, "converted model")
 
 
-def made(file: Path, kind: str, key: str, fill: Callable[[Path], None], what: str) -> Path:
-    """A folder of the cache, filled if it is not there yet."""
-    folder = place(file, kind)
+def fill_cache_folder(file: Path, kind: str, key: str, fill: Callable[[Path], None], what: str) -> Path:
+    """A folder of the cache, filled by `fill` if it is not there yet."""
+    folder = cache_folder(file, kind)
     if (folder / MANIFEST).exists():
         return folder
     if find_spec("gguf") is None:
@@ -88,27 +97,27 @@ def made(file: Path, kind: str, key: str, fill: Callable[[Path], None], what: st
             "another folder: TIPX_CACHE=/path tipx ..."
         ) from error
 
-    def explained(aside: Path) -> None:
-        with explaining(file, key):
+    def fill_or_explain(aside: Path) -> None:
+        with translate_errors(file, key):
             fill(aside)
 
-    # Of several processes that need it, one converts.
+    # If several processes need the folder, one converts and the others wait.
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not (folder / MANIFEST).exists():
-            write_folder(folder, explained, what=what)
+            write_folder(folder, fill_or_explain, what=what)
     return folder
 
 
-def place(file: Path, kind: str) -> Path:
-    """Where what is made of a file goes: other bytes at the same path, or another transformers, are another folder."""
-    seen = file.stat()
-    facts = [str(file.resolve()), seen.st_size, seen.st_mtime_ns, kind, transformers.__version__, LAYOUT]
+def cache_folder(file: Path, kind: str) -> Path:
+    """The cache folder for a file. A changed file at the same path, or another transformers, has another folder."""
+    status = file.stat()
+    facts = [str(file.resolve()), status.st_size, status.st_mtime_ns, kind, transformers.__version__, LAYOUT]
     return cache_dir() / "gguf" / f"{file.stem}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:12]}"
 
 
 @contextmanager
-def explaining(file: Path, key: str) -> Iterator[None]:
-    """Around what libraries do with the file: what they say of one that cannot be read is one line."""
+def translate_errors(file: Path, key: str) -> Iterator[None]:
+    """Inside, an error of a library that reads the file becomes a ModelError of one line."""
     try:
         yield
     except TipxError:
@@ -128,74 +137,74 @@ def explaining(file: Path, key: str) -> Iterator[None]:
         raise ModelError(text) from error
 
 
-def options(file: Path) -> dict[str, Any]:
+def load_options(file: Path) -> dict[str, Any]:
     return {"gguf_file": file.name, "trust_remote_code": False, "local_files_only": True}
 
 
-def describe(file: Path, folder: Path) -> None:
-    """Write the configuration and the tokenizer of `file`, and a line on its weights."""
-    own, tensors, elements = check_facts(file)
-    with steps(lambda _: None):
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, **options(file))
-        config: PreTrainedConfig = AutoConfig.from_pretrained(file.parent, **options(file))
-    config.dtype = getattr(torch, own or "float32")
+def write_settings(file: Path, folder: Path) -> None:
+    """Write the configuration, the tokenizer and the facts about the weights of `file` to `folder`."""
+    dtype, tensors, elements = read_facts(file)
+    with redirect_bars(lambda _: None):
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **load_options(file))
+        config: PreTrainedConfig = AutoConfig.from_pretrained(file.parent, **load_options(file))
+    config.dtype = getattr(torch, dtype or "float32")
     tokenizer.save_pretrained(folder)
     config.save_pretrained(folder)
     GenerationConfig.from_model_config(config).save_pretrained(folder)
-    (folder / DESCRIBED).write_text(json.dumps({"dtype": own, "tensors": tensors, "elements": elements}))
+    (folder / GGUF_FACTS).write_text(json.dumps({"dtype": dtype, "tensors": tensors, "elements": elements}))
 
 
-def announce(file: Path, folder: Path, dtype: str, facts: Mapping[str, Any], key: str) -> None:
-    """Say what is going to be written, and how much; raises ModelError where there is no room for it."""
+def announce_conversion(file: Path, folder: Path, dtype: str, facts: Mapping[str, Any], key: str) -> None:
+    """Print what will be written and how much. Raises ModelError if the disk has no room for it."""
     size, free = int(facts["elements"]) * getattr(torch, dtype).itemsize, shutil.disk_usage(folder.parent).free
-    said = f"{gigabytes(size)} in {dtype}{'' if facts['dtype'] else ', dequantised,'}"
+    output = f"{format_bytes(size)} in {dtype}{'' if facts['dtype'] else ', dequantised,'}"
     console(stderr=True).print(
-        f"converting {file} ({gigabytes(file.stat().st_size)}), once: writes {said} to {folder}; TIPX_CACHE=PATH "
+        f"converting {file} ({format_bytes(file.stat().st_size)}), once: writes {output} to {folder}; TIPX_CACHE=PATH "
         "chooses another place",
         soft_wrap=True,
         highlight=False,
     )
     if size > free:
         raise ModelError(
-            f"{key}: {file.name} converted takes {gigabytes(size)}, and {folder.parent} has {gigabytes(free)} left; "
-            "free space, or give another folder: TIPX_CACHE=/path tipx ..."
+            f"{key}: {file.name} converted takes {format_bytes(size)}, and {folder.parent} has {format_bytes(free)} "
+            "left; free space, or give another folder: TIPX_CACHE=/path tipx ..."
         )
 
 
-def gigabytes(size: int) -> str:
+def format_bytes(size: int) -> str:
     return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
 
 
-def convert(file: Path, dtype: str, tensors: int, folder: Path) -> None:
-    """Write the model and tokenizer of `file` to `folder`, with one bar."""
-    with bar(f"converting {file.name}", 2 * tensors) as tick, steps(tick):
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, **options(file))
+def write_model(file: Path, dtype: str, tensors: int, folder: Path) -> None:
+    """Write the model and the tokenizer of `file` to `folder`, with one progress bar."""
+    with bar(f"converting {file.name}", 2 * tensors) as tick, redirect_bars(tick):
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **load_options(file))
         packed = AutoModelForCausalLM.from_pretrained(
-            file.parent, dtype=getattr(torch, dtype), **options(file), **dense()
+            file.parent, dtype=getattr(torch, dtype), **load_options(file), **dequantize_options()
         )
-        plain(packed).save_pretrained(folder)
+        without_quantization(packed).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 @contextmanager
-def steps(tick: Callable[[int], None]) -> Iterator[None]:
-    """Inside, the bars that transformers would draw are ours to draw: `tick` is told of each step of any of them."""
+def redirect_bars(tick: Callable[[int], None]) -> Iterator[None]:
+    """Inside, transformers draws no progress bars. Instead `tick` is called for each step of any of them."""
 
-    def ours(_: object, args: Any, kwargs: Any) -> Steps:
-        return Steps(tick, *args, **kwargs)
+    def make_bar(_: object, args: Any, kwargs: Any) -> LibraryBar:
+        return LibraryBar(tick, *args, **kwargs)
 
     reader: Any = modeling_gguf_pytorch_utils
-    before, drawn = set_tqdm_hook(ours), reader.tqdm
-    reader.tqdm = partial(Steps, tick)  # it takes tqdm past the hook
+    saved_hook, saved_tqdm = set_tqdm_hook(make_bar), reader.tqdm
+    reader.tqdm = partial(LibraryBar, tick)  # this module uses tqdm without the hook
     try:
         yield
     finally:
-        set_tqdm_hook(before)
-        reader.tqdm = drawn
+        set_tqdm_hook(saved_hook)
+        reader.tqdm = saved_tqdm
 
 
-class Steps:
-    """What a library calls a bar, as far as transformers uses one."""
+class LibraryBar:
+    """Takes the place of tqdm, with the methods that transformers uses."""
 
     def __init__(self, tick: Callable[[int], None], iterable: Iterable[Any] = (), **_: object) -> None:
         self.tick, self.iterable = tick, iterable
@@ -218,58 +227,59 @@ class Steps:
     def set_postfix(self, *_: object, **__: object) -> None: ...
 
 
-def check_facts(file: Path) -> tuple[str | None, int, int]:
-    """(the type of its weights, how many tensors, how many numbers); raises Broken where these are not what it says.
+def read_facts(file: Path) -> tuple[str | None, int, int]:
+    """(dtype of the weights, number of tensors, number of elements) of a GGUF file.
 
-    What it is built for comes next. The type is None where they are packed, or where no one type holds all of them.
+    The dtype is None if the weights are quantised, or if no single dtype holds all of them. Raises BrokenModel if the
+    file's fields describe more than the file holds.
     """
     from gguf import GGUFReader
 
     if not stat.S_ISREG(file.stat().st_mode):
-        raise Broken("it is no file")
+        raise BrokenModel("it is not a file")
     with file.open("rb") as opened:
         if opened.read(len(MAGIC)) != MAGIC:
-            raise Broken("it is not a GGUF file")
+            raise BrokenModel("it is not a GGUF file")
     with bounded_resources(SECONDS, MEMORY):
         reader = GGUFReader(file)
         tensors, size = len(reader.tensors), file.stat().st_size
         for name, field in reader.fields.items():
-            if not name.endswith(SIZES) or len(field.data) != 1:
+            if not name.endswith(SIZE_FIELDS) or len(field.data) != 1:
                 continue
             value = field.contents()
             most = tensors if name.endswith(".block_count") else 8 * size
             if isinstance(value, int | float) and value > most:
-                raise Broken(f"{name} is {value}, and it holds {tensors} tensors in {size} bytes")
-        return own_type(reader.tensors), tensors, sum(int(tensor.n_elements) for tensor in reader.tensors)
+                raise BrokenModel(f"{name} is {value}, and it holds {tensors} tensors in {size} bytes")
+        return find_lossless_dtype(reader.tensors), tensors, sum(int(tensor.n_elements) for tensor in reader.tensors)
 
 
-def own_type(tensors: Sequence[Any]) -> str | None:
-    """The type of most of the weights, if it holds the others as they are: norms are often kept in float32."""
+def find_lossless_dtype(tensors: Sequence[Any]) -> str | None:
+    """The dtype of most weights, if it holds all others without loss (norms are often in float32). Else None."""
     from gguf import dequantize
 
     sizes: Counter[str] = Counter()
     for tensor in tensors:
         sizes[tensor.tensor_type.name] += int(tensor.n_elements)
     most = sizes.most_common(1)[0][0] if sizes else ""
-    if most not in FLOATS or not sizes.keys() <= FLOATS.keys():
+    if most not in FLOAT_TYPES or not sizes.keys() <= FLOAT_TYPES.keys():
         return None
-    own = getattr(torch, FLOATS[most])
+    dtype = getattr(torch, FLOAT_TYPES[most])
     for tensor in tensors:
         if tensor.tensor_type.name != most:
             values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
-            if not torch.equal(values.to(own).to(values.dtype), values):
+            if not torch.equal(values.to(dtype).to(values.dtype), values):
                 return None
-    return FLOATS[most]
+    return FLOAT_TYPES[most]
 
 
-def dense() -> dict[str, Any]:
-    """What makes transformers unpack the weights; before 5.2x it knew nothing else."""
+def dequantize_options() -> dict[str, Any]:
+    """The option that makes transformers dequantise the weights. Versions without GgufConfig always do."""
     config = getattr(transformers, "GgufConfig", None)
     return {} if config is None else {"quantization_config": config(dequantize=True)}
 
 
-def plain(packed: PreTrainedModel) -> PreTrainedModel:
-    """The same weights in a model that does not think it is quantised, and so can be saved."""
+def without_quantization(packed: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in a model whose configuration does not say that it is quantised, so that it can be saved."""
     facts = {name: value for name, value in packed.config.to_dict().items() if name != "quantization_config"}
     with torch.device("meta"):
         model: PreTrainedModel = type(packed)(type(packed.config).from_dict(facts))

@@ -1,4 +1,8 @@
-"""A causal language model in two parts: a body that gives hidden states, and an LM head that makes logits of them."""
+"""A causal language model in two parts: a backbone that gives hidden states, and an LM head that makes logits of them.
+
+tipx runs the two parts separately, so that it never makes all logits. `check_head` tests that the parts together give
+the model's own logits. `check_generation` tests that padding does not change the logits.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,11 +16,14 @@ from tipx.errors import ModelError
 from tipx.files.untrusted import RAISED, error_text
 from tipx.vocab import Head
 
-SHORT = [1, 2, 3, 4]
+SHORT_PROMPT = [1, 2, 3, 4]
 PADDING = 12
-"""Tokens before it, a multiple of its own."""
+"""Padding tokens before the short prompt: a multiple of its length."""
 READS_PADDING = 0.1
-"""Of the norm of the logits around their mean. Rounding moves them by a thousandth of it, bfloat16 by a hundredth."""
+"""A model reads padding if it moves the logits by this share of their norm around the mean.
+
+Rounding moves them by a thousandth, bfloat16 by a hundredth.
+"""
 
 
 def lm_head(model: PreTrainedModel, rows: int | None = None) -> Head:
@@ -26,17 +33,17 @@ def lm_head(model: PreTrainedModel, rows: int | None = None) -> Head:
         raise ModelError(f"model: {type(model).__name__} has no linear LM head, which tipx needs")
     bias_V = None if layer.bias is None else layer.bias[:rows]
     config = model.config.get_text_config()
-    # Cohere multiplies its logits, Granite divides them, Gemma 2 caps them; `check_head` finds what else there may be.
+    # Cohere multiplies its logits, Granite divides them, Gemma 2 caps them. `check_head` finds any other change.
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
     return Head(layer.weight[:rows], bias_V, scale, getattr(config, "final_logit_softcapping", None))
 
 
-def body(model: PreTrainedModel) -> nn.Module:
-    """The model without its LM head: token ids to last hidden states. Raises ModelError where there is no such part."""
+def backbone(model: PreTrainedModel) -> nn.Module:
+    """The model without its LM head, from token ids to last hidden states. Raises ModelError if it has no such part."""
     inner: nn.Module = model.base_model
     if inner is not model:
         return inner
-    # The prefix of Llama 4's text model names a part that it has not.
+    # Llama 4's text model has a base_model_prefix that names a missing part.
     parts = [part for part in model.children() if isinstance(part, PreTrainedModel)]
     if len(parts) != 1:
         raise ModelError(f"model: {type(model).__name__} has no part of its own that ends at the hidden states")
@@ -44,11 +51,11 @@ def body(model: PreTrainedModel) -> nn.Module:
 
 
 @contextmanager
-def checkpointed(model: PreTrainedModel, on: bool) -> Iterator[None]:  # noqa: FBT001 - a yes/no is the whole argument
-    """A context in which layers keep their inputs alone for the backward pass, and compute the rest again.
+def gradient_checkpointing(model: PreTrainedModel, on: bool) -> Iterator[None]:  # noqa: FBT001 - a yes/no is the whole argument
+    """Inside, layers keep only their inputs for the backward pass and compute their activations again.
 
-    transformers does so in layers that are in training mode; only the layer itself is put in it, so that no dropout
-    starts. Outside nothing is changed: with it `generate` could not keep its cache.
+    transformers does this for layers in training mode. Only the layer itself is set to that mode, not its parts, so no
+    dropout starts. Afterwards everything is as before, because `generate` needs a cache and checkpointing excludes it.
     """
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)] if on else []
     if layers:
@@ -65,15 +72,18 @@ def checkpointed(model: PreTrainedModel, on: bool) -> Iterator[None]:  # noqa: F
 
 
 @contextmanager
-def running(
+def translate_forward_errors(
     role: str,
     model: PreTrainedModel,
     why: str = "its config.json does not fit its weights, or transformers cannot run such a model; fetch it again",
 ) -> Iterator[None]:
-    """Around a first forward pass: weights and settings that do not fit each other may show there, and are one line."""
+    """Inside, an error of a forward pass becomes a ModelError of one line.
+
+    Weights that do not fit their configuration may fail only in the first forward pass.
+    """
     try:
         yield
-    except torch.OutOfMemoryError:  # the device's, not the model's fault
+    except torch.OutOfMemoryError:  # not the fault of the model
         raise
     except RAISED as error:
         raise ModelError(f"model.{role}: {type(model).__name__} cannot run ({error_text(error)}); {why}") from error
@@ -81,14 +91,14 @@ def running(
 
 @torch.no_grad()
 def check_logits(role: str, model: PreTrainedModel, ids: Sequence[int]) -> None:
-    """Raises ModelError if the logits after `ids` are not numbers. Rows that pad the vocabulary may be at -inf."""
-    with running(role, model):
+    """Raises ModelError if the logits after `ids` are not numbers. Rows that pad the vocabulary may be -inf."""
+    with translate_forward_errors(role, model):
         logits_NV = model(input_ids=torch.tensor([list(ids)], device=model.device)).logits[0]
     if logits_NV.isnan().any() or logits_NV.isposinf().any() or not logits_NV.isfinite().any(-1).all():
-        raise no_numbers(role, model)
+        raise non_finite_error(role, model)
 
 
-def no_numbers(role: str, model: PreTrainedModel) -> ModelError:
+def non_finite_error(role: str, model: PreTrainedModel) -> ModelError:
     return ModelError(
         f"model.{role}: {type(model).__name__} gives logits that are not numbers; its weights are damaged, or do "
         f"not fit model.{role}.dtype={str(model.dtype).removeprefix('torch.')}"
@@ -99,18 +109,20 @@ def no_numbers(role: str, model: PreTrainedModel) -> ModelError:
 def check_generation(role: str, model: PreTrainedModel, pad: int) -> None:
     """Raises ModelError unless `generate` runs, and gives a prompt the same logits with and without padding before it.
 
-    A recurrent model may read padding as text; what a prompt is batched with would then decide on its response.
+    A recurrent model may read padding as text. A response would then depend on the other prompts of the batch.
     """
     settings = GenerationConfig(
         max_new_tokens=2, do_sample=False, pad_token_id=pad, output_logits=True, return_dict_in_generate=True
     )
-    padded_L = torch.tensor([pad] * PADDING + SHORT, device=model.device)
-    ids_2L = torch.stack([padded_L, torch.tensor(SHORT * (1 + PADDING // len(SHORT)), device=model.device)])
+    padded_L = torch.tensor([pad] * PADDING + SHORT_PROMPT, device=model.device)
+    ids_2L = torch.stack(
+        [padded_L, torch.tensor(SHORT_PROMPT * (1 + PADDING // len(SHORT_PROMPT)), device=model.device)]
+    )
     mask_2L = torch.ones_like(ids_2L)
     mask_2L[0, :PADDING] = 0
-    own, model.generation_config = model.generation_config, GenerationConfig()
+    saved, model.generation_config = model.generation_config, GenerationConfig()
     try:
-        with running(role, model, "transformers' generate cannot use it"):
+        with translate_forward_errors(role, model, "transformers' generate cannot use it"):
             alone_V, beside_V = (
                 model.generate(  # type: ignore[operator]
                     input_ids=ids_RL, attention_mask=mask_RL, generation_config=settings
@@ -118,9 +130,9 @@ def check_generation(role: str, model: PreTrainedModel, pad: int) -> None:
                 for ids_RL, mask_RL in ((ids_2L[:1, PADDING:], mask_2L[:1, PADDING:]), (ids_2L, mask_2L))
             )
     finally:
-        model.generation_config = own
-    shape_V = alone_V.float() - alone_V.float().mean()
-    if (beside_V.float() - alone_V.float()).norm() > READS_PADDING * shape_V.norm():
+        model.generation_config = saved
+    centred_V = alone_V.float() - alone_V.float().mean()
+    if (beside_V.float() - alone_V.float()).norm() > READS_PADDING * centred_V.norm():
         raise ModelError(
             f"model.{role}: {type(model).__name__} reads padding as text: the same prompt gives other logits beside a "
             "longer one; tipx samples prompts in batches, so it is refused"
@@ -129,13 +141,13 @@ def check_generation(role: str, model: PreTrainedModel, pad: int) -> None:
 
 @torch.no_grad()
 def check_head(role: str, model: PreTrainedModel) -> None:
-    """Raises ModelError if logits are not what `lm_head` makes of the hidden states: something tipx would miss."""
+    """Raises ModelError unless the backbone and `lm_head` together give the model's own logits."""
     ids = torch.tensor([[1, 2, 3, 4]], device=model.device)
-    with running(role, model):
-        hidden_ND = body(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
+    with translate_forward_errors(role, model):
+        hidden_ND = backbone(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
         expected_NV = model(input_ids=ids).logits[0].float().log_softmax(-1)
     if expected_NV.isnan().any():
-        raise no_numbers(role, model)
+        raise non_finite_error(role, model)
     if not torch.allclose(lm_head(model).log_probs(hidden_ND), expected_NV, atol=1e-2, rtol=1e-2):
         raise ModelError(
             f"model.{role}: {type(model).__name__} changes its logits after the LM head in a way tipx does not know; "

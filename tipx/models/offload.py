@@ -1,4 +1,4 @@
-"""A model whose body is on the device only while it works."""
+"""CPU offload: a model's weights are on the device only while the model runs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -7,27 +7,27 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-Awake = Callable[[], AbstractContextManager[None]]
+OnDevice = Callable[[], AbstractContextManager[None]]
 
 
-def park(model: PreTrainedModel, device: torch.device) -> Awake:
-    """Keeps the weights on the CPU, and returns a context in which copies of them are on `device`.
+def park_on_cpu(model: PreTrainedModel, device: torch.device) -> OnDevice:
+    """Keep the weights on the CPU. Returns a context manager inside of which copies of them are on `device`.
 
-    The LM head, which reads hidden states at any time, and buffers move there for good. The weights must not change:
-    the copies are dropped, never written back.
+    The LM head and the buffers move to `device` for good, because the head is used at any time. The weights must not
+    change: the copies are dropped and never written back.
     """
     head = model.get_output_embeddings()
     if head is not None:
         head.to(device)
     for buffer in model.buffers():
         buffer.data = buffer.to(device)
-    stay = set() if head is None else {id(p) for p in head.parameters()}
-    parked = [(p, kept(p.data, device)) for p in model.parameters() if id(p) not in stay]
+    head_ids = set() if head is None else {id(p) for p in head.parameters()}
+    parked = [(p, copy_to_cpu(p.data, device)) for p in model.parameters() if id(p) not in head_ids]
     for weight, home in parked:
         weight.data = home
 
     @contextmanager
-    def awake() -> Iterator[None]:
+    def on_device() -> Iterator[None]:
         for weight, home in parked:
             weight.data = home.to(device, non_blocking=True, copy=True)
         try:
@@ -36,10 +36,10 @@ def park(model: PreTrainedModel, device: torch.device) -> Awake:
             for weight, home in parked:
                 weight.data = home
 
-    return awake
+    return on_device
 
 
-def kept(value: Tensor, device: torch.device) -> Tensor:
-    """On the CPU, in memory from which an accelerator copies fast."""
+def copy_to_cpu(value: Tensor, device: torch.device) -> Tensor:
+    """A copy on the CPU, in pinned memory for CUDA, from which transfers are fast."""
     home = value.to("cpu")
     return home.pin_memory() if device.type == "cuda" else home

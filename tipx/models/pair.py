@@ -1,4 +1,4 @@
-"""Teacher and student: where they come from, and whether they fit together."""
+"""Teacher and student: loads both, and checks that they fit together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,20 +20,20 @@ from transformers import (
 from tipx.agents.chat import Chat
 from tipx.errors import ModelError
 from tipx.files.untrusted import printable_text
-from tipx.models.folder import Broken
+from tipx.models.folder import BrokenModel
 from tipx.models.head import check_generation, check_head, check_logits, lm_head
-from tipx.models.locate import Found, loading, located
-from tipx.models.offload import Awake, park
+from tipx.models.locate import LocatedModel, guard_model_loading, resolve_model_path
+from tipx.models.offload import OnDevice, park_on_cpu
 from tipx.models.pruning import Layers, keep_layers
 from tipx.models.sizes import check_sizes
 from tipx.spec import Auto, PathText, Words, spec
-from tipx.text.chat_template import most_tokens, render
-from tipx.text.encoding import bare, disguised, opened, revealed
-from tipx.text.token_ids import pad_id, rows_of
+from tipx.text.chat_template import find_context_length, render_chat
+from tipx.text.encoding import add_prefix_ids, encode_bare, encode_rendered, hide_special_tokens
+from tipx.text.token_ids import count_rows, pad_id
 from tipx.types import Prompt, Turn
 
-ANOTHER = "give the tokenizer another chat_template, or type template@model.template=plain"
-PROBE = "The answer is \\boxed{42}. tom has 14 pens . then 14 + 8 = 22 . a : <|im_end|> é 数"
+TEMPLATE_REMEDY = "give the tokenizer another chat_template, or type template@model.template=plain"
+PROBE_TEXT = "The answer is \\boxed{42}. tom has 14 pens . then 14 + 8 = 22 . a : <|im_end|> é 数"
 
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -41,11 +41,11 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 @spec
 class ModelSource:
-    """One model, and which of its layers are kept, e.g. [0-13, 20-29]; null keeps all.
+    """One model. `keep_layers` names the layers to keep, e.g. [0-13, 20-29]; null keeps all.
 
-    `path` is a hub id, a folder, a GGUF file, `package:NAME` for the model that an installed Python package brings, or
-    `embedded:teacher` / `embedded:student` for the pair in this one (`embedded:agent/...` for the one that uses tools).
-    `trust_remote_code` lets the model's own Python run, with all rights of who started tipx; else none of it runs.
+    `path` is a hub id, a folder, a GGUF file, `package:NAME` for the model in an installed Python package, or
+    `embedded:teacher` / `embedded:student` for the pair in tipx itself (`embedded:agent/...` for the pair that uses
+    tools). With `trust_remote_code` the model's own Python runs, with all rights of the user. Else none of it runs.
     """
 
     path: PathText
@@ -56,14 +56,14 @@ class ModelSource:
     trust_remote_code: bool = False
 
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
-        """The model in eval mode on `device`; raises ModelError with the remedies when it cannot be had."""
+        """The model in eval mode on `device`. Raises ModelError, which says what to do, if it cannot be loaded."""
         key = f"model.{role}.path"
-        with self.loading(key, self.attn, whole=True) as (found, options):
-            if found.folder is not None:
-                config: PreTrainedConfig = AutoConfig.from_pretrained(found.folder, **options)
-                check_sizes(config, found.weights, code=self.trust_remote_code)
+        with self.guard_loading(key, self.attn, whole=True) as (located, options):
+            if located.folder is not None:
+                config: PreTrainedConfig = AutoConfig.from_pretrained(located.folder, **options)
+                check_sizes(config, located.weight_counts, code=self.trust_remote_code)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                found.place,
+                located.name_or_path,
                 dtype=getattr(torch, self.dtype),
                 attn_implementation=self.attn,
                 output_loading_info=True,
@@ -72,8 +72,8 @@ class ModelSource:
             )
             model, info = loaded
             if model.generation_config is not None:
-                check_endings(model.generation_config)
-        # transformers fills these with random numbers and warns.
+                check_eos_tokens(model.generation_config)
+        # transformers only warns, and fills these with random numbers.
         lacking = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         if lacking:
             raise ModelError(
@@ -86,20 +86,20 @@ class ModelSource:
         return model.to(device).eval()
 
     def load_tokenizer(self, role: str) -> PreTrainedTokenizerBase:
-        """Its tokenizer, padding on the left as generation needs; raises ModelError."""
+        """The model's tokenizer, which pads on the left, as generation needs. Raises ModelError."""
         key = f"model.{role}.path"
-        with self.loading(key) as (found, options):
+        with self.guard_loading(key) as (located, options):
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                found.place, padding_side="left", **options
+                located.name_or_path, padding_side="left", **options
             )
-            # All of it is used later, where a broken file could not be told from a mistake of ours.
-            words, end = set(tokenizer(PROBE)["input_ids"]), tokenizer.eos_token_id
+            # Use every part that is needed later: an error there would look like a bug of tipx.
+            words, eos_id = set(tokenizer(PROBE_TEXT)["input_ids"]), tokenizer.eos_token_id
             tokenizer.decode(sorted(words))
-            known = tokenizer.get_vocab(), len(tokenizer), tokenizer.pad_token_id, tokenizer.get_added_vocab()
-        if end is None:
+            parts = tokenizer.get_vocab(), len(tokenizer), tokenizer.pad_token_id, tokenizer.get_added_vocab()
+        if eos_id is None:
             raise ModelError(f"{key}: the tokenizer of {self.path!r} has no end-of-sequence token")
-        # Without its files transformers makes an empty tokenizer of the model's kind.
-        if len(words) < 2 or not known[0]:
+        # If its files are missing, transformers makes an empty tokenizer.
+        if len(words) < 2 or not parts[0]:
             raise ModelError(
                 f"{key}: the tokenizer of {self.path!r} knows no words; put its files (tokenizer.json, "
                 "tokenizer_config.json) beside the model's"
@@ -107,57 +107,57 @@ class ModelSource:
         return tokenizer
 
     def load_settings(self, role: str) -> tuple[PreTrainedConfig, GenerationConfig]:
-        """Its configuration, checked against the weights, and how it ends what it generates; raises ModelError.
+        """The configuration, checked against the weights, and the generation settings. Raises ModelError.
 
-        The weights of a folder, or of one in the hub's cache, are compared by their number; those of the hub that are
-        not here yet are not: what they lack shows when they are loaded.
+        The check compares the numbers of elements. It needs weights on disk, in a folder or in the hub's cache. Without
+        them nothing is compared; loading will find missing weights later.
         """
         key = f"model.{role}.path"
-        with self.loading(key) as (found, options):
-            config: PreTrainedConfig = AutoConfig.from_pretrained(found.place, **options)
-            there = found.weights
-            if there is None and options["local_files_only"]:
-                raise Broken("there are no weights in it, model.safetensors or pytorch_model.bin")
-            check_sizes(config, there, code=self.trust_remote_code)
+        with self.guard_loading(key) as (located, options):
+            config: PreTrainedConfig = AutoConfig.from_pretrained(located.name_or_path, **options)
+            counts = located.weight_counts
+            if counts is None and options["local_files_only"]:
+                raise BrokenModel("there are no weights in it, model.safetensors or pytorch_model.bin")
+            check_sizes(config, counts, code=self.trust_remote_code)
             try:
                 generation = GenerationConfig.from_pretrained(
-                    found.place, revision=self.revision or "main", local_files_only=options["local_files_only"]
+                    located.name_or_path, revision=self.revision or "main", local_files_only=options["local_files_only"]
                 )
-            except OSError:  # many models have none; transformers makes it from the configuration, too
+            except OSError:  # many models have no such file; transformers itself then does the same
                 generation = GenerationConfig.from_model_config(config)
-            check_endings(generation)
+            check_eos_tokens(generation)
         return config, generation
 
-    def place(self, role: str) -> str:
-        """What libraries are given for its configuration: a folder, or a hub id."""
-        return located(self.path, None, f"model.{role}.path")
+    def name_or_path(self, role: str) -> str:
+        """The folder or hub id to give to libraries for the model's configuration."""
+        return resolve_model_path(self.path, None, f"model.{role}.path")
 
     @contextmanager
-    def loading(
+    def guard_loading(
         self, key: str, attn: str | None = None, *, whole: bool = False
-    ) -> Iterator[tuple[Found, dict[str, Any]]]:
-        """What lies there, and how every library is asked for it: no question on the terminal, no network for a folder.
+    ) -> Iterator[tuple[LocatedModel, dict[str, Any]]]:
+        """The located model, and the options for every `from_pretrained`, in a block that turns errors into ModelError.
 
-        Around calls into libraries: what they say of a broken folder is one line. `whole`: with its weights.
+        The options forbid questions on the terminal, and the network for a folder. `whole` includes the weights.
         """
-        place, code = located(self.path, self.dtype if whole else None, key), self.trust_remote_code
-        options = {"revision": self.revision, "trust_remote_code": code, "local_files_only": Path(place).is_dir()}
-        with loading(key, self.path, self.revision, attn, place=place, code=code) as found:
-            yield found, options
+        path, code = resolve_model_path(self.path, self.dtype if whole else None, key), self.trust_remote_code
+        options = {"revision": self.revision, "trust_remote_code": code, "local_files_only": Path(path).is_dir()}
+        with guard_model_loading(key, self.path, self.revision, attn, name_or_path=path, code=code) as located:
+            yield located, options
 
 
 @spec
 class Teacher(ModelSource):
-    """A model that is only read. `offload=cpu`: its body is on the device only while it works."""
+    """A model that is never trained. With `offload=cpu` its weights are on the device only while it runs."""
 
     offload: Literal["none", "cpu"]
 
 
 @spec
 class Template:
-    """How a question becomes a prompt: through the chat template or as plain text, with an instruction after it.
+    """How a question becomes a prompt: by the chat template or as plain text, followed by an instruction.
 
-    `chat=auto` is through the chat template where the tokenizer has one.
+    `chat=auto` uses the chat template if the tokenizer has one.
     """
 
     chat: bool | Auto
@@ -165,76 +165,76 @@ class Template:
     thinking: bool | None
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, question: str, before: Sequence[Turn] = ()) -> list[int]:
-        """Prompt token ids, generation prompt included; with a beginning of sequence where the tokenizer has one.
+        """The prompt's token ids, generation prompt included, with the tokenizer's beginning-of-sequence token if any.
 
-        A control token that a chat only spells is plain text; a plain question is encoded as it stands.
+        In a chat, a special token that the text only spells becomes plain text. A plain question is encoded as it is.
         """
         text = question + self.instruction
-        if not self.of(tokenizer).chat:
+        if not self.resolve(tokenizer).chat:
             if before:
                 raise ModelError(
                     "model.template.chat=false: a system turn or earlier turns need a chat template; type "
                     "template@model.template=chat"
                 )
-            return opened(tokenizer, bare(tokenizer, text))
+            return add_prefix_ids(tokenizer, encode_bare(tokenizer, text))
         if tokenizer.chat_template is None:
             raise ModelError(
                 "model.template.chat=true: the tokenizer has no chat template; take an Instruct model, or type "
                 "template@model.template=plain"
             )
         roles = [*(turn.role for turn in before), "user"]
-        texts, signs = disguised(tokenizer, [*(turn.text for turn in before), text])
-        messages = [{"role": role, "content": said} for role, said in zip(roles, texts, strict=True)]
-        rendered = render(tokenizer, messages, None, self.extra, ANOTHER)
-        for role, said in zip(roles, texts, strict=True):
-            if before and role != "assistant" and said.strip() not in rendered:
-                raise ModelError(f"model: the chat template leaves out {role} turns; {ANOTHER}")
-        return opened(tokenizer, revealed(tokenizer, rendered, signs))
+        contents, stand_ins = hide_special_tokens(tokenizer, [*(turn.text for turn in before), text])
+        messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+        rendered = render_chat(tokenizer, messages, None, self.chat_variables, TEMPLATE_REMEDY)
+        for role, content in zip(roles, contents, strict=True):
+            if before and role != "assistant" and content.strip() not in rendered:
+                raise ModelError(f"model: the chat template leaves out {role} turns; {TEMPLATE_REMEDY}")
+        return add_prefix_ids(tokenizer, encode_rendered(tokenizer, rendered, stand_ins))
 
-    def of(self, tokenizer: PreTrainedTokenizerBase) -> "Template":
-        """The template as it is for this tokenizer: `chat` is true or false."""
+    def resolve(self, tokenizer: PreTrainedTokenizerBase) -> "Template":
+        """The template with `chat` true or false, as this tokenizer decides `auto`."""
         return replace(self, chat=tokenizer.chat_template is not None) if self.chat == "auto" else self
 
-    def check(self, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
-        """Raises ModelError where the chat template is broken, or alone says more than the model reads."""
-        if not self.of(tokenizer).chat:
+    def check_length(self, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+        """Raises ModelError if the chat template is broken, or alone is longer than the model reads."""
+        if not self.resolve(tokenizer).chat:
             return
-        length, most = len(self.encode(tokenizer, "?")), most_tokens(tokenizer, config)
+        length, most = len(self.encode(tokenizer, "?")), find_context_length(tokenizer, config)
         if most is not None and length > most:
             raise ModelError(
                 f"model: with the chat template a question of one character has {length} tokens, and the model reads "
-                f"{most}; {ANOTHER}"
+                f"{most}; {TEMPLATE_REMEDY}"
             )
 
-    def prompt(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-        """A question's token ids, or those that an agent's task begins with: always through the chat template."""
+    def encode_prompt(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+        """The token ids of a question, or of the beginning of an agent's task, which always uses the chat template."""
         if prompt.task is None:
             try:
                 return self.encode(tokenizer, prompt.text, prompt.before)
             except ModelError as error:
                 raise ModelError(f"prompt {prompt.id!r}: {error}") from error
-        return self.chat_of(tokenizer, ()).start(prompt.task.messages, prompt.task.tools)
+        return self.build_chat(tokenizer, ()).start(prompt.task.messages, prompt.task.tools)
 
-    def chat_of(self, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> Chat:
-        """The chat template for conversations whose turns end with one of `ends`."""
-        return Chat(tokenizer, tuple(ends), self.extra)
+    def build_chat(self, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> Chat:
+        """The encoder for conversations by the chat template. Each turn ends with one of the token ids `ends`."""
+        return Chat(tokenizer, tuple(ends), self.chat_variables)
 
     @property
-    def extra(self) -> dict[str, Any]:
+    def chat_variables(self) -> dict[str, Any]:
         """Variables of the chat template."""
         return {} if self.thinking is None else {"enable_thinking": self.thinking}
 
 
 @spec
 class Pair:
-    """A teacher, the student that learns from it, and the prompt template both see."""
+    """A teacher, the student that learns from it, and the prompt template for both."""
 
     teacher: Teacher
     student: ModelSource
     template: Template
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        """The student's tokenizer, checked to give the same token ids as the teacher's; raises ModelError."""
+        """The student's tokenizer. Raises ModelError unless the teacher's gives the same token ids."""
         tokenizer = self.student.load_tokenizer("student")
         check_tokenizers(tokenizer, self.teacher.load_tokenizer("teacher"))
         return tokenizer
@@ -242,17 +242,17 @@ class Pair:
     def load(
         self, device: torch.device, tokenizer: PreTrainedTokenizerBase, student_from: Path | None = None
     ) -> "LoadedPair":
-        """Both models, checked to fit the tokenizer and each other; raises ModelError.
+        """Load both models. Raises ModelError unless they fit the tokenizer and each other.
 
-        `student_from` is a checkpoint folder that takes the place of the student's own weights.
+        `student_from` is a checkpoint folder. Its weights are loaded instead of the student's own.
         """
         source = self.student
-        if student_from is not None:  # its layers are gone already
+        if student_from is not None:  # a checkpoint is pruned already
             source = replace(source, path=str(student_from), revision=None, keep_layers=None)
         parked = self.teacher.offload == "cpu"
         teacher = self.teacher.load("teacher", torch.device("cpu") if parked else device)
         teacher.requires_grad_(requires_grad=False)
-        awake = park(teacher, device) if parked else nullcontext
+        awake = park_on_cpu(teacher, device) if parked else nullcontext
         student = source.load("student", device)
         rows = shared_rows(student, teacher, tokenizer)
         with awake():
@@ -264,58 +264,60 @@ class Pair:
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """Live models; `rows` is the number of LM-head rows that mean the same token in both.
+    """The loaded models. `rows` is the number of LM-head rows that mean the same token in both.
 
-    The teacher's body may be used inside `teacher_awake()` only; its LM head always.
+    Use the teacher's backbone only inside `teacher_on_device()`. Its LM head may be used at any time.
     """
 
     teacher: PreTrainedModel
     student: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     rows: int
-    teacher_awake: Awake = nullcontext
+    teacher_on_device: OnDevice = nullcontext
 
 
-def check_endings(generation: GenerationConfig) -> None:
-    """Raises Broken unless the tokens at which generation ends are whole numbers."""
+def check_eos_tokens(generation: GenerationConfig) -> None:
+    """Raises BrokenModel unless the end-of-sequence tokens are token ids."""
     ends = generation.eos_token_id
     several = ends if isinstance(ends, list) else [] if ends is None else [ends]
     if not all(type(end) is int and 0 <= end < 2**31 for end in several):
         shown = printable_text(repr(ends))[:40]
-        raise Broken(f"generation_config.json: eos_token_id is {shown}, expected the number of a token or several")
+        raise BrokenModel(f"generation_config.json: eos_token_id is {shown}, expected the number of a token or several")
 
 
 def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> None:
-    """Raises ModelError, with an example token, unless both map the same tokens to the same ids."""
-    ours, theirs = student.get_vocab(), teacher.get_vocab()
-    for token in sorted(ours.keys() | theirs.keys(), key=lambda t: (ours.get(t, theirs.get(t, 0)), t)):
-        if ours.get(token) != theirs.get(token):
+    """Raises ModelError, with an example, unless both tokenizers map the same tokens to the same ids."""
+    student_ids, teacher_ids = student.get_vocab(), teacher.get_vocab()
+    tokens = student_ids.keys() | teacher_ids.keys()
+    for token in sorted(tokens, key=lambda t: (student_ids.get(t, teacher_ids.get(t, 0)), t)):
+        if student_ids.get(token) != teacher_ids.get(token):
             raise ModelError(
-                f"model: teacher and student must share one tokenizer, but {token!r} has id {ours.get(token)} in "
-                f"the student's and {theirs.get(token)} in the teacher's; take a pair of one family: `tipx list models`"
+                f"model: teacher and student must share one tokenizer, but {token!r} has id {student_ids.get(token)} "
+                f"in the student's and {teacher_ids.get(token)} in the teacher's; take a pair of one family: "
+                "`tipx list models`"
             )
-    if student(PROBE)["input_ids"] != teacher(PROBE)["input_ids"]:
+    if student(PROBE_TEXT)["input_ids"] != teacher(PROBE_TEXT)["input_ids"]:
         raise ModelError(
             "model: teacher and student have one vocabulary but split text differently; take a pair of one family"
         )
 
 
 def shared_rows(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """LM-head rows in common. Families pad the embedding differently by size (Qwen2.5: 151,936 and 152,064)."""
+    """The number of LM-head rows in common. Models of one family may pad differently (Qwen2.5: 151,936 and 152,064)."""
     sizes = {"student": lm_head(student).weight_VD.shape[0], "teacher": lm_head(teacher).weight_VD.shape[0]}
-    return check_rows(sizes, rows_of(tokenizer))
+    return check_rows(sizes, count_rows(tokenizer))
 
 
 def check_subject(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> None:
-    """Raises ModelError unless the model takes every token and computes numbers for the prompt `ids`."""
+    """Raises ModelError unless the model has a row for every token and gives finite logits for the prompt `ids`."""
     embedding: Any = model.get_input_embeddings()
-    check_rows({"student": embedding.weight.shape[0]}, rows_of(tokenizer))
+    check_rows({"student": embedding.weight.shape[0]}, count_rows(tokenizer))
     check_logits("student", model, ids)
     check_generation("student", model, pad_id(tokenizer))
 
 
 def check_rows(sizes: Mapping[str, int], tokens: int) -> int:
-    """The rows that heads of these sizes, by role, have in common; raises ModelError if a tokenizer has more tokens."""
+    """The number of rows that LM heads of these `sizes` have in common. Raises ModelError if one is below `tokens`."""
     for role, size in sizes.items():
         if size < tokens:
             raise ModelError(

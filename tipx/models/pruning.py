@@ -1,4 +1,4 @@
-"""A model with some of its layers removed: the student that is to be healed."""
+"""Removes layers from a model. Distillation then repairs the pruned student."""
 
 import re
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from tipx.errors import ModelError
 from tipx.spec import Whole
 
 
-def layer_range(text: str) -> str:
-    """The text; raises PydanticCustomError for what is no range of layers that a model may have."""
+def check_layer_range(text: str) -> str:
+    """The text. Raises PydanticCustomError unless it is a range of layers such as 0-13."""
     if not re.fullmatch(r"[0-9]{1,5}-[0-9]{1,5}", text):
         raise PydanticCustomError("layer_range", "Input should be a range below 100000, as 0-13")
     return text
 
 
-LayerRange = Annotated[str, AfterValidator(layer_range)]
+LayerRange = Annotated[str, AfterValidator(check_layer_range)]
 Layers = Annotated[list[Annotated[Whole, Field(le=99_999)] | LayerRange], Field(max_length=10_000)]
-"""Layer numbers from 0 and ranges with both ends, as in [0-13, 20-29]."""
+"""Layer numbers from 0, and ranges that include both ends, as in [0-13, 20-29]."""
 
 
-def chosen(keep: Layers, count: int, key: str) -> list[int]:
-    """The numbers that `keep` names, of `count` layers; raises ModelError unless they ascend and exist."""
+def select_layers(keep: Layers, count: int, key: str) -> list[int]:
+    """The layer numbers that `keep` names, of `count` layers. Raises ModelError unless they ascend and exist."""
     ranges = [(part, part) if isinstance(part, int) else tuple(map(int, part.split("-"))) for part in keep]
     ends = [end for first, last in ranges for end in (first, last + 1)]
     shown, remedy = f"{key}=[{','.join(map(str, keep))}]", f"type e.g. {key}=[0-{count - 1}]"
@@ -39,28 +39,28 @@ def chosen(keep: Layers, count: int, key: str) -> list[int]:
 
 
 def keep_layers(model: PreTrainedModel, keep: Layers, key: str) -> None:
-    """Remove the layers that `keep` does not name, from the model and from its configuration; raises ModelError.
+    """Remove all other layers than `keep`, from the model and from its configuration. Raises ModelError.
 
-    What is left is what its configuration describes: it generates with a cache, saves and loads as any model does.
+    Afterwards the configuration describes the pruned model: it generates with a cache, saves and loads like any other.
     """
     config = model.config.get_text_config()
     count = config.num_hidden_layers
-    kept = chosen(keep, count, key)
+    numbers = select_layers(keep, count, key)
     stack, name = find_layers(model, count, key)
-    setattr(stack, name, nn.ModuleList([getattr(stack, name)[i] for i in kept]))
-    for new, layer in enumerate(getattr(stack, name)):
+    setattr(stack, name, nn.ModuleList([getattr(stack, name)[i] for i in numbers]))
+    for new_number, layer in enumerate(getattr(stack, name)):
         for module in layer.modules():
-            # Its place in the KV cache.
+            # layer_idx is the layer's slot in the KV cache.
             if isinstance(getattr(module, "layer_idx", None), int):
-                module.layer_idx = new
-    for field, value in per_layer(config.to_dict(), count).items():
-        setattr(config, field, [value[i] for i in kept])
-    config.num_hidden_layers = len(kept)
-    check(model, key)
+                module.layer_idx = new_number
+    for field, value in find_layer_settings(config.to_dict(), count).items():
+        setattr(config, field, [value[i] for i in numbers])
+    config.num_hidden_layers = len(numbers)
+    check_rebuilt_config(model, key)
 
 
 def find_layers(model: PreTrainedModel, count: int, key: str) -> tuple[nn.Module, str]:
-    """The module that holds the list of layers, and the list's name in it."""
+    """The module that holds the list of layers, and the name of the list in it."""
     lists = [n for n, m in model.base_model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     outer = [n for n in lists if not any(n.startswith(f"{other}.") for other in lists)]
     if len(outer) != 1:
@@ -71,22 +71,23 @@ def find_layers(model: PreTrainedModel, count: int, key: str) -> tuple[nn.Module
     return model.base_model.get_submodule(owner), name
 
 
-def per_layer(config: dict[str, Any], count: int) -> dict[str, Sequence[Any]]:
-    """Settings that hold one value a layer, such as `layer_types`."""
+def find_layer_settings(config: dict[str, Any], count: int) -> dict[str, Sequence[Any]]:
+    """The settings that hold a value for each layer, such as `layer_types`."""
     return {k: v for k, v in config.items() if "layer" in k and isinstance(v, list | tuple) and len(v) == count}
 
 
-def check(model: PreTrainedModel, key: str) -> None:
-    """Raises ModelError unless the configuration alone makes a model of the same weights.
+def check_rebuilt_config(model: PreTrainedModel, key: str) -> None:
+    """Raises ModelError unless the configuration alone makes a model with weights of the same names and shapes.
 
-    Some architectures derive a layer's kind from its number: their settings would describe another model.
+    Some architectures choose a layer's kind by its number. Their configuration would then describe another model.
     """
     with torch.device("meta"):
-        again = type(model)(type(model.config).from_dict(model.config.to_dict()))
-    ours, theirs = ({n: v.shape for n, v in m.state_dict().items()} for m in (model, again))
-    if ours != theirs:
-        odd = min(n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n))
+        rebuilt = type(model)(type(model.config).from_dict(model.config.to_dict()))
+    pruned_shapes, rebuilt_shapes = ({n: v.shape for n, v in m.state_dict().items()} for m in (model, rebuilt))
+    if pruned_shapes != rebuilt_shapes:
+        names = pruned_shapes.keys() | rebuilt_shapes.keys()
+        example = min(n for n in names if pruned_shapes.get(n) != rebuilt_shapes.get(n))
         raise ModelError(
-            f"{key}: the layers of a {type(model).__name__} differ by their number ({odd}), so none can be removed; "
-            f"type {key}=null"
+            f"{key}: the layers of a {type(model).__name__} differ by their number ({example}), so none can be "
+            f"removed; type {key}=null"
         )

@@ -1,4 +1,4 @@
-"""Whether a configuration describes the weights that lie beside it, found out before anything of its size is made."""
+"""Checks that a configuration fits the weights beside it, before anything of the configuration's size is allocated."""
 
 import warnings
 
@@ -6,67 +6,69 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from tipx.files.untrusted import bounded_resources
-from tipx.models.folder import CONFIG, Broken, Weights
+from tipx.models.folder import CONFIG, BrokenModel, WeightCounts
 
-MORE = 1.5
-"""How many times the elements on disk a configuration may describe; what is then missing is named when it is loaded."""
-SLACK = 2**24
-"""Elements more that do no harm: a model of a few thousand may have a table of positions that is not saved."""
+MAX_RATIO = 1.5
+"""A configuration may describe this many times the elements on disk. Loading later names the missing weights."""
+SLACK_ELEMENTS = 2**24
+"""More elements are always allowed: a tiny model may have a table of positions that is not saved."""
 SECONDS, MEMORY = 120.0, 2**32
-NEEDED = ("vocab_size", "hidden_size", "num_hidden_layers")
+SIZE_NAMES = ("vocab_size", "hidden_size", "num_hidden_layers")
 
 
-def check_sizes(config: PreTrainedConfig, there: Weights | None, *, code: bool) -> None:
-    """Raises Broken where a model of this configuration would be far larger than what lies there, or can be none.
+def check_sizes(config: PreTrainedConfig, there: WeightCounts | None, *, code: bool) -> None:
+    """Raises BrokenModel if the configuration describes a far larger model than the weights on disk, or no model.
 
-    First by arithmetic, so that nothing absurd is built; then by building it without memory for its weights. Where
-    `there` is None (a model of the hub that is not here yet) only that it can be built is checked.
+    Arithmetic comes first, so that nothing absurd is built. Then the model is built without memory for its weights. If
+    `there` is None (a model of the hub that is not downloaded yet), only the second check is made.
     """
     text = config.get_text_config()
-    found = {name: getattr(text, name, None) for name in NEEDED}
-    for name, value in found.items():
+    sizes = {name: getattr(text, name, None) for name in SIZE_NAMES}
+    for name, value in sizes.items():
         if value is not None and (type(value) is not int or value < 1):
-            raise Broken(f"{CONFIG}: {name} is {value!r:.40}, expected a whole number above 0")
+            raise BrokenModel(f"{CONFIG}: {name} is {value!r:.40}, expected a whole number above 0")
     if there is not None:
-        vocab, hidden, layers = (value or 1 for value in found.values())
+        vocab, hidden, layers = (value or 1 for value in sizes.values())
         if there.tensors is not None and layers > there.tensors:
-            raise Broken(f"{CONFIG}: num_hidden_layers is {layers}, but the weights are {there.tensors} tensors")
-        check_least(
+            raise BrokenModel(f"{CONFIG}: num_hidden_layers is {layers}, but the weights are {there.tensors} tensors")
+        check_upper_bounds(
             there, {"vocab_size x hidden_size": vocab * hidden, "num_hidden_layers x hidden_size": layers * hidden}
         )
-        check_least(there, {name: value for name, value in text.to_dict().items() if is_width(name, value)})
-    described = elements(config, code=code)
+        check_upper_bounds(there, {name: value for name, value in text.to_dict().items() if is_width(name, value)})
+    described = count_elements(config, code=code)
     if there is not None:
-        check_least(there, {"a model of its sizes, in numbers,": described})
+        check_upper_bounds(there, {"a model of its sizes, in numbers,": described})
 
 
 def is_width(name: str, value: object) -> bool:
-    """Whether it is a size of a tensor; lengths of the context and thresholds are not."""
+    """Whether a setting is a size of a tensor. Context lengths and thresholds are not."""
     return type(value) is int and name.endswith(("_size", "_dim", "experts", "heads", "_rank", "_inner", "_embd"))
 
 
-def check_least(there: Weights, least: dict[str, int]) -> None:
-    """Raises Broken for what is more than the weights on disk can be."""
-    most = int(MORE * there.elements) + SLACK
+def check_upper_bounds(there: WeightCounts, least: dict[str, int]) -> None:
+    """Raises BrokenModel for a value of `least` that is larger than the weights on disk allow."""
+    most = int(MAX_RATIO * there.elements) + SLACK_ELEMENTS
     for name, value in least.items():
         if value > most:
-            raise Broken(
+            raise BrokenModel(
                 f"{CONFIG}: {name} is {value}, and the weights on disk hold {there.elements} numbers: it is not the "
                 "configuration of these weights"
             )
 
 
-def elements(config: PreTrainedConfig, *, code: bool) -> int:
-    """Numbers that a model of this configuration keeps in memory, tied ones once, with tables that are not saved.
+def count_elements(config: PreTrainedConfig, *, code: bool) -> int:
+    """The number of elements that a model of this configuration keeps in memory, tied ones once, buffers included.
 
-    Raises Broken for one that is not made to go on with a text.
+    Raises BrokenModel for a model that does not continue a text.
     """
     with warnings.catch_warnings(), bounded_resources(SECONDS, MEMORY), torch.device("meta"):
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=code)
     for name, weight in model.named_parameters():
         if not weight.numel():
-            raise Broken(f"{CONFIG}: {name} would be of shape {tuple(weight.shape)}, which holds nothing")
+            raise BrokenModel(f"{CONFIG}: {name} would be of shape {tuple(weight.shape)}, which holds nothing")
     if model.config.is_encoder_decoder:
-        raise Broken(f"{CONFIG}: an encoder with a decoder; tipx needs a model that goes on with a text")
+        raise BrokenModel(
+            f"{CONFIG}: it is an encoder with a decoder; tipx needs a model that continues a text (decoder only)"
+        )
     return sum(tensor.numel() for kind in (model.parameters(), model.buffers()) for tensor in kind)

@@ -9,7 +9,7 @@ from tipx.errors import DataError, RunError
 from tipx.runs.find import find_run, no_run
 from tipx.runs.reader import StoredRun
 from tipx.runs.results import FILE, Result, read_results
-from tipx.stats.paired import CONFIDENCE, McNemar, Paired, compare_means, mcnemar
+from tipx.stats.paired import CONFIDENCE, McNemar, Paired, compare_means, mcnemar_test
 
 SETTINGS = (
     "benchmark",
@@ -153,5 +153,5 @@ def compared(a: Result, b: Result) -> Comparison:
     sampled = compare_means([*x.values()], [y[problem] for problem in x])
     one, other = a.values("greedy"), b.values("greedy")
     both = bool(one) and one.keys() == other.keys()
-    greedy = mcnemar([v > 0 for v in one.values()], [other[p] > 0 for p in one]) if both else None
+    greedy = mcnemar_test([v > 0 for v in one.values()], [other[p] > 0 for p in one]) if both else None
     return Comparison(str(a.benchmark), a, b, sampled, greedy)

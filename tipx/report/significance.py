@@ -8,7 +8,7 @@ import numpy as np
 from tipx.report.keys import label
 from tipx.report.long import Measured, setting
 from tipx.report.table import Cell, Column, Method, Table, Test, Values, is_baseline
-from tipx.stats.clustered import Difference, by_t, holm, over_seeds, two_way
+from tipx.stats.clustered import Difference, adjust_holm, compare_over_seeds, compare_two_way, t_test
 from tipx.stats.estimates import mean_and_error
 
 METHODS: dict[Method, str] = {
@@ -45,7 +45,7 @@ def add_tests(table: Table) -> None:
             used.add(method)
             d = difference
             found[row] = Test(label(base), d.difference, d.low, d.high, d.p, d.p, method)
-        for (row, test), p in zip(found.items(), holm([t.p for t in found.values()]), strict=True):
+        for (row, test), p in zip(found.items(), adjust_holm([t.p for t in found.values()]), strict=True):
             table.cells[row, column].test = replace(test, adjusted=p)
     if "permutation" in used:
         table.notes.insert(0, ONE_SEED)
@@ -73,7 +73,7 @@ def mark_best(table: Table) -> None:
         if cells[top].n < 2:
             continue
         try:
-            ps = holm([compare(cells[row], cells[top], column)[1].p for row in others])
+            ps = adjust_holm([compare(cells[row], cells[top], column)[1].p for row in others])
         except CannotPair as reason:
             table.notes.append(
                 f"{table.head(column)}: no bold, as not all can be tested against {label(top)}: {reason}"
@@ -101,10 +101,10 @@ def compare(cell: Cell, base: Cell, column: Column) -> tuple[Method, Difference]
     if column.metric.problems is None:
         if len(pairs) < 2:
             raise CannotPair("one seed, and no value for each problem")
-        return "seeds", over_seeds([a.value - b.value for a, b in pairs])
+        return "seeds", compare_over_seeds([a.value - b.value for a, b in pairs])
     differences_SP = by_problem(pairs, column)
     if len(differences_SP) > 1:
-        return "two-way", two_way(differences_SP)
+        return "two-way", compare_two_way(differences_SP)
     return "permutation", over_problems(differences_SP[0])
 
 
@@ -135,10 +135,10 @@ def by_problem(pairs: Sequence[tuple[Measured, Measured]], column: Column) -> np
 
 def over_problems(differences_P: np.ndarray) -> Difference:
     """Permutation test, with a t interval over problems."""
-    from tipx.stats.paired import sign_flips
+    from tipx.stats.paired import permutation_test_signs
 
     if len(differences_P) < 2:
         raise CannotPair("one seed and one problem")
     mean, error = mean_and_error(differences_P.tolist())
-    p, _ = sign_flips(differences_P, 0)
-    return replace(by_t(mean, error or 0.0, len(differences_P) - 1), p=p)
+    p, _ = permutation_test_signs(differences_P, 0)
+    return replace(t_test(mean, error or 0.0, len(differences_P) - 1), p=p)

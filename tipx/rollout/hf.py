@@ -22,7 +22,7 @@ from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import collect, left_pad
 from tipx.rollout.recorder import Recorder
 from tipx.spec import Count, Temperature, TopP, Whole, spec
-from tipx.text.token_ids import pad_id, rows_of
+from tipx.text.token_ids import count_rows, pad_id
 from tipx.types import Rollout
 
 
@@ -85,7 +85,7 @@ class HFRollouts:
         recorded = Recorder(model, len(prompts)) if request.with_states else None
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
-            draws_RT = request.noise.rows([request.rows[i] for i in batch], max(most[i] for i in batch))
+            draws_RT = request.noise.draw_rows([request.rows[i] for i in batch], max(most[i] for i in batch))
             with nullcontext() if recorded is None else recorded.of(batch):
                 new = self.generate(model, tokenizer, [prompts[i] for i in batch], draws_RT)
             for i, ids in zip(batch, new, strict=True):
@@ -113,7 +113,7 @@ class HFRollouts:
             use_cache=True,
         )
         sampler = LogitsProcessorList(
-            [SuppressUnknownIds(rows_of(tokenizer)), *self.sampler(draws_RT, ids_RL.shape[1])]
+            [SuppressUnknownIds(count_rows(tokenizer)), *self.sampler(draws_RT, ids_RL.shape[1])]
         )
         # `generate` fills what `settings` leaves open from the model's own file: Qwen2.5's has a repetition penalty.
         own, model.generation_config = model.generation_config, GenerationConfig()

@@ -26,7 +26,7 @@ from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import eos_ids
 from tipx.spec import Count, Open01, PathText, Seconds, Temperature, TopP, Whole, Words, spec
-from tipx.text.token_ids import rows_of
+from tipx.text.token_ids import count_rows
 from tipx.types import Rollout
 
 INSTALL = "pip install 'tipx[vllm]', or sample with transformers: rollout=hf"
@@ -118,13 +118,13 @@ class VLLMRollouts:
     ) -> Rollout:
         """Responses, `batch_size` prompts handed over at once."""
         eos, prompts, limits = eos_ids(model, tokenizer), request.prompts, request.limits_within(self.max_new_tokens)
-        known = rows_of(tokenizer)
+        known = count_rows(tokenizer)
         unknown = range(known, model.get_output_embeddings().weight.shape[0])
         answers: list[Answer] = []
         for start in range(0, len(prompts), self.batch_size):
             some = slice(start, start + self.batch_size)
             # One seed a row, so that a response does not depend on what it is batched with.
-            draws_R = request.noise.rows(request.rows[some], 1)[:, 0]
+            draws_R = request.noise.draw_rows(request.rows[some], 1)[:, 0]
             params = [
                 self.params(eos, unknown, int(draw * SEEDS), n)
                 for draw, n in zip(draws_R.tolist(), limits[some], strict=True)

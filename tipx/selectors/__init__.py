@@ -1,7 +1,9 @@
 """Which tokens to train on: a score says how much a token matters, a pick turns scores into weights.
 
-Both are pure functions of the whole step's statistics, so the result cannot depend on how the step is split. To add
-one: write a file here and a YAML of the same name under `conf/selector/score/` or `conf/selector/pick/`.
+Score and pick are separate choices, because the paper's rules differ in both at once: it samples by entropy, but takes
+the top k by Soft-OR. Both are pure functions of the whole step's statistics (every sequence of every process). So the
+result does not depend on micro-batches or on the number of processes. To add a rule, write a file here and a YAML of
+the same name under `conf/selector/score/` or `conf/selector/pick/`.
 """
 
 from typing import Protocol, runtime_checkable
@@ -20,11 +22,11 @@ class Score(Protocol):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Names of the `TokenStats` fields it reads; the engine computes no others."""
+        """Names of the `TokenStats` fields that the score reads. Only these are computed."""
         ...
 
     def __call__(self, stats: TokenStats, valid_BT: Bool[Tensor, "B T"], noise: Noise) -> Float[Tensor, "B T"]:
-        """Scores of the step, >= 0, and 0 off valid."""
+        """Scores of the step, >= 0. Tokens that are not valid have score 0."""
         ...
 
 
@@ -35,13 +37,13 @@ class Pick(Protocol):
     def __call__(
         self, score_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"], noise: Noise
     ) -> Float[Tensor, "B T"]:
-        """Weights >= 0, and 0 off valid; 0/1 is a hard selection."""
+        """Weights >= 0. Tokens that are not valid have weight 0. Weights of 0 and 1 are a hard selection."""
         ...
 
 
 @spec
 class Selector:
-    """score x pick."""
+    """A score and a pick."""
 
     score: Score
     pick: Pick
@@ -52,5 +54,5 @@ class Selector:
 
     def __call__(self, stats: TokenStats, valid_BT: Bool[Tensor, "B T"], noise: Noise) -> Float[Tensor, "B T"]:
         """Weights (B, T) of the whole step, from its statistics. Row b must be row b of the step."""
-        score_BT = self.score(stats, valid_BT, noise.of("score"))
-        return self.pick(score_BT, valid_BT, noise.of("pick"))
+        score_BT = self.score(stats, valid_BT, noise.substream("score"))
+        return self.pick(score_BT, valid_BT, noise.substream("pick"))

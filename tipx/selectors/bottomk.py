@@ -10,7 +10,7 @@ from tipx.spec import spec
 
 @spec
 class BottomK(Budget):
-    """Keep the ratio with the lowest score: the control that should not work."""
+    """Keep the tokens with the lowest scores. This is a control: it should not work."""
 
     def __call__(
         self, score_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"], noise: Noise

@@ -1,4 +1,4 @@
-"""How many tokens a budgeted pick keeps, and keeping exactly so many."""
+"""How many tokens a pick with a budget keeps, and how it keeps exactly that number."""
 
 import math
 from fractions import Fraction
@@ -12,34 +12,37 @@ from tipx.spec import Ratio, Whole, spec
 
 Scope = Literal["response", "step"]
 Rounding = Literal["floor", "round", "ceil"]
-ROUND = {"floor": math.floor, "ceil": math.ceil, "round": lambda x: math.floor(x + Fraction(1, 2))}
+ROUNDERS = {"floor": math.floor, "ceil": math.ceil, "round": lambda x: math.floor(x + Fraction(1, 2))}
 
 
 @spec
 class Budget:
-    """ratio * m tokens of each response (or of the whole step), rounded, at least `min_keep` and at most all m."""
+    """Keeps round(ratio * m) of the m valid tokens of each response, at least `min_keep` and at most m.
+
+    With `scope=step`, m counts the valid tokens of the whole step. A response may then keep none of its tokens.
+    """
 
     ratio: Ratio
     scope: Scope
     rounding: Rounding
     min_keep: Whole
 
-    def count(self, m: int) -> int:
-        """Tokens to keep of m."""
-        # Decimal arithmetic: in floats floor(0.29 * 100) is 28.
-        return min(m, max(self.min_keep, ROUND[self.rounding](Fraction(str(self.ratio)) * m)))
+    def count_kept(self, m: int) -> int:
+        """The number of tokens to keep of m."""
+        # Exact fractions of the decimal number that was typed: in floats floor(0.29 * 100) is 28.
+        return min(m, max(self.min_keep, ROUNDERS[self.rounding](Fraction(str(self.ratio)) * m)))
 
     def keep_highest(self, priority_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-        """0/1 weights of the highest priorities. Ties go to the earlier token, so that the set is deterministic."""
+        """Weight 1 for the highest priorities, 0 for the rest. Of equal priorities the earlier token is kept."""
         weights_BT = torch.zeros(valid_BT.shape, device=valid_BT.device)
         if self.scope == "step":
-            weights_BT[valid_BT] = _top(priority_BT[valid_BT], self.count(int(valid_BT.sum())))
+            weights_BT[valid_BT] = _mark_highest(priority_BT[valid_BT], self.count_kept(int(valid_BT.sum())))
             return weights_BT
         for b, valid_T in enumerate(valid_BT):
-            weights_BT[b, valid_T] = _top(priority_BT[b, valid_T], self.count(int(valid_T.sum())))
+            weights_BT[b, valid_T] = _mark_highest(priority_BT[b, valid_T], self.count_kept(int(valid_T.sum())))
         return weights_BT
 
 
-def _top(priority_N: Float[Tensor, " N"], k: int) -> Float[Tensor, " N"]:
+def _mark_highest(priority_N: Float[Tensor, " N"], k: int) -> Float[Tensor, " N"]:
     order = priority_N.sort(descending=True, stable=True).indices
     return torch.zeros(len(priority_N), device=priority_N.device).index_fill(0, order[:k], 1.0)

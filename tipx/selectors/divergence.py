@@ -1,4 +1,4 @@
-"""How far the student is from the teacher."""
+"""Score by the divergence of the student from the teacher."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ DivergenceName = Literal["reverse_kl", "forward_kl", "jsd"]
 
 @spec
 class Divergence:
-    """The named divergence, nats. The paper's d_t, and its rule `div_only`, use reverse KL."""
+    """The divergence of that name, nats. The paper's d_t and its rule `div_only` use reverse KL."""
 
     divergence: DivergenceName
 

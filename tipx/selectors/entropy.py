@@ -1,4 +1,4 @@
-"""The student's uncertainty."""
+"""Score by the student's entropy."""
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -10,7 +10,7 @@ from tipx.types import TokenStats
 
 @spec
 class Entropy:
-    """H(P_S) in nats. Dividing by log V, as the paper does, changes neither ranks nor sampling shares."""
+    """H(P_S) in nats. The paper divides it by log V, which changes neither ranks nor sampling probabilities."""
 
     @property
     def needs(self) -> frozenset[str]:

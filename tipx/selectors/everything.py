@@ -9,7 +9,7 @@ from tipx.spec import spec
 
 @spec
 class Everything:
-    """Keep every valid token, whatever it scores."""
+    """Keep every valid token. The score is not used."""
 
     def __call__(
         self, score_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"], noise: Noise

@@ -1,4 +1,10 @@
-"""Putting entropy and divergence on one scale, over every valid token of the step (all sequences, all ranks)."""
+"""Normalisation: entropy and divergence become numbers in [0, 1], so that they can be combined.
+
+A value x becomes (min(x, c) - min) / (max - min), where c is an upper quantile. Quantile, minimum and maximum are taken
+over every valid token of the step: all sequences of all processes. Taken over a micro-batch they would change with its
+size, and so would the kept tokens. Padding, prompt and tool tokens must not be among the values: one extreme value of
+theirs would press all others together.
+"""
 
 from typing import Literal
 
@@ -10,7 +16,10 @@ from tipx.spec import Fraction01, spec
 
 
 def min_max(values_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"], clip: float) -> Float[Tensor, "B T"]:
-    """Clip at the quantile `clip` from above, then map [min, max] to [0, 1]; all equal gives 0; 0 off valid."""
+    """Clip from above at the quantile `clip`, then map [min, max] to [0, 1].
+
+    If all values are equal the result is 0. Tokens that are not valid get 0.
+    """
     values_N = values_BT[valid_BT]
     if values_N.numel() == 0:
         return torch.zeros_like(values_BT)
@@ -24,20 +33,21 @@ def min_max(values_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"], clip
 
 
 def quantile(values_N: Float[Tensor, " N"], q: float) -> Float[Tensor, ""]:
-    """Linear-interpolation quantile, as numpy's default; any N (torch.quantile refuses more than 16 million)."""
+    """The q-quantile by linear interpolation, as in numpy. torch.quantile refuses more than 16 million."""
     ordered = values_N.sort().values
-    place = q * (len(ordered) - 1)
-    low = int(place)
+    position = q * (len(ordered) - 1)
+    low = int(position)
     high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
 
 
 @spec
 class Normalise:
-    """`entropy_clip` and `divergence_clip` are upper quantiles; 1 is no clipping.
+    """Maps entropy and divergence to [0, 1]: h^ and d^ of the paper.
 
-    arXiv 2604.14084 v4 clips entropy at 0.98 and divergence not at all; its v1 clips neither. `scope` is what quantile,
-    minimum and maximum are taken over: the paper's whole step, or each rollout by itself.
+    `entropy_clip` and `divergence_clip` are upper quantiles; 1 means no clipping. The paper (arXiv 2604.14084) clips
+    entropy at 0.98 and divergence not at all in v4, and clips neither in v1. `scope` says over which tokens quantile,
+    minimum and maximum are taken: the whole step, as in the paper, or each rollout by itself.
     """
 
     entropy_clip: Fraction01
@@ -45,14 +55,14 @@ class Normalise:
     scope: Literal["step", "rollout"]
 
     def entropy(self, values_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-        """h^ in [0, 1]."""
-        return self._scaled(values_BT, valid_BT, self.entropy_clip)
+        """h^, the normalised entropy, in [0, 1]."""
+        return self._scale_in_scope(values_BT, valid_BT, self.entropy_clip)
 
     def divergence(self, values_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-        """d^ in [0, 1]."""
-        return self._scaled(values_BT, valid_BT, self.divergence_clip)
+        """d^, the normalised divergence, in [0, 1]."""
+        return self._scale_in_scope(values_BT, valid_BT, self.divergence_clip)
 
-    def _scaled(
+    def _scale_in_scope(
         self, values_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"], clip: float
     ) -> Float[Tensor, "B T"]:
         if self.scope == "step" or not len(values_BT):

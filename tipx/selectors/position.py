@@ -1,4 +1,4 @@
-"""Earlier tokens score higher."""
+"""Score by position: earlier tokens score higher."""
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -10,7 +10,7 @@ from tipx.types import TokenStats
 
 @spec
 class Position:
-    """1 - rank/m for the token of 0-based rank among the m valid tokens of its response (arXiv 2606.22600)."""
+    """1 - rank / m, where rank counts the m valid tokens of a response from 0 (arXiv 2606.22600)."""
 
     @property
     def needs(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Masks."""
+"""Pick by a mask: every token with a positive score."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,7 +10,10 @@ from tipx.spec import Whole, spec
 
 @spec
 class Positive:
-    """Keep the tokens of score > 0: how many is set by the data. An empty step keeps its first `min_keep` tokens."""
+    """Keep the tokens of score > 0. The data decide how many these are.
+
+    If they are fewer than `min_keep`, the first other tokens of the step are kept, too.
+    """
 
     min_keep: Whole
 

@@ -1,4 +1,4 @@
-"""Overconfident and wrong."""
+"""The paper's rule for quadrant Q3: tokens where the student is sure and wrong."""
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -12,7 +12,12 @@ from tipx.types import TokenStats
 
 @spec
 class Q3:
-    """divergence * (1 - h^). The paper ranks by forward KL here, though it trains on reverse KL (arXiv 2604.14084)."""
+    """divergence * (1 - h^), where h^ is the normalised student entropy: high if the student is far off and sure.
+
+    The paper (arXiv 2604.14084) ranks by forward KL here, although it trains on reverse KL. So its rules `q3_only` and
+    `div_only` differ in two things; `q3_reverse` differs from `div_only` in the factor 1 - h^ alone. The product is a
+    ranking, not a quadrant with sharp borders: kept tokens may lie in Q1, if their divergence is large enough.
+    """
 
     divergence: DivergenceName
     norm: Normalise

@@ -1,7 +1,12 @@
-"""The four quadrants of entropy x divergence.
+"""The four quadrants of entropy and divergence (arXiv 2604.14084).
 
-The paper names them but gives no threshold, so here it is a setting: a quantile of each axis over the step. High means
-strictly above the threshold, hence ties at it are low.
+                    high divergence            low divergence
+    high entropy    Q1: unsure and wrong       Q2: unsure but agreeing
+    low entropy     Q3: sure and wrong         Q4: solved
+
+Entropy is the student's H(P_S), divergence is reverse KL(P_S || P_T). The paper uses quadrants to explain and gives no
+thresholds. Here each threshold is a setting: a quantile of its axis over all valid tokens of the step. "High" means
+strictly above the threshold, so a value equal to it is low.
 """
 
 from typing import Annotated
@@ -19,7 +24,7 @@ from tipx.types import TokenStats
 
 @spec
 class Quadrants:
-    """Q1 unsure and wrong, Q2 unsure but agreeing, Q3 overconfident and wrong, Q4 solved."""
+    """Gives each token its quadrant, 1 to 4."""
 
     entropy_quantile: Fraction01
     divergence_quantile: Fraction01
@@ -29,7 +34,7 @@ class Quadrants:
         return frozenset({"student_entropy", "reverse_kl"})
 
     def __call__(self, stats: TokenStats, valid_BT: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
-        """1..4 for valid tokens, 0 elsewhere."""
+        """1 to 4 for valid tokens, 0 elsewhere."""
         if not valid_BT.any():
             return torch.zeros(valid_BT.shape, dtype=torch.long, device=valid_BT.device)
         h_BT, d_BT = stats["student_entropy"], stats["reverse_kl"]
@@ -40,7 +45,7 @@ class Quadrants:
 
 @spec
 class InQuadrant:
-    """1 for tokens of the quadrant, 0 for others."""
+    """Score 1 for the tokens of one quadrant, 0 for the others."""
 
     quadrant: Annotated[Count, Field(le=4)]
     quadrants: Quadrants

@@ -1,4 +1,4 @@
-"""The same scores, to the wrong tokens."""
+"""A control: the scores of another rule, given to the wrong tokens."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,7 +12,7 @@ from tipx.types import TokenStats
 
 @spec
 class Shuffled:
-    """Permutes another score inside each response: its marginal stays, its information goes."""
+    """Permutes the score `of` inside each response. Its distribution stays, its information is lost."""
 
     of: Score
 
@@ -21,8 +21,8 @@ class Shuffled:
         return self.of.needs
 
     def __call__(self, stats: TokenStats, valid_BT: Bool[Tensor, "B T"], noise: Noise) -> Float[Tensor, "B T"]:
-        score_BT = self.of(stats, valid_BT, noise.of("of"))
-        draws_BT = noise.tokens(valid_BT)
+        score_BT = self.of(stats, valid_BT, noise.substream("of"))
+        draws_BT = noise.draw_tokens(valid_BT)
         out_BT = torch.zeros_like(score_BT)
         for b in range(len(score_BT)):
             valid_T = valid_BT[b]

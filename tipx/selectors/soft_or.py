@@ -1,4 +1,4 @@
-"""Unsure or wrong: the paper's type-agnostic rule."""
+"""The paper's Soft-OR: tokens where the student is unsure, or wrong, or both."""
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -12,7 +12,11 @@ from tipx.types import TokenStats
 
 @spec
 class SoftOr:
-    """h^ + d^ - h^ d^, in [0, 1]: high when either axis is (arXiv 2604.14084, Soft-OR)."""
+    """h^ + d^ - h^ d^ in [0, 1] (arXiv 2604.14084, Soft-OR).
+
+    h^ and d^ are the normalised student entropy and divergence. Read as probabilities of two independent events they
+    give the probability of at least one: the score is 1 if either is 1, and 0 only if both are 0.
+    """
 
     divergence: DivergenceName
     norm: Normalise
@@ -24,5 +28,5 @@ class SoftOr:
     def __call__(self, stats: TokenStats, valid_BT: Bool[Tensor, "B T"], noise: Noise) -> Float[Tensor, "B T"]:
         h_BT = self.norm.entropy(stats["student_entropy"], valid_BT)
         d_BT = self.norm.divergence(stats[self.divergence], valid_BT)
-        # h + d - hd, written so that it is exactly 1 where either is: rounding would order the clipped tokens.
+        # The same as h + d - h d, but exactly 1 where h or d is 1. Rounding must not rank the clipped tokens.
         return h_BT + d_BT * (1 - h_BT)

@@ -10,7 +10,7 @@ from tipx.spec import spec
 
 @spec
 class TopK(Budget):
-    """Keep the ratio with the highest score."""
+    """Keep the tokens with the highest scores."""
 
     def __call__(
         self, score_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"], noise: Noise

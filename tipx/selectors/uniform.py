@@ -10,7 +10,7 @@ from tipx.types import TokenStats
 
 @spec
 class Uniform:
-    """No information: with the pick `sample` this is the budget-matched placebo, with `all` the baseline."""
+    """Score 1 for every token. The pick `sample` makes it the random control, the pick `all` the baseline."""
 
     @property
     def needs(self) -> frozenset[str]:

@@ -1,13 +1,13 @@
-"""Which token ids a tokenizer has."""
+"""The token ids of a tokenizer."""
 
 from transformers import PreTrainedTokenizerBase
 
 
-def rows_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Rows that a tokenizer needs: its ids may have gaps."""
+def count_rows(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The number of embedding rows that a tokenizer needs. It may be larger than len(tokenizer): ids may have gaps."""
     return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values()))
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """What fills the places before a prompt: the tokenizer's own padding, or its end of sequence."""
+    """The id that pads a prompt: the tokenizer's padding token, or its end-of-sequence token."""
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)

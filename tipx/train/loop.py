@@ -29,7 +29,7 @@ from tipx.signals import asked_to_stop
 from tipx.train import samples
 from tipx.train import step_metrics as metrics
 from tipx.train.session import Session, describe_kept
-from tipx.types import TokenStats, scatter
+from tipx.types import TokenStats, scatter_tokens
 from tipx.vocab import TEACHER_ONLY
 
 
@@ -59,13 +59,13 @@ def distill(session: Session) -> Row:
                     f"stopped at step {step}: loss or gradient was not finite in {session.trainer.bad_steps} steps "
                     f"(loop.max_bad_steps={loop.max_bad_steps}); try a smaller optim.lr, or loop.precision=no"
                 )
-            stop = session.world.most(asked())
+            stop = session.world.all_reduce_max(asked())
             if stop or loop.due(loop.save_every, step) or step == loop.steps:
                 session.save(step)
             if stop:
                 raise Interrupted(f"stopped after step {step}, saved in {run.path}; the same command continues", stop)
         summary = session.close()
-        if stop := session.world.most(asked()):
+        if stop := session.world.all_reduce_max(asked()):
             raise Interrupted(describe_kept(run), stop)
     return summary
 
@@ -74,18 +74,18 @@ def one_step(session: Session, step: int) -> Row:
     """Sample, score, select, update; returns the step's metrics."""
     exp, world, meter, trainer = session.exp, session.world, session.meter, session.trainer
     torch.manual_seed(exp.seed * 1_000_003 + step)  # dropout, if a model has any; all else is keyed by (seed, step)
-    noise, rows = Noise(exp.seed, step), world.share(exp.loop.sequences)
+    noise, rows = Noise(exp.seed, step), world.shard_rows(exp.loop.sequences)
 
     with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
         numbers = session.chosen(step, rows)
         states = exp.loop.score_from == "rollout" and bool(needs(session, step) - TEACHER_ONLY)
-        rollout = session.sample(numbers, rows, noise.of("rollout"), states=states)
+        rollout = session.sample(numbers, rows, noise.substream("rollout"), states=states)
     with meter.phase("score"):
         scored, own_stats = trainer.score(rollout, needs(session, step))
-        stats = TokenStats(**{name: world.gather_BT(values_BT) for name, values_BT in own_stats.present().items()})
+        stats = TokenStats(**{name: world.gather_BT(values_BT) for name, values_BT in own_stats.computed().items()})
         valid_BT = world.gather_BT(rollout.valid_BT.long()).bool()
     with meter.phase("select"):
-        weights_BT = exp.selector(stats, valid_BT, noise.of("select"))
+        weights_BT = exp.selector(stats, valid_BT, noise.substream("select"))
         own_weights_BT = weights_BT[rows.start : rows.stop, : rollout.valid_BT.shape[1]]
         count = weights_BT.sum() if exp.loop.denominator == "kept" else valid_BT.sum()
     if exp.loop.due(exp.loop.sample_every, step):
@@ -96,7 +96,7 @@ def one_step(session: Session, step: int) -> Row:
 
     row: Row = {}
     if rollout.logprobs_N is not None and stats.student_logprob is not None:
-        row = metrics.mismatch(world.gather_BT(scatter(rollout.logprobs_N, rollout.valid_BT)), stats, valid_BT)
+        row = metrics.mismatch(world.gather_BT(scatter_tokens(rollout.logprobs_N, rollout.valid_BT)), stats, valid_BT)
     ends = world.gather_list(list(zip(rollout.lengths, rollout.stop_reasons, strict=True)))
     if rollout.numbers:
         row |= metrics.agents(world.gather_list(rollout.numbers), ends)
@@ -144,7 +144,7 @@ def subject(session: Session) -> Subject:
 def exams(session: Session) -> list[Exam]:
     """Each benchmark, taken as the run says."""
     exp, dtype = session.exp, str(session.pair.student.dtype).removeprefix("torch.")
-    template = exp.model.template.of(session.pair.tokenizer)
+    template = exp.model.template.resolve(session.pair.tokenizer)
     return [
         Exam(benchmark, exp.eval, exp.seed, template, dtype=dtype, usual=dtype)
         for benchmark in suite_parts(exp.benchmark)

@@ -17,9 +17,9 @@ from tipx.errors import DataError, ModelError
 from tipx.evals.contamination import Contamination, normalise_spelling
 from tipx.evals.heldout import encode_texts
 from tipx.models.pair import ModelSource, check_rows, check_tokenizers
-from tipx.models.pruning import chosen
-from tipx.text.encoding import control
-from tipx.text.token_ids import rows_of
+from tipx.models.pruning import select_layers
+from tipx.text.encoding import special_tokens
+from tipx.text.token_ids import count_rows
 from tipx.train.experiment import Experiment
 from tipx.types import Prompt
 
@@ -109,9 +109,9 @@ def gather_facts(exp: Experiment, guard: Contamination | None = None) -> RunFact
             "(`tipx list data`), or guard.enabled=false"
         )
     check_tasks(clean, exp.rollout, "rollout")
-    exp.model.template.check(student.tokenizer, student.config)
+    exp.model.template.check_length(student.tokenizer, student.config)
     if clean and clean[0].task is not None:
-        check_chat(exp.model.template.chat_of(student.tokenizer, tuple(student.endings)), clean)
+        check_chat(exp.model.template.build_chat(student.tokenizer, tuple(student.endings)), clean)
     return RunFacts(exp, student, teacher, found, clean, fitting_prompts(exp, student.tokenizer, clean))
 
 
@@ -128,7 +128,7 @@ def fitting_prompts(
     Too long ones are left out: cutting a prompt would silently distil out of context.
     """
     limit = exp.loop.max_prompt_tokens
-    asked = [EncodedPrompt(question, exp.model.template.prompt(tokenizer, question)) for question in questions]
+    asked = [EncodedPrompt(question, exp.model.template.encode_prompt(tokenizer, question)) for question in questions]
     fit = [one for one in asked if 0 < len(one.ids) <= limit]
     if not fit:
         raise DataError(
@@ -157,7 +157,7 @@ def check_vocabulary(facts: RunFacts) -> Finding:
     known = {role: size for role, size in sizes.items() if size is not None}
     try:
         check_tokenizers(student.tokenizer, teacher.tokenizer)
-        rows = check_rows(known, rows_of(student.tokenizer))
+        rows = check_rows(known, count_rows(student.tokenizer))
     except ModelError as error:
         return Finding("vocabulary", "error", str(error))
     heads = " and ".join(str(size) for size in dict.fromkeys(known.values()))
@@ -173,9 +173,8 @@ def check_layers(facts: RunFacts) -> Finding:
         count = getattr(facts.sides[role].config.get_text_config(), "num_hidden_layers", None)
         if source.keep_layers is not None and count is not None:
             try:
-                kept.append(
-                    f"{len(chosen(source.keep_layers, count, f'model.{role}.keep_layers'))} of the {role}'s {count}"
-                )
+                layers_left = select_layers(source.keep_layers, count, f"model.{role}.keep_layers")
+                kept.append(f"{len(layers_left)} of the {role}'s {count}")
             except ModelError as error:
                 return Finding("layers", "error", str(error))
     return Finding("layers", "ok", f"kept: {' and '.join(kept)}" if kept else "all are kept")
@@ -235,7 +234,7 @@ def check_padding(facts: RunFacts) -> Finding:
 def check_chat_template(facts: RunFacts) -> Finding:
     """Both models know the prompts' format."""
     student, teacher = (s.tokenizer for s in facts.sides.values())
-    template = facts.exp.model.template.of(student)
+    template = facts.exp.model.template.resolve(student)
     if not template.chat:
         if student.chat_template is not None and facts.fit[0].question.task is None:
             text = "the tokenizer has one, and questions are plain text: was the model trained to chat? then type "
@@ -315,10 +314,10 @@ def check_special_tokens(facts: RunFacts) -> Finding:
         text = f"it ends with {shown[-1]!r}, at which a response ends: {ends}; give the tokenizer another chat_template"
         return Finding("first and last tokens", "warning", text)
     spelled = sum(
-        any(mark in text for mark in control(student.tokenizer)) for q in facts.questions for text in q.questions
+        any(mark in text for mark in special_tokens(student.tokenizer)) for q in facts.questions for text in q.questions
     )
     if spelled:
-        chats = facts.exp.model.template.of(student.tokenizer).chat
+        chats = facts.exp.model.template.resolve(student.tokenizer).chat
         how = "as plain text" if chats else "as control tokens, for there is no chat template"
         text = f"{ends}; {spelled} prompts spell control tokens of the tokenizer, and are encoded {how}"
         return Finding("first and last tokens", "warning", text)
@@ -333,14 +332,14 @@ def list_shown(shown: Sequence[str]) -> str:
 
 def check_thinking(facts: RunFacts) -> Finding:
     """A switch that is set is one that the chat template has."""
-    template = facts.exp.model.template.of(facts.student.tokenizer)
+    template = facts.exp.model.template.resolve(facts.student.tokenizer)
     if template.thinking is None:
         return Finding("thinking", "ok", "left to the chat template")
     switch = f"model.template.thinking={str(template.thinking).lower()}"
     tokenizer, first = facts.student.tokenizer, facts.fit[0].question
     if not template.chat and first.task is None:
         return Finding("thinking", "warning", f"{switch} has no effect: questions are plain text; leave it out")
-    ways = [replace(template, thinking=way).prompt(tokenizer, first) for way in (True, False)]
+    ways = [replace(template, thinking=way).encode_prompt(tokenizer, first) for way in (True, False)]
     if ways[0] == ways[1]:
         return Finding(
             "thinking", "warning", f"{switch} has no effect: the chat template knows no enable_thinking; leave it out"

@@ -12,12 +12,17 @@ from torch import Tensor
 from tipx.runs.snapshot import LEADERS, Snapshot
 from tipx.train import step_metrics as metrics
 from tipx.train.session import Session
-from tipx.train.trainer import Leading, Scored
-from tipx.types import STATISTICS, Rollout, TokenStats, ends
+from tipx.train.trainer import ScoredTokens, TopTokens
+from tipx.types import STATISTICS, Rollout, TokenStats, response_ends
 
 
 def keep(
-    session: Session, step: int, rollout: Rollout, scored: Scored, stats: TokenStats, weights_BT: Float[Tensor, "B T"]
+    session: Session,
+    step: int,
+    rollout: Rollout,
+    scored: ScoredTokens,
+    stats: TokenStats,
+    weights_BT: Float[Tensor, "B T"],
 ) -> None:
     """Write the files of a sampled step, rollouts/NNNNNN.npz and .jsonl; every process calls it, before the update.
 
@@ -25,22 +30,22 @@ def keep(
     is computed here, apart from what trains: nothing else in the run depends on being sampled.
     """
     world, few = session.world, session.exp.loop.sample_count
-    more = session.trainer.rescore(rollout, scored.teacher, STATISTICS.difference(stats.present()))
-    own = dict(stats.present()) | dict(more.present())
+    more = session.trainer.rescore(rollout, scored.teacher, STATISTICS.difference(stats.computed()))
+    own = dict(stats.computed()) | dict(more.computed())
     whole = {name: world.gather_BT(own[name]) for name in sorted(own)}
     tokens_BT, valid_BT = world.gather_BT(rollout.response_BT), world.gather_BT(rollout.valid_BT.long()).bool()
     if not world.is_main:
         return
     decode = session.pair.tokenizer.decode
     shown_BT = rollout.valid_BT & (torch.arange(len(rollout), device=rollout.valid_BT.device) < few)[:, None]
-    leading = session.trainer.leading(rollout, scored.teacher, shown_BT, LEADERS)
+    leading = session.trainer.find_top_tokens(rollout, scored.teacher, shown_BT, LEADERS)
     # The main process has the first rows of the step.
     rows = metrics.samples(rollout, stats, weights_BT[: len(rollout), : shown_BT.shape[1]], decode, few)
     asked = [session.questions[i] for i in session.chosen(step, range(len(rows)))]
     rows = [row | {"id": question.id, "answer": question.answer} for row, question in zip(rows, asked, strict=True)]
     if rollout.numbers:  # an agent's task has no answer, it has a score
         rows = [row | {"score": numbers["score"]} for row, numbers in zip(rows, rollout.numbers[:few], strict=True)]
-    lengths_B, places = np.array(ends(valid_BT)), inside(valid_BT)
+    lengths_B, places = np.array(response_ends(valid_BT)), inside(valid_BT)
     made = Snapshot(
         seed=session.exp.seed,
         step=step,
@@ -58,14 +63,14 @@ def keep(
 
 def inside(valid_BT: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
     """The places of every response up to its end, valid or not."""
-    return torch.arange(valid_BT.shape[1])[None] < torch.tensor(ends(valid_BT))[:, None]
+    return torch.arange(valid_BT.shape[1])[None] < torch.tensor(response_ends(valid_BT))[:, None]
 
 
 def array(values_N: Tensor, dtype: Any) -> NDArray[Any]:
     return values_N.cpu().numpy().astype(dtype)
 
 
-def tops(leading: Leading, valid_BT: Bool[Tensor, "B T"]) -> dict[str, dict[str, NDArray[Any]]]:
+def tops(leading: TopTokens, valid_BT: Bool[Tensor, "B T"]) -> dict[str, dict[str, NDArray[Any]]]:
     """`top_ids` and `top_probs` of a snapshot, from the valid places of the rows that are shown."""
 
     def spread(values_Mk: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Session:
             )
         # A benchmark that is fetched later must not change a run's prompts: what was left out first stays so.
         earlier = self.run.provenance() if self.world.is_main and not fresh else {}
-        noted, before = self.world.from_main((earlier.get("guard"), earlier.get("data")))
+        noted, before = self.world.broadcast((earlier.get("guard"), earlier.get("data")))
         self.facts = preflight.gather_facts(self.exp, None if noted is None else Contamination(**noted))
         if before is not None:
             self.insist_on_prompts(before)
@@ -117,7 +117,7 @@ class Session:
             self.run.note("guard", self.facts.guard.record())
             self.run.note("data", self.data())
         tokenizer = self.facts.student.tokenizer
-        saved = self.world.from_main(self.run.newest_checkpoint(self.watch.say) if self.world.is_main else None)
+        saved = self.world.broadcast(self.run.newest_checkpoint(self.watch.say) if self.world.is_main else None)
         done, folder = saved if saved is not None else (0, None)
         self.pair = self.exp.model.load(self.world.device, tokenizer, folder)
         self.trainer = Trainer(self.exp, self.pair, self.world)
@@ -144,7 +144,7 @@ class Session:
         request = RolloutRequest(prompts=prompts, rows=rows, noise=noise, with_states=states)
         if not isinstance(how, AgentRollouts):
             return how(student, tokenizer, request)
-        chat = self.exp.model.template.chat_of(tokenizer, eos_ids(student, tokenizer))
+        chat = self.exp.model.template.build_chat(tokenizer, eos_ids(student, tokenizer))
         return how.rollout(student, chat, [self.questions[i].task for i in chosen], request)
 
     def chosen(self, step: int, rows: Iterable[int]) -> list[int]:

@@ -22,10 +22,10 @@ def train_run(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None)
     if run.finished and not fresh:
         return run, False
     quiet_libraries()
-    with say_what_is_kept(run), exp.hardware.start(exp.loop.precision).together() as world:
-        world.share(exp.loop.sequences)
+    with say_what_is_kept(run), exp.hardware.start(exp.loop.precision).closing() as world:
+        world.shard_rows(exp.loop.sequences)
         if not world.is_main:
-            if world.from_main(run.finished):  # what the main process says, under the lock
+            if world.broadcast(run.finished):  # what the main process says, under the lock
                 return run, False
             session = Session(exp, run, world, Quiet())
             session.prepare(fresh=fresh)
@@ -35,7 +35,7 @@ def train_run(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None)
         with run.lock(), Screen(exp.loop.steps) as screen:
             run.recover(screen.say)
             # Another process may have finished it between the first look and the lock.
-            if world.from_main(run.finished and not fresh):
+            if world.broadcast(run.finished and not fresh):
                 return run, False
             session = Session(exp, run, world, screen)
             try:

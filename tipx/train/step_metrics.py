@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tipx.runs import metric_keys as keys
 from tipx.selectors.quadrant import Quadrants
-from tipx.types import Rollout, StopReason, TokenStats, ends
+from tipx.types import Rollout, StopReason, TokenStats, response_ends
 
 MONITORED = frozenset({"student_entropy", "reverse_kl", "loss"})
 
@@ -58,7 +58,7 @@ def selection(
         keys.KEPT_TOKENS: kept_tokens,
         keys.KEPT_FRAC: kept_tokens / max(tokens, 1),
     }
-    if MONITORED - stats.present().keys():
+    if MONITORED - stats.computed().keys():
         return row
     dropped_BT = valid_BT & ~kept_BT
     for family, values_BT in ((keys.ENTROPY, stats["student_entropy"]), (keys.REVERSE_KL, stats["reverse_kl"])):
@@ -123,7 +123,7 @@ def samples(
     `valid` is false for tokens that the student did not sample, such as the results of tools.
     """
     rows: list[dict[str, object]] = []
-    for b, n in enumerate(ends(rollout.valid_BT[:count])):
+    for b, n in enumerate(response_ends(rollout.valid_BT[:count])):
         prompt = list(rollout.prompt_ids[b])
         tokens: list[int] = rollout.response_BT[b, :n].tolist()
         rows.append(
@@ -135,7 +135,7 @@ def samples(
                 "valid": rollout.valid_BT[b, :n].tolist(),
                 "stop": rollout.stop_reasons[b],
                 "weights": rounded(weights_BT[b, :n]),
-                "stats": {name: rounded(values_BT[b, :n]) for name, values_BT in stats.present().items()},
+                "stats": {name: rounded(values_BT[b, :n]) for name, values_BT in stats.computed().items()},
             }
         )
     return rows

@@ -1,4 +1,16 @@
-"""Scoring and updating the student: the two phases of a step that touch a model's weights."""
+"""Scoring and updating the student: the two phases of a step that touch a model's weights.
+
+One step works on B responses with N valid tokens over all processes. The update minimises
+
+    L = (1 / count) * sum over kept tokens i of  w_i D(P_S, P_T)_i
+
+with selection weights w. `count` is one number for the whole step: the sum of all weights, or of all valid tokens
+(`loop.denominator`), over every sequence, micro-batch and process. So the gradient does not depend on how the step is
+split. (A mean of means over micro-batches would give tokens of short responses more weight.)
+
+The student that scores is the student that is updated. So the log-sum-exps of scoring are reused by the loss, until the
+optimizer's step changes the weights.
+"""
 
 import warnings
 from contextlib import nullcontext
@@ -14,45 +26,49 @@ from transformers import PreTrainedModel
 from tipx.divergences import TokenDivergence
 from tipx.errors import RunError, RunFailed
 from tipx.files.untrusted import RAISED, error_text
-from tipx.models.head import body, checkpointed, lm_head
+from tipx.models.head import backbone, gradient_checkpointing, lm_head
 from tipx.models.pair import LoadedPair
 from tipx.processes import World
 from tipx.train import weights
-from tipx.train.batching import MicroBatch, idle, micro_batches
+from tipx.train.batching import MicroBatch, idle_batch, micro_batches
 from tipx.train.experiment import Experiment
 from tipx.train.step_metrics import Update
-from tipx.types import Rollout, TokenStats, scatter
-from tipx.vocab import TEACHER_ONLY, Hidden, Known, Scores, Vocab
+from tipx.types import Rollout, TokenStats, scatter_tokens
+from tipx.vocab import TEACHER_ONLY, ForwardSums, Hidden, Scores, Vocab
 
 STATE = "trainer.pt"
 
 
 class StudentLoss(nn.Module):
-    """The student as accelerate wraps it: forward is the whole loss, so that gradients are synchronised by it."""
+    """The student and its loss as one module for accelerate to wrap.
+
+    Data parallelism synchronises gradients only of a wrapped module's forward. So the whole loss, LM head included, is
+    inside of it.
+    """
 
     def __init__(self, student: PreTrainedModel, rows: int, vocab: Vocab, divergence: TokenDivergence) -> None:
         super().__init__()
         self.student, self.rows, self.vocab, self.divergence = student, rows, vocab, divergence
 
-    def forward(self, batch: MicroBatch, scored: "Scored", weights_N: Float[Tensor, " N"]) -> Float[Tensor, ""]:
-        """Sum of weight * divergence over the micro-batch's kept tokens, nats."""
-        kept_K = batch.index_N
-        student = Hidden(batch.hidden(body(self.student)), lm_head(self.student, self.rows))
-        known = None if scored.known is None else scored.known[kept_K]
-        return self.vocab.loss(student, scored.teacher[kept_K], weights_N[kept_K], self.divergence, known)
+    def forward(self, batch: MicroBatch, scored: "ScoredTokens", weights_N: Float[Tensor, " N"]) -> Float[Tensor, ""]:
+        """Sum of weight * divergence over the micro-batch's kept tokens, nats. It is not yet divided by `count`."""
+        index_K = batch.index_N
+        student = Hidden(batch.hidden_states(backbone(self.student)), lm_head(self.student, self.rows))
+        sums = None if scored.forward_sums is None else scored.forward_sums[index_K]
+        return self.vocab.compute_loss(student, scored.teacher[index_K], weights_N[index_K], self.divergence, sums)
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What scoring leaves of this process's N response tokens: the teacher's hidden states, and sums for the loss."""
+class ScoredTokens:
+    """The teacher's hidden states and the forward sums of this process's N tokens: scoring makes them for the loss."""
 
     teacher: Hidden
-    known: Known | None
+    forward_sums: ForwardSums | None
 
 
 @dataclass(frozen=True)
-class Leading:
-    """The k likeliest tokens of both models at M places, in row-major order, with their probabilities; on the CPU."""
+class TopTokens:
+    """The k likeliest tokens of both models at M positions and their probabilities, in row-major order, on the CPU."""
 
     student_ids_Mk: Int[Tensor, "M k"]
     student_probs_Mk: Float[Tensor, "M k"]
@@ -73,33 +89,36 @@ class Trainer:
         self.module, self.optimizer = world.accelerator.prepare(module, optimizer)
 
     @torch.no_grad()
-    def score(self, rollout: Rollout, needs: frozenset[str]) -> tuple[Scored, TokenStats]:
-        """What the loss will need, and the statistics asked for, of this process's rows (B, T).
+    def score(self, rollout: Rollout, needs: frozenset[str]) -> tuple[ScoredTokens, TokenStats]:
+        """Score this process's rows (B, T): the tensors for the loss, and the statistics named in `needs`.
 
-        The teacher runs over everything first, and is not needed again.
+        The teacher runs over all micro-batches first. After that it is not needed again in this step.
         """
-        batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch)) or [idle(rollout)]
+        batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch)) or [idle_batch(rollout)]
         order_N = torch.cat([batch.index_N for batch in batches]).argsort()
         teacher = Hidden(self._teacher_states(batches, len(order_N)), lm_head(self.pair.teacher, self.pair.rows))
         with self.world.accelerator.autocast():
-            scores = self._scores(rollout, batches, order_N, teacher, needs)
-        stats = {name: scatter(v_N.float(), rollout.valid_BT) for name, v_N in scores.values.items()}
-        return Scored(teacher, scores.known), TokenStats(**stats)
+            scores = self._compute_scores(rollout, batches, order_N, teacher, needs)
+        stats = {name: scatter_tokens(v_N.float(), rollout.valid_BT) for name, v_N in scores.values.items()}
+        return ScoredTokens(teacher, scores.forward_sums), TokenStats(**stats)
 
     def _teacher_states(self, batches: list[MicroBatch], count: int) -> Float[Tensor, "N D"]:
-        """Of all tokens in order, written in place: they are the largest thing that scoring keeps."""
+        """The teacher's hidden states of all `count` tokens, in row-major order.
+
+        They are the largest tensor that scoring keeps, so each micro-batch writes its part in place.
+        """
         states_ND: Tensor | None = None
-        with self.pair.teacher_awake():
+        with self.pair.teacher_on_device():
             for batch in batches:
-                some_ND = batch.hidden(body(self.pair.teacher))
+                batch_ND = batch.hidden_states(backbone(self.pair.teacher))
                 if states_ND is None:
-                    states_ND = some_ND.new_empty(count, some_ND.shape[1])
-                states_ND[batch.index_N] = some_ND
+                    states_ND = batch_ND.new_empty(count, batch_ND.shape[1])
+                states_ND[batch.index_N] = batch_ND
         if states_ND is None:
             raise ValueError("a rollout without response tokens cannot be scored")
         return states_ND
 
-    def _scores(
+    def _compute_scores(
         self,
         rollout: Rollout,
         batches: list[MicroBatch],
@@ -107,66 +126,79 @@ class Trainer:
         teacher: Hidden,
         needs: frozenset[str],
     ) -> Scores:
-        """Of all tokens in order; the student's states are those of the rollout, or of a forward pass in parts."""
+        """The scores of all tokens, in row-major order.
+
+        The student's hidden states are those that the rollout recorded, or come from a forward pass over `batches`.
+        """
         tokens_N, head = rollout.response_BT[rollout.valid_BT], lm_head(self.pair.student, self.pair.rows)
-        stats, divergence = self.exp.vocab.stats, self.exp.divergence
+        compute, divergence = self.exp.vocab.compute_statistics, self.exp.divergence
         if not needs - TEACHER_ONLY:
-            return stats(None, teacher, tokens_N, needs, divergence)
+            return compute(None, teacher, tokens_N, needs, divergence)
         if rollout.states_ND is not None:
-            # These states differ from those of the update by rounding, so its sums are made from its own.
-            return Scores(stats(Hidden(rollout.states_ND, head), teacher, tokens_N, needs, divergence).values, None)
+            recorded = Hidden(rollout.states_ND, head)
+            # These states differ from those of the update by rounding, so the update makes forward sums of its own.
+            return Scores(compute(recorded, teacher, tokens_N, needs, divergence).values, None)
         parts = []
         for batch in batches:
-            student, index_N = Hidden(batch.hidden(body(self.pair.student)), head), batch.index_N
-            parts.append(stats(student, teacher[index_N], tokens_N[index_N], needs, divergence))
-        return Scores.joined(parts)[order_N]
+            student, index_N = Hidden(batch.hidden_states(backbone(self.pair.student)), head), batch.index_N
+            parts.append(compute(student, teacher[index_N], tokens_N[index_N], needs, divergence))
+        return Scores.concatenate(parts)[order_N]
 
     @torch.no_grad()
     def rescore(self, rollout: Rollout, teacher: Hidden, needs: frozenset[str]) -> TokenStats:
-        """Statistics that a step does without, of this process's rows (B, T); between `score` and `update`.
+        """More statistics of this process's rows (B, T), for a log. Call it between `score` and `update`.
 
-        In a pass of its own, so that what these two compute stays as it is, bit for bit.
+        It is a pass of its own, so that the results of `score` and `update` stay the same to the last bit.
         """
-        batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch)) or [idle(rollout)]
+        batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch)) or [idle_batch(rollout)]
         order_N = torch.cat([batch.index_N for batch in batches]).argsort()
         with self.world.accelerator.autocast():
-            values = self._scores(rollout, batches, order_N, teacher, needs).values
-        return TokenStats(**{name: scatter(v_N.float(), rollout.valid_BT) for name, v_N in values.items()})
+            values = self._compute_scores(rollout, batches, order_N, teacher, needs).values
+        return TokenStats(**{name: scatter_tokens(v_N.float(), rollout.valid_BT) for name, v_N in values.items()})
 
     @torch.no_grad()
-    def leading(self, rollout: Rollout, teacher: Hidden, wanted_BT: Bool[Tensor, "B T"], k: int) -> "Leading":
-        """The k tokens that each model finds likeliest at the wanted places, which must be valid."""
+    def find_top_tokens(self, rollout: Rollout, teacher: Hidden, wanted_BT: Bool[Tensor, "B T"], k: int) -> "TopTokens":
+        """The k likeliest tokens of each model at the wanted positions, which must be valid."""
         head, parts, order = lm_head(self.pair.student, self.pair.rows), [], []
         with self.world.accelerator.autocast():
             for batch in micro_batches(rollout, wanted_BT, self.exp.hardware.micro_batch):
-                student = Hidden(batch.hidden(body(self.pair.student)), head)
-                tops = [self.exp.vocab.top(one, k) for one in (student, teacher[batch.index_N])]
+                student = Hidden(batch.hidden_states(backbone(self.pair.student)), head)
+                tops = [self.exp.vocab.find_top_tokens(hidden, k) for hidden in (student, teacher[batch.index_N])]
                 parts.append([tensor.cpu() for top in tops for tensor in top])
                 order.append(batch.index_N.cpu())
         if not parts:
             empty = torch.zeros(0, k, dtype=torch.long), torch.zeros(0, k)
-            return Leading(*empty, *empty)
+            return TopTokens(*empty, *empty)
         order_M = torch.cat(order).argsort()
-        return Leading(*(torch.cat(same)[order_M] for same in zip(*parts, strict=True)))
+        return TopTokens(*(torch.cat(same)[order_M] for same in zip(*parts, strict=True)))
 
-    def update(self, rollout: Rollout, scored: Scored, weights_BT: Float[Tensor, "B T"], count: float) -> Update:
-        """One optimizer step on this process's rows. `count` normalises: one number for the step, all ranks."""
+    def update(self, rollout: Rollout, scored: ScoredTokens, weights_BT: Float[Tensor, "B T"], count: float) -> Update:
+        """One optimizer step: accumulate gradients over this process's micro-batches, synchronise, clip, apply.
+
+        `weights_BT` are the selection weights of this process's rows. `count` is the denominator of the whole step and
+        must be the same number on every process. Each micro-batch adds its sum divided by `count`. Gradients are
+        synchronised once, in the last micro-batch. So processes may have different numbers of micro-batches, but each
+        needs at least one.
+        """
         total = torch.zeros((), device=self.world.device)
         weights_BT = weights_BT.to(self.world.device)
         weights_N = weights_BT[rollout.valid_BT]
         kept_BT = (weights_BT > 0) & rollout.valid_BT
-        batches = list(micro_batches(rollout, kept_BT, self.exp.hardware.micro_batch)) or [idle(rollout)]
-        with checkpointed(self.pair.student, self.exp.hardware.gradient_checkpointing):
+        batches = list(micro_batches(rollout, kept_BT, self.exp.hardware.micro_batch)) or [idle_batch(rollout)]
+        with gradient_checkpointing(self.pair.student, self.exp.hardware.gradient_checkpointing):
             for batch in batches:
                 with nullcontext() if batch is batches[-1] else self.world.accelerator.no_sync(self.module):
                     loss = self.module(batch, scored, weights_N) / count
-                    # Processes average their gradients, but the loss is a sum over all of them.
+                    # The processes' gradients are averaged, but L is a sum over processes: undo the division.
                     self.world.accelerator.backward(loss * self.world.size)
                 total += loss.detach()
-        return self._step(float(self.world.total(total)))
+        return self._apply_gradients(float(self.world.all_reduce_sum(total)))
 
-    def _step(self, loss: float) -> Update:
-        """Clip and apply, unless something is not finite. Raises RunFailed if the weights are not finite after it."""
+    def _apply_gradients(self, loss: float) -> Update:
+        """Clip and apply the gradients. A step with a loss or norm that is not finite is skipped and counted.
+
+        Raises RunFailed if the weights are not finite afterwards.
+        """
         norm = float(self.world.accelerator.clip_grad_norm_(self.module.parameters(), self.exp.optim.clip))
         lr = float(self.schedule.get_last_lr()[0])
         applied = bool(torch.isfinite(torch.tensor([loss, norm])).all())
@@ -177,7 +209,7 @@ class Trainer:
             self.bad_steps += 1
         self.optimizer.zero_grad()
         with warnings.catch_warnings():
-            # torch takes a first step that is skipped for a mistake in the order of calls.
+            # If the first step is skipped, torch warns of a wrong order of calls.
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
             self.schedule.step()
         if not weights.are_finite(self.module.parameters()):
@@ -189,7 +221,7 @@ class Trainer:
         return Update(loss, norm, lr, applied, self.bad_steps, moved)
 
     def save(self, folder: Path) -> None:
-        """A transformers folder (`from_pretrained` loads it) with optimizer, schedule and counters beside it."""
+        """Write a transformers folder (for `from_pretrained`), with optimizer, schedule and counters beside it."""
         self.pair.student.save_pretrained(folder)
         self.pair.tokenizer.save_pretrained(folder)
         state = {
@@ -197,12 +229,12 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "bad_steps": self.bad_steps,
         }
-        # Through Python's file: torch's own does not say why it could not be written.
+        # Use Python's own file: an error of torch's does not say why the file could not be written.
         with (folder / STATE).open("wb") as handle:
             torch.save(state, handle)
 
     def load(self, folder: Path) -> None:
-        """All but the weights, which `Pair.load` took from the same folder; raises RunError if it is broken."""
+        """Read everything but the weights, which `Pair.load` takes from the same folder. Raises RunError if broken."""
         file = folder / STATE
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
