@@ -2,7 +2,7 @@
 
 import pytest
 
-from tipx.config import load, origins, resolve
+from tipx.config import find_origins, load, resolve
 from tipx.config.trees import leaf_keys
 
 CASES = [
@@ -43,12 +43,12 @@ CASES = [
 
 @pytest.mark.parametrize(("overrides", "key", "origin"), CASES, ids=str)
 def test_origin(overrides: list[str], key: str, origin: str) -> None:
-    assert origins(overrides)[key] == origin
+    assert find_origins(overrides)[key] == origin
 
 
 @pytest.mark.parametrize("overrides", [[], ["experiment=llama", "selector=shuffled"], ["selector=q1", "logger=wandb"]])
 def test_every_value_has_one(overrides: list[str]) -> None:
-    found = origins(overrides)
+    found = find_origins(overrides)
     for key in leaf_keys(resolve(load(overrides))):
         parts = key.split(".")
         # A value below an interpolated section comes from where the section does.
@@ -56,6 +56,6 @@ def test_every_value_has_one(overrides: list[str]) -> None:
 
 
 def test_a_whole_section_given_on_the_command_line_replaces_the_files() -> None:
-    found = origins(["selector.score.norm={_target_:tipx.selectors.normalise.Normalise}"])
+    found = find_origins(["selector.score.norm={_target_:tipx.selectors.normalise.Normalise}"])
     assert found["selector.score.norm"] == "command line"
     assert found["selector.score.divergence"] == "conf/selector/score/soft_or.yaml"

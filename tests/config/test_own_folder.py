@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tipx.config import build, describe_choices, load, options, origins
+from tipx.config import build, describe_choices, find_origins, load, options
 from tipx.errors import ConfigError
 from tipx.noise import Noise
 from tipx.types import TokenStats
@@ -80,7 +80,7 @@ def test_its_fields_are_checked_like_any(mine: Path) -> None:
 
 
 def test_origins_name_the_folder(mine: Path) -> None:
-    found = origins(["selector=mine", "seed=1"], "train", mine)
+    found = find_origins(["selector=mine", "seed=1"], "train", mine)
     assert found["selector.score.power"] == f"{mine}/selector/score/unlikely.yaml"
     assert found["optim.lr"] == "conf/optim/adamw.yaml"
 

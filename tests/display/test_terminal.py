@@ -132,8 +132,8 @@ def test_letters_that_a_terminal_has_not_are_named() -> None:
 
 PROGRAM = """
 import contextlib, os, sys
-from tipx.display.console import console, guarded, write
-with guarded(needed={needed}):
+from tipx.display.console import console, guard_streams, print_text
+with guard_streams(needed={needed}):
     done = open("done", "w")
     with contextlib.suppress(OSError):
         os.write(2, b"by C++\\n")
@@ -141,7 +141,7 @@ with guarded(needed={needed}):
         console().print("x" * 100)
         console(stderr=True).print("said")
         print("by a library", file=sys.stderr)
-        write("y" * 100)
+        print_text("y" * 100)
     done.write("whole")
 """
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}

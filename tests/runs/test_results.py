@@ -76,10 +76,10 @@ def edit(change: Callable[[str], str]) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (edit(lambda t: t.replace('"value": 1', '"value": 0', 1)), "text_checksum"),
+        (edit(lambda t: t.replace('"value": 1', '"value": 0', 1)), "checksum"),
         (edit(lambda t: t[:-30]), "is no JSON"),
         (edit(lambda t: t.replace("\n", "\n[1]\n", 1)), "line 2 holds list, not an object"),
-        (edit(lambda t: t.replace('"mode": "sample", ', "", 1)), "text_checksum"),
+        (edit(lambda t: t.replace('"mode": "sample", ', "", 1)), "checksum"),
         (lambda f: f.write_bytes(b"\x00" * 50), "line 1 is no JSON"),
         (lambda f: f.write_bytes(b"\xff\xfe"), "no text"),
         (lambda f: f.write_text("[" * 100_000), "nested too deeply"),

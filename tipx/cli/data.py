@@ -35,7 +35,7 @@ def check(names: Names = None, config_dir: ConfigDir = None) -> None:
 
 @app.command()
 def hashes(names: Names = None, config_dir: ConfigDir = None) -> None:
-    """Print what tipx/benchmarks.json is to be with the hashes of these benchmarks' problems (for maintainers)."""
+    """Print tipx/evals/benchmarks.json with the hashes of these benchmarks' problems (for maintainers)."""
     from tipx.cli.datasets import benchmark_hashes as job
     from tipx.display.console import print_text
 

@@ -14,7 +14,7 @@ from tipx.runs import metric_keys as keys
 from tipx.runs.reader import StoredRun
 from tipx.runs.results import TRUNCATED
 
-FACTS = ("step", "steps", "student", "rule", "ratio", "seed", "kept", "before", "after")
+FACTS = (keys.STEP, "steps", "student", "rule", "ratio", "seed", "kept", "before", "after")
 """What is known of a run unless it is damaged."""
 
 
@@ -37,7 +37,7 @@ def run_row(run: StoredRun) -> dict[str, Any]:
 def facts_of(run: StoredRun) -> dict[str, Any]:
     """By the names of `FACTS`."""
     return {
-        "step": run.step,
+        keys.STEP: run.step,
         "steps": run.steps,
         "student": run.tree["model"]["student"]["path"],
         "rule": rule(run),

@@ -111,18 +111,14 @@ def draw_memory(frame: pd.DataFrame, title: str) -> Figure:
         for part, (colour, hatch) in LOOKS.items():
             width = frame[f"peak/{part}"]
             if (width > 0.005 * frame["peak"]).any():
-                axes.barh(
-                    places, width, left=left, color=colour, hatch=hatch, edgecolor="white", lw=0.5, case_label=part
-                )
+                axes.barh(places, width, left=left, color=colour, hatch=hatch, edgecolor="white", lw=0.5, label=part)
             left = left + width
         paper = frame[PAPER_COLUMN].astype(float)
         ends = frame["peak"].where(frame["peak"] >= paper.fillna(0), paper)  # beside the bar and the diamond
         for place, end, peak, phase in zip(places, ends, frame["peak"], frame["at"], strict=True):
             axes.annotate(f"{peak:.3g}, {phase}", (end, place), (6, 0), textcoords="offset points", va="center")
         if paper.notna().any():
-            axes.plot(
-                paper, places, "D", color="black", mec="white", ms=6, ls="", case_label="measured in the paper, GB"
-            )
+            axes.plot(paper, places, "D", color="black", mec="white", ms=6, ls="", label="measured in the paper, GB")
         axes.set_yticks(places, [case_label(row, frame) for _, row in frame.iterrows()])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")

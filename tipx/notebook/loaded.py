@@ -11,6 +11,7 @@ from tipx.errors import ConfigError
 from tipx.inspect.frame import token_frame
 from tipx.inspect.rules import apply_rules
 from tipx.notebook.words import Words, split
+from tipx.runs import metric_keys as keys
 from tipx.runs.metrics_file import Row
 from tipx.runs.reader import StoredRun
 
@@ -89,10 +90,10 @@ class LoadedRun:
         """
         found = ((step, one) for step in self.stored.evaluated_steps for one in self.stored.results_at(step))
         rows = [
-            {"step": step, "benchmark": one.benchmark} | dict(numbers(one.facts)) | {"file": str(one.file)}
+            {keys.STEP: step, "benchmark": one.benchmark} | dict(numbers(one.facts)) | {"file": str(one.file)}
             for step, one in found
         ]
-        return pd.DataFrame(rows, columns=None if rows else ["step", "benchmark", "mean", "mean_se", "n", "file"])
+        return pd.DataFrame(rows, columns=None if rows else [keys.STEP, "benchmark", "mean", "mean_se", "n", "file"])
 
     def samples(self, step: int | None = None) -> pd.DataFrame:
         """One row a rollout that was saved to be read, of one sampled step or of all.
@@ -103,7 +104,7 @@ class LoadedRun:
         steps = self.stored.need_samples() if step is None else [self.stored.sampled(step).snapshot.step]
         texts = ("id", "prompt", "response", "answer", "stop")
         rows = [
-            {"step": number, "rollout": i}
+            {keys.STEP: number, "rollout": i}
             | {name: row.get(name) for name in texts}
             | {"length": len(row["tokens"]), "kept": sum(weight > 0 for weight in row["weights"])}
             | ({"score": row["score"]} if "score" in row else {})

@@ -67,7 +67,7 @@ def listed(runs: Sequence[StoredRun], sort: str | None, columns: Sequence[str]) 
         if all(one is None for one in found) and name not in known(whole):
             insist([name], whole, "tipx runs")
     frame = runs_frame(runs)
-    frame["state"] = [*map(progress, frame["state"], frame["step"])]
+    frame["state"] = [*map(progress, frame["state"], frame[keys.STEP])]
     for name in [n for n in extra if n != "state"]:
         frame[name] = pd.Series([printable(value) for value in extra[name]], index=frame.index, dtype=object)
     if sort:
