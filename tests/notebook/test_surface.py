@@ -59,6 +59,17 @@ def test_importing_it_loads_nothing_heavy_and_shows_the_surface() -> None:
     assert set(shown) >= SURFACE
 
 
+def test_the_packages_with_a_short_name_can_be_called(runs_dir: Path) -> None:
+    assert tipx.selectors() == tipx.list_selectors()
+    assert tipx.runs(runs_dir).equals(tipx.list_runs(runs_dir))
+    short, longer = (report("controls", runs_dir=runs_dir, partial=True) for report in (tipx.report, tipx.make_report))
+    assert short.frame.equals(longer.frame)
+    # Importing a part of a package first makes no difference.
+    code = "import tipx.selectors.topk, tipx; print(len(tipx.selectors()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) == len(tipx.list_selectors())
+
+
 def test_every_name_is_there_and_documented() -> None:
     for name in tipx.__all__:
         assert getattr(tipx, name).__doc__

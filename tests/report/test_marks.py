@@ -88,9 +88,9 @@ def test_the_table(moved: Callable[..., list[Path]], table: Make) -> None:
         test = cells[row].test
         assert test is not None
         assert (test.baseline, test.method) == ("full", "two-way")
-        assert test.difference == pytest.approx(t / 64)
-        assert (test.low, test.high) == pytest.approx(((t - REACH) / 64, (t + REACH) / 64))
-        assert (test.p, test.adjusted) == pytest.approx((p[row], adjusted[row]))
+        assert test.result.difference == pytest.approx(t / 64)
+        assert (test.result.low, test.result.high) == pytest.approx(((t - REACH) / 64, (t + REACH) / 64))
+        assert (test.result.p, test.adjusted) == pytest.approx((p[row], adjusted[row]))
     texts = [line[0].text for line in grid(made)]
     assert texts == ["37.5 ± 0.0", "59.4 ± 1.6*", "46.9 ± 1.6", "31.2 ± 1.6"]
     assert notes_of(made)[1] == (
@@ -112,9 +112,9 @@ def test_problems_are_draws_too(moved: Callable[..., list[Path]], table: Make) -
     freedom = (of_seeds + of_problems) ** 2 / (of_seeds**2 / 2 + of_problems**2 / 3)
     test = column_of(table(), "mean")["soft_or"].test
     assert test is not None
-    assert test.difference == pytest.approx(fmean(by_seed))
-    assert test.p == pytest.approx(p_of_t(fmean(by_seed) / sqrt(of_seeds + of_problems), freedom), abs=1e-9)
-    assert t_test(by_seed) < 0.01 < test.p
+    assert test.result.difference == pytest.approx(fmean(by_seed))
+    assert test.result.p == pytest.approx(p_of_t(fmean(by_seed) / sqrt(of_seeds + of_problems), freedom), abs=1e-9)
+    assert t_test(by_seed) < 0.01 < test.result.p
 
 
 def test_two_stars(moved: Callable[..., list[Path]], table: Make) -> None:
@@ -132,7 +132,7 @@ def test_a_baseline_of_its_own_for_each_stratum(sweep: Sweep, table: Make, tmp_p
     file.write_text("title: x\nrows: [selector, ratio]\nbaseline: {selector: soft_or}\n")
     made = table(str(file), sweeps=("controls",))
     found = {row: cell.test for (row, _), cell in made.cells.items()}
-    assert {row: test and (test.baseline, test.difference) for row, test in found.items()} == {
+    assert {row: test and (test.baseline, test.result.difference) for row, test in found.items()} == {
         ("soft_or", 0.5): None,
         ("soft_or", 0.2): None,
         ("random", 0.5): ("soft_or 0.5", -0.25),
@@ -159,9 +159,9 @@ def test_without_problems_seeds_are_tested(moved: Callable[..., list[Path]], own
         test, differences = cells[row].test, [a - b for a, b in zip(greedy[row], greedy["full"], strict=True)]
         assert test is not None
         assert test.method == "seeds"
-        assert test.difference == pytest.approx(fmean(differences))
-        assert sign * test.difference > 0
-        assert test.p == pytest.approx(t_test(differences), abs=1e-9)
+        assert test.result.difference == pytest.approx(fmean(differences))
+        assert sign * test.result.difference > 0
+        assert test.result.p == pytest.approx(t_test(differences), abs=1e-9)
 
 
 def test_one_seed_has_no_star(moved: Callable[..., list[Path]], table: Make) -> None:
@@ -173,10 +173,10 @@ def test_one_seed_has_no_star(moved: Callable[..., list[Path]], table: Make) -> 
     found = table()
     test = column_of(found, "mean")["soft_or"].test
     assert test is not None
-    assert (test.p, test.adjusted, test.difference) == pytest.approx((2 / 2**12, 2 / 2**12, 0.25))
+    assert (test.result.p, test.adjusted, test.result.difference) == pytest.approx((2 / 2**12, 2 / 2**12, 0.25))
     # t at 11 degrees of freedom: 2.20099.
     reach = 2.20099 * stdev(by) / sqrt(12)
-    assert (test.low, test.high) == pytest.approx((0.25 - reach, 0.25 + reach), abs=1e-6)
+    assert (test.result.low, test.result.high) == pytest.approx((0.25 - reach, 0.25 + reach), abs=1e-6)
     assert [(line[0].stars, line[0].best) for line in grid(found)] == [("", False), ("", False)]
     notes = notes_of(found)
     assert not [note for note in notes if note.startswith(("*", "bold"))]
@@ -190,7 +190,7 @@ def test_p_over_problems_by_hand(moved: Callable[..., list[Path]], table: Make) 
     set_scores(made[1], [BASE[0] + 0.25, BASE[1] + 0.25, BASE[2] + 0.25, BASE[3]])
     test = column_of(table(), "mean")["soft_or"].test
     assert test is not None
-    assert test.p == pytest.approx(0.25)
+    assert test.result.p == pytest.approx(0.25)
 
 
 def test_bold_is_the_best_and_what_cannot_be_told_from_it(
@@ -228,7 +228,7 @@ def test_low_is_better_for_perplexity(sweep: Sweep, own: Callable[[str], Table])
     assert bold(found, "perplexity") == ["soft_or"]
     test = column_of(found, "perplexity")["soft_or"].test
     assert test is not None
-    assert (test.difference, test.p) == pytest.approx((-11 / 6, 1 - 11 / sqrt(123)))
+    assert (test.result.difference, test.result.p) == pytest.approx((-11 / 6, 1 - 11 / sqrt(123)))
 
 
 def test_what_has_no_better_end_has_no_bold(moved: Callable[..., list[Path]], own: Callable[[str], Table]) -> None:

@@ -179,7 +179,7 @@ def test_pass_at_k_of_each_problem(sweep: Sweep, table: Make, tmp_path: Path) ->
     file.write_text("title: x\nrows: [selector]\nvalues: [pass@2]\nbaseline: {selector: full}\n")
     cells = table(str(file), sweeps=("controls",)).cells
     (test,) = (cell.test for cell in cells.values() if cell.test)
-    assert test.difference == pytest.approx((0 + 1 / 2 + 5 / 6 + 1) / 4)
+    assert test.result.difference == pytest.approx((0 + 1 / 2 + 5 / 6 + 1) / 4)
     assert test.method == "two-way"
 
 

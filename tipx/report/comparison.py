@@ -9,7 +9,8 @@ from tipx.errors import DataError, RunError
 from tipx.runs.find import find_run, no_run
 from tipx.runs.reader import StoredRun
 from tipx.runs.results import FILE, Result, read_results
-from tipx.stats.paired import CONFIDENCE, McNemar, Paired, compare_means, mcnemar_test
+from tipx.stats.difference import Difference
+from tipx.stats.paired import CONFIDENCE, McNemar, compare_means, mcnemar_test
 
 SETTINGS = (
     "benchmark",
@@ -40,7 +41,7 @@ class Comparison:
     benchmark: str
     a: Result
     b: Result
-    sampled: Paired
+    sampled: Difference
     greedy: McNemar | None
 
     @property

@@ -59,9 +59,10 @@ def facts(cell: Cell, column: Column) -> list[str]:
     if cell.error is not None:
         lines.append(f"standard error {cell.error * scale:.{digits}f} over {'seeds' if cell.n > 1 else 'problems'}")
     if (test := cell.test) is not None:
-        ends = f"{test.low * scale:+.{digits}f} to {test.high * scale:+.{digits}f}"
-        lines.append(f"against {test.baseline}: {test.difference * scale:+.{digits}f}, 95 % interval {ends}")
-        lines.append(f"p = {test.p:.3g}, Holm-adjusted {test.adjusted:.3g} ({test.method})")
+        result = test.result
+        ends = " to ".join("-" if end is None else f"{end * scale:+.{digits}f}" for end in (result.low, result.high))
+        lines.append(f"against {test.baseline}: {result.difference * scale:+.{digits}f}, 95 % interval {ends}")
+        lines.append(f"p = {result.p:.3g}, Holm-adjusted {test.adjusted:.3g} ({test.method})")
     if cell.paper is not None:
         lines.append(f"the paper, table {cell.paper.table}: {cell.paper.value:g}")
     return lines

@@ -8,7 +8,8 @@ import numpy as np
 from tipx.report.keys import label
 from tipx.report.long import Measured, setting
 from tipx.report.table import Cell, Column, Method, Table, Test, Values, is_baseline
-from tipx.stats.clustered import Difference, adjust_holm, compare_over_seeds, compare_two_way, t_test
+from tipx.stats.clustered import adjust_holm, compare_over_seeds, compare_two_way, t_test
+from tipx.stats.difference import Difference
 from tipx.stats.estimates import mean_and_error
 
 METHODS: dict[Method, str] = {
@@ -43,9 +44,8 @@ def add_tests(table: Table) -> None:
                 table.notes.append(f"{label(row)}, {table.head(column)}: no test against {label(base)}: {reason}")
                 continue
             used.add(method)
-            d = difference
-            found[row] = Test(label(base), d.difference, d.low, d.high, d.p, d.p, method)
-        for (row, test), p in zip(found.items(), adjust_holm([t.p for t in found.values()]), strict=True):
+            found[row] = Test(label(base), difference, difference.p, method)
+        for (row, test), p in zip(found.items(), adjust_holm([t.result.p for t in found.values()]), strict=True):
             table.cells[row, column].test = replace(test, adjusted=p)
     if "permutation" in used:
         table.notes.insert(0, ONE_SEED)

@@ -13,6 +13,7 @@ from tipx.report.paper_numbers import Fact
 from tipx.report.spec import Report
 from tipx.report.store import Store
 from tipx.runs.reader import StoredRun
+from tipx.stats.difference import Difference
 from tipx.stats.estimates import standard_error
 
 Values = tuple[Any, ...]
@@ -37,10 +38,7 @@ class Test:
     """
 
     baseline: str
-    difference: float
-    low: float
-    high: float
-    p: float
+    result: Difference
     adjusted: float
     method: Method
 

@@ -4,22 +4,13 @@ Axes: S seeds, P problems.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 
+from tipx.stats.difference import Difference
+
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Mean of B - A, its confidence interval, and the two-sided p-value of "no difference"."""
-
-    difference: float
-    low: float
-    high: float
-    p: float
 
 
 def compare_two_way(difference_SP: np.ndarray) -> Difference:
@@ -48,8 +39,8 @@ def compare_two_way(difference_SP: np.ndarray) -> Difference:
     spread = by_seed**2 / (seeds - 1) + by_problem**2 / (problems - 1)
     both = t_test(float(difference_SP.mean()), sqrt(variance), variance**2 / spread if spread > 0 else 1.0)
     alone = compare_over_seeds(difference_SP.mean(1).tolist())
-    low, high = min(both.low, alone.low), max(both.high, alone.high)
-    return Difference(both.difference, low, high, max(both.p, alone.p))
+    ends = [end for test in (both, alone) for end in (test.low, test.high) if end is not None]
+    return Difference(both.difference, min(ends), max(ends), max(both.p, alone.p))
 
 
 def compare_over_seeds(difference_S: Sequence[float]) -> Difference:

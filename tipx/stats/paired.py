@@ -6,24 +6,12 @@ from statistics import fmean
 
 import numpy as np
 
+from tipx.stats.difference import Difference
+
 CONFIDENCE = 0.95
 RESAMPLES = 9_999
 MAX_EXACT = 16
 """Up to so many problems that differ, all 2^n ways to swap A and B are counted. For more, RESAMPLES ways are drawn."""
-
-
-@dataclass(frozen=True)
-class Paired:
-    """The mean of B - A, its confidence interval (None for one problem), and the p-value of "no difference".
-
-    `exact` says that every way to swap A and B was counted.
-    """
-
-    difference: float
-    low: float | None
-    high: float | None
-    p: float
-    exact: bool
 
 
 @dataclass(frozen=True)
@@ -35,7 +23,7 @@ class McNemar:
     p: float
 
 
-def compare_means(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Paired:
+def compare_means(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Difference:
     """Compare the accuracies `a[i]` and `b[i]` of two models on problem i.
 
     Problems are the independent units: several answers to one problem are first averaged. The interval of the mean of
@@ -47,7 +35,7 @@ def compare_means(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Pair
     differences = np.subtract(b, a)
     low, high = bootstrap_interval(differences, seed)
     p, exact = permutation_test_signs(differences, seed)
-    return Paired(fmean(differences.tolist()), low, high, p, exact)
+    return Difference(fmean(differences.tolist()), low, high, p, exact)
 
 
 def bootstrap_interval(differences: np.ndarray, seed: int) -> tuple[float | None, float | None]:
