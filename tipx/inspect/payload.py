@@ -28,7 +28,7 @@ def header_and_columns(step: SampledStep, rules: Sequence[Rule]) -> tuple[dict[s
     one, thresholds = step.snapshot, Thresholds.of_step(step)
     lengths = [len(row["tokens"]) for row in step.rows]
     shown = slice(0, sum(lengths))
-    texts = Texts()
+    texts = SharedTexts()
     columns: Columns = {
         "piece": texts.of([piece for row in step.rows for piece in row["pieces"]]),
         "token": one.tokens_N[shown],
@@ -65,7 +65,7 @@ def header_and_columns(step: SampledStep, rules: Sequence[Rule]) -> tuple[dict[s
     return header, columns
 
 
-class Texts:
+class SharedTexts:
     """Each text once, and numbers that stand for it."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Unit:
+class MetricUnit:
     """What a number counts, and between which bounds it lies; None is no bound."""
 
     text: str
@@ -30,16 +30,16 @@ class Unit:
         return f">= {self.low}" if self.high is None else f"{self.low} to {self.high}".lower()
 
 
-FRACTION = Unit("fraction", 0, 1)
-TOKENS = Unit("tokens")
-SEQUENCES = Unit("trajectories")
-STEPS = Unit("steps")
-SECONDS = Unit("seconds")
-MIB = Unit("MiB")
-NATS = Unit("nats a token")
-DIFFERENCE = Unit("nats a token", low=None)
-PLAIN = Unit("number")
-AS_SCORED = Unit("as scored", low=None)
+FRACTION = MetricUnit("fraction", 0, 1)
+TOKENS = MetricUnit("tokens")
+SEQUENCES = MetricUnit("trajectories")
+STEPS = MetricUnit("steps")
+SECONDS = MetricUnit("seconds")
+MIB = MetricUnit("MiB")
+NATS = MetricUnit("nats a token")
+DIFFERENCE = MetricUnit("nats a token", low=None)
+PLAIN = MetricUnit("number")
+AS_SCORED = MetricUnit("as scored", low=None)
 
 EVERY_LINE = "every line"
 EVERY_STEP = "every step"
@@ -65,7 +65,7 @@ class MetricKey:
     """
 
     name: str
-    unit: Unit
+    unit: MetricUnit
     when: str
     meaning: str
     parts: tuple[str, ...] = ()
@@ -101,13 +101,13 @@ DECLARED: list[MetricKey] = []
 """Every key and family, in the order of the reference."""
 
 
-def key(name: str, unit: Unit, when: str, meaning: str, *, was: str | None = None) -> str:
+def key(name: str, unit: MetricUnit, when: str, meaning: str, *, was: str | None = None) -> str:
     """Declares a key; returns its name."""
     return family(name, unit, when, meaning, was=was).name
 
 
 def family(
-    name: str, unit: Unit, when: str, meaning: str, *, parts: tuple[str, ...] = (), was: str | None = None
+    name: str, unit: MetricUnit, when: str, meaning: str, *, parts: tuple[str, ...] = (), was: str | None = None
 ) -> MetricKey:
     """Declares a family of keys."""
     DECLARED.append(MetricKey(name, unit, when, meaning, parts, was))
@@ -123,7 +123,7 @@ GRAD_NORM = key("train/grad_norm", PLAIN, EVERY_STEP, "Norm of the gradient befo
 LR = key("train/lr", PLAIN, EVERY_STEP, "Learning rate of this step")
 APPLIED = key(
     "train/applied",
-    Unit("flag", low=False, high=True),
+    MetricUnit("flag", low=False, high=True),
     EVERY_STEP,
     "Whether the weights were updated; false where loss or gradient was not finite",
 )
@@ -202,7 +202,7 @@ MISMATCH_ABS_MAX = key(
 AGENT_SCORE = key("agent/score", AS_SCORED, AGENTS, "The score that counts, mean over trajectories")
 AGENT_COUNT = family(
     "agent/<count>",
-    Unit("number a trajectory"),
+    MetricUnit("number a trajectory"),
     AGENTS,
     "Turns, tool calls, malformed and refused calls, shortened results: mean over trajectories",
     parts=("turns", "calls", "malformed", "refused", "shortened"),
@@ -232,15 +232,15 @@ EVAL_MEAN_SE = family(
 )
 EVAL_GREEDY = family("eval/<benchmark>/greedy", FRACTION, EVALUATED, "Accuracy of greedy answers")
 
-HELDOUT_TEXTS = key("heldout/texts", Unit("texts"), MEASURED, "Texts that were measured")
+HELDOUT_TEXTS = key("heldout/texts", MetricUnit("texts"), MEASURED, "Texts that were measured")
 HELDOUT_TOKENS = key("heldout/tokens", TOKENS, MEASURED, "Their tokens that were scored")
-PERPLEXITY = key("heldout/perplexity", Unit("number", 1), MEASURED, "Perplexity of the student")
-TEACHER_PERPLEXITY = key("heldout/teacher_perplexity", Unit("number", 1), MEASURED, "Perplexity of the teacher")
+PERPLEXITY = key("heldout/perplexity", MetricUnit("number", 1), MEASURED, "Perplexity of the student")
+TEACHER_PERPLEXITY = key("heldout/teacher_perplexity", MetricUnit("number", 1), MEASURED, "Perplexity of the teacher")
 HELDOUT_REVERSE_KL = key("heldout/reverse_kl", NATS, MEASURED, "KL(student, teacher), mean over tokens")
 HELDOUT_FORWARD_KL = key("heldout/forward_kl", NATS, MEASURED, "KL(teacher, student), mean over tokens")
 HELDOUT_SE = family(
     "heldout/<measure>_se",
-    Unit("as the measure"),
+    MetricUnit("as the measure"),
     MEASURED,
     "Standard error of a measure over texts; null for one text",
     parts=("perplexity", "teacher_perplexity", "reverse_kl", "forward_kl"),
@@ -248,7 +248,7 @@ HELDOUT_SE = family(
 
 TOKENS_PER_S = key(
     "perf/tokens_per_s",
-    Unit("tokens a second"),
+    MetricUnit("tokens a second"),
     EVERY_STEP,
     f"Sampled tokens divided by the time of the phases {', '.join(TRAINING)}",
 )
