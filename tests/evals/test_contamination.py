@@ -92,7 +92,7 @@ def test_spelling() -> None:
 def test_every_table_of_conf_is_checked_and_no_other_list_says_which() -> None:
     files = {file.stem: yaml.safe_load(file.read_text()) for file in (conf_dir() / "benchmark").glob("*.yaml")}
     named = {tree["name"] for tree in files.values() if tree.get("_target_") == "tipx.evals.problems.Problems"}
-    assert {one.name for one in shipped_problem_tables()} == named == {"math500", "aime24", "aime25", "gsm8k"}
+    assert {one.name for one in shipped_problem_tables()} == named == set(SHIPPED)
     found = Guard(enabled=True, known={})([], OWN, None)
     assert named <= {*found.checked, *found.unread}
 
@@ -112,7 +112,7 @@ def test_a_problem_is_found_by_its_hash_with_no_file_at_hand(folder: Path, monke
     assert (found.dropped["known"], found.hashed, found.checked["known"]) == (["x"], ["known"], 1)
     assert "known (1, by hash)" in found.line()
     # Those that nothing is known of are said, and not with an ok.
-    assert found.unread == ["aime24", "aime25", "gsm8k", "math500"]
+    assert found.unread == sorted(SHIPPED)
 
 
 def test_hashes_are_made_from_files_and_others_stay() -> None:
