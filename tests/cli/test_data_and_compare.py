@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from tipx.evals.contamination import known_hashes
+
 FEW = ["hardware.device=cpu", "n=2", "eval.sampling.max_new_tokens=4"]
 
 
