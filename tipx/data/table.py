@@ -105,7 +105,7 @@ class Place:
             tables = {name: files for name, files in tables.items() if name == self.name}
         if len(tables) == 1:
             ((name, files),) = tables.items()
-            self._insist_on_all(folder, name, files)
+            self._refuse_missing_parts(folder, name, files)
             return files
         if not tables and not shared and (folder / "data").is_dir():  # as the hub's repositories are laid out
             return self._inside(folder / "data", shared=False)
@@ -140,7 +140,7 @@ class Place:
             )
         return splits[0]
 
-    def _insist_on_all(self, folder: Path, name: str, files: Sequence[Path]) -> None:
+    def _refuse_missing_parts(self, folder: Path, name: str, files: Sequence[Path]) -> None:
         """Raises DataError where the names say that there are more parts."""
         totals = {int(found[1]) for file in files if (found := NUMBERED.search(bare_name(file))) and found[1]}
         if totals and totals != {len(files)}:

@@ -10,7 +10,7 @@ from tipx.errors import ReportError
 from tipx.report import guards, spec
 from tipx.report.beside import add_paper
 from tipx.report.figures import draw
-from tipx.report.keys import insist, where
+from tipx.report.keys import refuse_unknown_keys, where
 from tipx.report.plain import plain
 from tipx.report.references import add_references
 from tipx.report.significance import add_tests, mark_best
@@ -66,7 +66,7 @@ def unknown(ask: Ask) -> str:
 
 
 def table_of(report: Report, store: Store, *, partial: bool) -> Table:
-    insist(report.keys, store.finished, "rows and columns")
+    refuse_unknown_keys(report.keys, store.finished, "rows and columns")
     guards.refuse_confounds(store.finished, report.keys)
     table = build(report, store)
     guards.refuse_missing(table, SweepFolder(store.groups[0]).command, partial=partial)

@@ -84,7 +84,7 @@ def number(one: Any) -> Any:
 def where(store: Store, words: Sequence[str]) -> Store:
     """The runs and points that fit every `key=value`; raises ReportError for a key nobody has, and if none fits."""
     pairs = filters(words)
-    insist([key for key, _ in pairs], store.runs, "--where")
+    refuse_unknown_keys([key for key, _ in pairs], store.runs, "--where")
     kept = [run for run in store.runs if all(matches(value(run, key), given) for key, given in pairs)]
     if not kept:
         values = {key: dict.fromkeys(shown(value(run, key)) for run in store.runs) for key, _ in pairs}
@@ -111,7 +111,7 @@ def known(runs: Sequence[StoredRun]) -> list[str]:
     return list(names)
 
 
-def insist(keys: Iterable[str], runs: Sequence[StoredRun], where: str) -> None:
+def refuse_unknown_keys(keys: Iterable[str], runs: Sequence[StoredRun], where: str) -> None:
     """Raises ReportError for a key that no run has."""
     names = known(runs)
     groups = {name.rsplit(".", 1)[0].replace(".", "/") for name in names}

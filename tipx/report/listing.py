@@ -9,7 +9,7 @@ import pandas as pd
 from tipx.display.tables import printable, progress, runs_frame
 from tipx.errors import ReportError
 from tipx.files.names import wrong_path
-from tipx.report.keys import filters, insist, known, matches, value
+from tipx.report.keys import filters, known, matches, refuse_unknown_keys, value
 from tipx.report.metrics import FIXED, metric
 from tipx.runs import metric_keys as keys
 from tipx.runs.reader import StoredRun, open_run, stored_runs
@@ -24,7 +24,7 @@ def chosen(runs_dir: Path, words: Sequence[str]) -> list[StoredRun]:
     pairs = filters(words)
     whole = [run for run in runs if run.damage is None]
     if whole:
-        insist([key for key, _ in pairs if key not in PLACES], whole, "tipx runs")
+        refuse_unknown_keys([key for key, _ in pairs if key not in PLACES], whole, "tipx runs")
     return [run for run in runs if all(fits(run, key, given) for key, given in pairs)]
 
 
@@ -65,7 +65,7 @@ def listed(runs: Sequence[StoredRun], sort: str | None, columns: Sequence[str]) 
     }
     for name, found in extra.items():
         if all(one is None for one in found) and name not in known(whole):
-            insist([name], whole, "tipx runs")
+            refuse_unknown_keys([name], whole, "tipx runs")
     frame = runs_frame(runs)
     frame["state"] = [*map(progress, frame["state"], frame[keys.STEP])]
     for name in [n for n in extra if n != "state"]:

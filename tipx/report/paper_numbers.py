@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 FILE = Path(__file__).parent / "paper.csv"
-CITATION = "arXiv 2604.14084"
 
 Key = tuple[str, str, float, str | None, str]
 

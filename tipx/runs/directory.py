@@ -331,7 +331,7 @@ class Run:
         sections = ((tree.get("loop"), "eval_every"), (tree.get("heldout"), "every"))
         return any(isinstance(section, dict) and section.get(key, 0) > 0 for section, key in sections)
 
-    def insist_on_provenance(self) -> None:
+    def refuse_incomplete_provenance(self) -> None:
         """Raises Damaged if it lacks what every start notes; runs of before there was a mark noted less."""
         noted, file = self.provenance(), self.path / "provenance.json"
         there = (noted.get("starts"), noted.get("choices"), noted.get("overrides") is not None)

@@ -130,7 +130,7 @@ class StoredRun:
         try:
             _ = self.tree, self.provenance, self.rows, self.results, self.first_results
             if self.rows:
-                self.directory.insist_on_provenance()
+                self.directory.refuse_incomplete_provenance()
             if self.finished:
                 self.directory.summary()
         except Damaged as error:

@@ -75,7 +75,7 @@ class Session:
         noted, before = self.world.broadcast((earlier.get("guard"), earlier.get("data")))
         self.facts = preflight.gather_facts(self.exp, None if noted is None else Contamination(**noted))
         if before is not None:
-            self.insist_on_prompts(before)
+            self.refuse_other_prompts(before)
         self.findings = preflight.examine_facts(self.facts)
         preflight.raise_first_error(self.findings)
         self.prompts, self.questions = self.facts.prompts, [asked.question for asked in self.facts.fit]
@@ -90,7 +90,7 @@ class Session:
             self.watch.say(f"warning: {finding.check}: {finding.text}")
         return finding
 
-    def insist_on_prompts(self, before: Row) -> None:
+    def refuse_other_prompts(self, before: Row) -> None:
         """Raises RunError unless the prompts are those that the run has been trained on so far."""
         then, now = before["sha256"], self.facts.fingerprint
         if then != now:
