@@ -80,14 +80,14 @@ class Tasks:
                 f"{section}.slices: a sample stands alone, got {', '.join(self.slices)}; sample is of both domains"
             )
         if not self.is_sample:
-            self.refuse_missing_section(path, section)
+            self.refuse_missing_slices(path, section)
         parts = [part(name, path) for name in self.slices]
         tasks = self.part_of([task for one in parts for task in one.tasks])
         return Chosen(
             self.worded([self.counted(task, section) for task in tasks]), [n for one in parts for n in one.notes]
         )
 
-    def refuse_missing_section(self, path: str | None, section: str) -> None:
+    def refuse_missing_slices(self, path: str | None, section: str) -> None:
         """Raises DataError for the first slice without data."""
         folder, where = official.data_folder(path), "" if path is None else f" eval.path={path}"
         key = {"benchmark": "eval.path", "data": "data.path"}[section]
