@@ -224,3 +224,10 @@ def test_a_run_is_found_by_path_name_start_or_hash(tmp_path: Path) -> None:
     assert find_run("nothing", tmp_path) is None
     with pytest.raises(RunError, match=r"'tiny' fits 2 runs: .*tiny-full-0123abcd.*; give more of the name"):
         find_run("tiny", tmp_path)
+
+
+def test_what_a_kill_left_after_the_last_write_is_removed_at_the_end(run: Run) -> None:
+    for step in (2, 4, 6):
+        run.save_checkpoint(step, weigh(str(step)), keep=3)
+    run.checkpoints.remove_old(2)
+    assert [step for step, _ in run.checkpoints.saved()] == [4, 6]

@@ -37,6 +37,10 @@ class Checkpoints:
     def write(self, step: int, fill: Callable[[Path], None], keep: int) -> None:
         """Write the checkpoint of a step by `fill(folder)`, then remove all but the newest `keep`."""
         write_folder(self.folder / f"{step:06d}", fill)
+        self.remove_old(keep)
+
+    def remove_old(self, keep: int) -> None:
+        """Remove all but the newest `keep`; a kill after the last write may have left one more."""
         for _, path in self.saved()[:-keep]:
             if (path / MANIFEST).is_file():
                 remove(path)

@@ -181,6 +181,7 @@ class Session:
                 for when, parts in (("before", found[:1]), ("after", found[-1:])):
                     summary[when] = summary.get(when, {}) | (parts[0] if parts else {})
             summary = {key: value for key, value in summary.items() if value != {}}
+            self.run.checkpoints.remove_old(self.exp.loop.keep_checkpoints)
             self.run.finish(summary)
         self.world.barrier()
         return summary
