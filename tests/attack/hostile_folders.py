@@ -515,7 +515,7 @@ def fault(ended: Ended) -> str | None:
         return f"exit code {ended.code}: {ended.err[-200:]!r}"
     errors = [line for line in lines if line.startswith("error: ")]
     # With code 1 a run that began well cannot go on: warnings may stand before its error.
-    if ended.code and (len(errors) != 1 or ended.code == 2 and len(lines) != 1):
+    if ended.code and (len(errors) != 1 or (ended.code == 2 and len(lines) != 1)):
         return f"{len(lines)} lines: {ended.err[-300:]!r}"
     if not all(c.isprintable() for line in errors for c in line):
         return f"unprintable: {ended.err!r}"
