@@ -511,11 +511,12 @@ def fault(ended: Ended) -> str | None:
     if ended.peak > GIB:
         return f"took {ended.peak / GIB:.1f} GiB"
     lines = ended.err.splitlines()
-    if "Traceback" in ended.err or ended.code not in (0, 1, 2):
-        return f"exit code {ended.code}: {ended.err[-200:]!r}"
     errors = [line for line in lines if line.startswith("error: ")]
-    # With code 1 a run that began well cannot go on: warnings may stand before its error.
-    if ended.code and (len(errors) != 1 or (ended.code == 2 and len(lines) != 1)):
+    # A run that began well and cannot go on stops with code 1: warnings may stand before its one error.
+    stopped = ended.code == 1 and len(errors) == 1 and errors[0].startswith("error: stopped: ")
+    if "Traceback" in ended.err or not (ended.code in (0, 2) or stopped):
+        return f"exit code {ended.code}: {ended.err[-200:]!r}"
+    if ended.code == 2 and (len(lines) != 1 or not errors):
         return f"{len(lines)} lines: {ended.err[-300:]!r}"
     if not all(c.isprintable() for line in errors for c in line):
         return f"unprintable: {ended.err!r}"

@@ -173,6 +173,14 @@ def test_a_number_from_the_environment_is_the_number(monkeypatch: pytest.MonkeyP
     assert identity(resolve(load(["seed=${oc.env:SEED}"]))) == run("seed=3")
 
 
+@pytest.mark.parametrize(("one", "other"), [("1e4567", "2e4568"), ("01", "1"), ("1.50", "1.5"), ("12e1", "120")])
+def test_revisions_and_folders_that_look_like_numbers_are_told_apart(one: str, other: str) -> None:
+    trees = [stored("2026-11-29-topk") for _ in range(2)]
+    for tree, revision in zip(trees, (one, other), strict=True):
+        tree["model"]["student"]["revision"] = revision
+    assert identity(trees[0]) != identity(trees[1])
+
+
 def test_a_section_counts_when_it_does_something() -> None:
     tree = stored("2026-11-29-topk")
     on = deepcopy(tree)

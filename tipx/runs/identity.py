@@ -46,7 +46,7 @@ SWITCHED_OFF: dict[str, dict[str, Any]] = {"Guard": {"enabled": False}, "HeldOut
 """A section whose key stands at this value does nothing, and counts as if it were not there."""
 FIRST_NAME = {"Teacher": "ModelSource"}
 """Names under which renamed classes count."""
-NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+NUMBER = re.compile(r"-?\d{1,18}(\.\d{1,18})?")
 
 
 def identity(tree: dict[str, Any]) -> str:
@@ -80,13 +80,18 @@ def without_younger_keys(section: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def value_meaning(value: Any, place: str) -> Any:
-    """A value with every number in one form: 1, 1.0 and the text "1e0" are the same."""
+    """A value with every number in one form: 1, 1.0 and the text "1" are the same.
+
+    The environment gives numbers as text. Only text that is exactly what Python writes for a number counts as one. A
+    git revision such as "1e4567" and a folder "01" stay text.
+    """
     if isinstance(value, dict):
         return section_meaning(value, class_name(value, place))
     if isinstance(value, list):
         return [value_meaning(part, place) for part in value]
     if isinstance(value, str) and NUMBER.fullmatch(value):
-        value = int(value) if re.fullmatch(r"[+-]?\d+", value) else float(value)
+        number = float(value) if "." in value else int(value)
+        value = number if str(number) == value else value
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
