@@ -46,3 +46,5 @@ Overrides = Annotated[
 ]
 ConfigDir = Annotated[Path | None, typer.Option(**PATH, help="A folder of your own YAML, laid out like conf/")]
 RunsDir = Annotated[Path, typer.Option(**PATH, help="Where runs are kept")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV on standard output")]
