@@ -30,7 +30,7 @@ lint: setup
 
 # The reference of the keys of metrics.jsonl, from the module that declares them.
 docs: setup
-	$(BIN)/python -c "from tipx.runs.metric_keys import reference; print(reference(), end='')" > docs/metrics.md
+	$(BIN)/python -c "from tipx.runs.metric_keys import reference; print(reference(), end='')" > docs/reference/metrics.md
 
 # With TRL and Liger, which the bench alone needs.
 $(VENV)/.bench: $(VENV)/.installed

@@ -1,7 +1,7 @@
 """The keys of metrics.jsonl: how every number of a step is called, what it means, and in which unit it is.
 
 The one place that spells them. Writers name their numbers by the constants below, readers look values up by them, and
-docs/metrics.md is made from them (`make docs`). A key is `group/name`. A name ends in its unit where that is not plain:
+docs/reference/metrics.md is made from them (`make docs`). A key is `group/name`. A name ends in its unit where that is not plain:
 `_frac` is a share from 0 to 1, `_s` seconds, `_mib` MiB.
 
 A key that is renamed keeps its old name in `was`. Lines of older runs are translated where they are read
@@ -340,7 +340,7 @@ This file is made by `make docs` from `tipx/runs/metric_keys.py`.
 
 
 def reference() -> str:
-    """The text of docs/metrics.md: a line for each key or family."""
+    """The text of docs/reference/metrics.md: a line for each key or family."""
     return INTRODUCTION + "".join(f"| {' | '.join(cells(one))} |\n" for one in DECLARED)
 
 
