@@ -28,9 +28,14 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The reference of the keys of metrics.jsonl, from the module that declares them.
-docs: setup
-	$(BIN)/python -c "from tipx.runs.metric_keys import reference; print(reference(), end='')" > docs/reference/metrics.md
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
+	touch $@
+
+# The reference is written anew from the code, then the site: docs/_build/index.html. A warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build
 
 # With TRL and Liger, which the bench alone needs.
 $(VENV)/.bench: $(VENV)/.installed

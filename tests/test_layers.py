@@ -22,7 +22,7 @@ LAYERS = (
     {"evals"},
     {"train", "report", "inspect"},
     {"memory"},
-    {"export", "notebook", "sweep"},
+    {"export", "notebook", "sweep", "doctor"},
     {"cli"},
     {"__main__"},
 )
@@ -49,6 +49,7 @@ WRITERS = {
     "train/trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "rollout/vllm.py": "weights for a server, in a temporary folder",
     "report/formats.py": "nothing: pandas gives CSV as text",
+    "display/output.py": "nothing: as report/formats.py",
     "runs/sweep_folder.py": "the plan of a sweep and its failures",
     "sweep/job.py": "what a point's process says, in a log",
     "inspect/save.py": "pages, tables and pictures, in the file it is given",

@@ -12,6 +12,7 @@ from rich.text import Text
 from tipx.cli import (
     compare,
     data,
+    doctor,
     evaluate,
     export,
     inspect,
@@ -51,6 +52,7 @@ app.command("report")(report.report)
 app.command("show")(show.show)
 app.command("memory")(memory.memory)
 app.command("list")(listing.listing)
+app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(tiny.app, name="tiny")
 

@@ -1,8 +1,8 @@
 """The keys of metrics.jsonl: how every number of a step is called, what it means, and in which unit it is.
 
 The one place that spells them. Writers name their numbers by the constants below, readers look values up by them, and
-docs/reference/metrics.md is made from them (`make docs`). A key is `group/name`. A name ends in its unit where that is not plain:
-`_frac` is a share from 0 to 1, `_s` seconds, `_mib` MiB.
+docs/reference/metrics.md is made from them (`make docs`). A key is `group/name`. A name ends in its unit where that is
+not plain: `_frac` is a share from 0 to 1, `_s` seconds, `_mib` MiB.
 
 A key that is renamed keeps its old name in `was`. Lines of older runs are translated where they are read
 (`with_current_keys`), and so is a key that a user types (`current`).
