@@ -27,7 +27,7 @@ else:
         return getattr(import_module("tipx.notebook"), name)
 
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["LoadedRun", "ReportTable", "compare", "list_runs", "list_selectors", "load_run", "make_report"]
 CALLED_PACKAGES = {"runs": "list_runs", "report": "make_report", "selectors": "list_selectors"}
 """Packages that do what a function of the notebook does when they are called."""
