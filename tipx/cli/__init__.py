@@ -13,6 +13,7 @@ from tipx.cli import (
     compare,
     data,
     evaluate,
+    explain,
     export,
     inspect,
     listing,
@@ -49,6 +50,7 @@ app.command("export")(export.export)
 app.command("runs")(runs.runs)
 app.command("report")(report.report)
 app.command("show")(show.show)
+app.command("explain")(explain.explain)
 app.command("memory")(memory.memory)
 app.command("list")(listing.listing)
 app.add_typer(data.app, name="data")

@@ -17,7 +17,7 @@ class EvalJob:
     """One evaluation, as composed from `conf/eval.yaml`."""
 
     benchmark: Benchmark | Suite
-    """The problems. A run is evaluated on its own benchmark unless one is typed."""
+    """The problems that are answered. A run's own benchmark is not taken over: type it."""
     eval: Evaluation
     """How they are answered: samples for each problem, limits, sampling."""
     template: Template
