@@ -28,9 +28,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The reference of the keys of metrics.jsonl, from the module that declares them.
+# docs/reference/ from the code and conf/: keys, metrics, files, commands.
 docs: setup
-	$(BIN)/python -c "from tipx.runs.metric_keys import reference; print(reference(), end='')" > docs/reference/metrics.md
+	$(BIN)/python docs/generate.py
 
 # With TRL and Liger, which the bench alone needs.
 $(VENV)/.bench: $(VENV)/.installed

@@ -12,7 +12,7 @@ def explain(
         str,
         typer.Argument(
             **(WORDS | {"metavar": "KEY"}),
-            help="A key (loop.steps) or its end (lr), a group (selector), a choice (q3_only), or a key of metrics.jsonl",
+            help="A key (loop.steps) or its end (lr), a group (selector), a choice (q3_only), a key of metrics.jsonl",
         ),
     ],
     overrides: Overrides = None,

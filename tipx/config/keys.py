@@ -81,8 +81,8 @@ class Catalogue:
     """All keys of one root, `train` or `eval`. `folders` are searched in their order.
 
     `settings` are by key; those whose choice is "" are the composition without overrides, and `defaults` its choices.
-    `targets` say which classes a section may be of, and with which choices. `nesting` are the classes that have one more
-    of their own group inside, as a score that shuffles another.
+    `targets` say which classes a section may be of, and with which choices. `nesting` are the classes that have one
+    more of their own group inside, as a score that shuffles another.
     """
 
     def __init__(self, root: str, config_dir: Path | None = None) -> None:
@@ -107,7 +107,8 @@ class Catalogue:
     def read_mount(self, mount: Mount) -> list[Mount]:
         """Take in every choice of a group; the groups that these bring."""
         inside = any(m.group == mount.group and mount.package.startswith(f"{m.package}.") for m in self.mounts)
-        self.mounts[mount], more = [], []
+        self.mounts[mount] = []
+        more: list[Mount] = []
         for name in self.choices(mount.group):
             own, begun = self.read_choice(mount.group, name, mount.package)
             target = str(own.get(join(mount.package, TARGET), ("",))[0])
@@ -149,7 +150,7 @@ class Catalogue:
     def read_choice(
         self, group: str, name: str, package: str, chosen: dict[Mount, str] | None = None
     ) -> tuple[Given, dict[Mount, str]]:
-        """Every key that a choice sets, with its value and file, and the groups that it brings, each with its choice."""
+        """Every key that a choice sets, with value and file, and the groups that it brings, each with its choice."""
         file = self.file(group, name)
         if file is None:
             return {}, {}
@@ -169,13 +170,19 @@ class Catalogue:
         put_over(values, own)
         return values, begun
 
-    def brings(self, group: str, name: str) -> list[str]:
-        """Choices of other groups that a choice makes: `data=dapo_math`."""
-        file = self.file(group, name)
-        entries = [Entry.parse(one, group, "") for one in file.defaults if one != "_self_"] if file else []
-        own = [f"{entry.mount.typed}={entry.name}" for entry in entries if entry.overrides]
-        bases = [entry.name for entry in entries if not entry.overrides and entry.mount.group == group]
-        return [choice for base in bases for choice in self.brings(group, base)] + own
+    def brings(self, mount: Mount, name: str) -> dict[Mount, str]:
+        """Choices of other groups that a choice makes: of `model=qwen3` data=dapo_math and more."""
+        file = self.file(mount.group, name)
+        if file is None:
+            return {}
+        here = "" if file.is_global else mount.package
+        entries = [Entry.parse(one, mount.group, here) for one in file.defaults if one != "_self_"]
+        brought: dict[Mount, str] = {}
+        for entry in entries:
+            if entry.mount.group == mount.group and not entry.is_choice:
+                brought |= self.brings(Mount(mount.group, mount.package), entry.name)
+        _, begun = self.read_choice(mount.group, name, mount.package)
+        return brought | begun | {entry.mount: entry.name for entry in entries if entry.overrides}
 
 
 def put_over(values: Given, more: Given) -> None:

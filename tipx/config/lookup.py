@@ -38,8 +38,24 @@ def look_up(word: str, overrides: Sequence[str], config_dir: Path | None = None)
     A word is a whole key, its end (`lr` of `optim.lr`), or the name of a choice. Raises ConfigError for any other.
     """
     catalogues = [catalogue(root, config_dir) for root in ROOTS]
+    facts = look_up_whole(word, catalogues, overrides, config_dir)
+    if facts is None and (endings := find_endings(word, catalogues)):
+        if len(endings) > 1:
+            return {"kind": "several", "word": word, "keys": {key: short_meaning(key, catalogues) for key in endings}}
+        facts = look_up_whole(endings[0], catalogues, overrides, config_dir)
+    if facts is None and (choices := find_choices(word, catalogues)):
+        facts = {"kind": "choice", "word": word, "choices": choices}
+    if facts is None:
+        raise unknown(word, catalogues)
+    return facts
+
+
+def look_up_whole(
+    word: str, catalogues: Sequence[Catalogue], overrides: Sequence[str], config_dir: Path | None
+) -> Tree | None:
+    """The facts of a whole key, a section or a group; None if the word is none."""
     if (metric := find_metric(word)) is not None:
-        return metric_facts(word, metric)
+        return metric_facts(metric)
     for all_keys in catalogues:
         if (mount := find_mount(all_keys, word)) is not None:
             return group_facts(all_keys, mount, overrides, config_dir)
@@ -48,13 +64,7 @@ def look_up(word: str, overrides: Sequence[str], config_dir: Path | None = None)
     for all_keys in catalogues:
         if (alias := find_alias(all_keys, word)) is not None and is_key(all_keys, alias):
             return {"kind": "alias", "key": word, "is": key_facts(all_keys, alias, overrides, config_dir)}
-    if (endings := find_endings(word, catalogues)) and len(endings) > 1:
-        return {"kind": "several", "word": word, "keys": {key: short_meaning(key, catalogues) for key in endings}}
-    if endings:
-        return look_up(endings[0], overrides, config_dir)
-    if found := find_choices(word, catalogues):
-        return {"kind": "choice", "word": word, "choices": found}
-    raise unknown(word, catalogues)
+    return None
 
 
 def is_key(all_keys: Catalogue, word: str) -> bool:
@@ -109,7 +119,7 @@ def short_meaning(key: str, catalogues: Sequence[Catalogue]) -> str:
 # --- facts -----------------------------------------------------------------------------------------------------------
 
 
-def metric_facts(word: str, metric: MetricKey) -> Tree:
+def metric_facts(metric: MetricKey) -> Tree:
     return {
         "kind": "metric",
         "key": metric.name,

@@ -76,6 +76,8 @@ def from_file(value: Any, file: str) -> Text:
 
 def yaml_text(value: Any) -> str:
     """A value as it is typed."""
+    if value == "???":
+        return "required"
     if value is None or isinstance(value, (bool, list, dict)):
         return json.dumps(value, ensure_ascii=False)
     return json.dumps(value, ensure_ascii=False) if value == "" or "\n" in str(value) else str(value)
