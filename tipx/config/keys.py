@@ -5,7 +5,7 @@ the keys of all choices are known at once, also of those that a composition does
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,8 @@ class Catalogue:
             mount = waiting.pop(0)
             if mount not in self.mounts:
                 waiting += self.read_mount(mount)
-        parts = [key.split(".") for key in self.settings]
+        every = [*self.settings, *(f"{place}.{TARGET}" for place in self.targets if place)]
+        parts = [key.split(".") for key in every]
         above = (".".join(words[:length]) for words in parts for length in range(1, len(words)))
         self.sections = list(dict.fromkeys(above))
 
@@ -268,12 +269,18 @@ def describe_key(all_keys: Catalogue, key: str) -> list[KeyFacts]:
 
 def default_value(all_keys: Catalogue, key: str) -> Setting | None:
     """What a composition without overrides has; None where it has no such key. An interpolation is followed."""
-    setting = next((one for one in all_keys.settings.get(key, []) if not one.choice), None)
+    setting = root_setting(all_keys, key)
     other = re.fullmatch(r"\$\{([\w.]+)\}", str(setting.value)) if setting else None
-    source = default_value(all_keys, other[1]) if other else None
-    if setting is None or other is None or source is None:
+    if setting is None or other is None:
         return setting
-    return Setting(key, source.value, f"= {other[1]} ({source.file.rpartition('(')[2].rstrip(')')})", "")
+    source = root_setting(all_keys, other[1])
+    if source is None:  # a section
+        return replace(setting, file=f"= {other[1]}")
+    return replace(source, key=key, file=f"= {other[1]} ({source.file})")
+
+
+def root_setting(all_keys: Catalogue, key: str) -> Setting | None:
+    return next((one for one in all_keys.settings.get(key, []) if not one.choice), None)
 
 
 def find_alias(all_keys: Catalogue, key: str) -> str | None:
