@@ -125,6 +125,8 @@ class GeneralisedJSD:
     """
 
     beta: Open01
+    """Weight of KL(teacher, mixture). 0.5 is the Jensen-Shannon divergence; near 0 it behaves as forward KL, near 1
+    as reverse KL."""
 
     def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
         mixture_NV = self.log_mixture(student_NV, teacher_NV)
@@ -160,17 +162,22 @@ def mark_repeats(ids_NU: Int[Tensor, "N U"]) -> Bool[Tensor, "N U"]:
 
 @spec
 class TopKDivergence:
-    """The divergence `base` over a support U: the k likeliest entries of one model, or of each of them (`union`).
+    """A divergence over a support U of likely entries.
 
-    With `tail`, all other entries together are one more entry, of probability 1 - sum_U p: a divergence of two
-    distributions over U and the tail. Without `tail`, both models are renormalised over U. Some trainers do neither and
+    With a tail, all other entries together are one more entry, of probability 1 - sum_U p: a divergence of two
+    distributions over U and the tail. Without one, both models are renormalised over U. Some trainers do neither and
     only cut the sum off. The result is no KL divergence and can be negative.
     """
 
     base: ReverseKL | ForwardKL | GeneralisedJSD
+    """The divergence that is taken over the support."""
     k: Count
+    """Entries of the support: the k likeliest of a model. With union there are up to 2 k."""
     support: Literal["teacher", "student", "union"]
+    """Whose likeliest entries: the teacher's, the student's, or both (union)."""
     tail: bool
+    """true: all entries outside the support are one more entry. false: both models are renormalised over the
+    support."""
 
     def __call__(self, student_NV: LogProbs, teacher_NV: LogProbs) -> Float[Tensor, " N"]:
         k = min(self.k, student_NV.shape[-1])

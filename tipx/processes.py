@@ -21,17 +21,18 @@ LAST_WORK_S = 0.1
 
 @spec
 class Hardware:
-    """How the work is laid out on the machine. It changes speed and memory, but not which run it is.
-
-    A forward pass takes as many tokens as `micro_batch` sequences of the step's longest length. With
-    `gradient_checkpointing` the activations of a layer are computed again in the backward pass instead of kept.
-    `threads` is torch's number of threads for each process.
-    """
+    """How the work is laid out on the machine. It changes speed and memory, but not which run it is."""
 
     device: Literal["auto", "cpu"]
+    """auto is the accelerator if there is one, else the CPU."""
     micro_batch: Count
+    """Sequences of the step's longest length in one forward pass; of shorter ones there are more. Less is less
+    memory."""
     gradient_checkpointing: bool
+    """true computes a layer's activations again in the backward pass instead of keeping them: less memory, more
+    time."""
     threads: Few | Auto
+    """torch threads of each process on the CPU. auto leaves torch's own choice."""
 
     def start(self, precision: str) -> "World":
         """Join the other processes, if `accelerate launch` started several."""

@@ -84,10 +84,6 @@ def test_a_key_that_is_spelled_would_be_seen(line: str) -> None:
     assert spelled(ast.parse(line))
 
 
-def test_the_reference_is_what_the_module_says() -> None:
-    assert (PROJECT / "docs" / "metrics.md").read_text() == keys.reference(), "`make docs` writes it again"
-
-
 def test_every_name_is_a_group_and_a_name_and_declared_once() -> None:
     names = [one.name for one in keys.DECLARED]
     assert len(set(names)) == len(names)

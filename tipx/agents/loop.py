@@ -29,10 +29,12 @@ from tipx.types import Prompt, Rollout, StopReason
 
 @spec
 class AgentRollouts(Rules):
-    """Turns by `backend`, whose `max_new_tokens` is that of one turn; calls are read as `calls` says."""
+    """Trajectories of several turns with tools in between."""
 
     backend: HFRollouts | VLLMRollouts | Script
+    """What samples each turn. Its `max_new_tokens` is that of one turn."""
     calls: CallFormat
+    """How tool calls are read from the model's text: the format that the student was trained on."""
 
     @property
     def batch_size(self) -> int:

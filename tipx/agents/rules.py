@@ -11,21 +11,22 @@ from tipx.spec import Count, Whole, spec
 
 @spec
 class Rules:
-    """Limits of an episode; null is none. Nothing is cut without being told or counted.
-
-    An episode ends at `max_turns` turns, `max_new_tokens` sampled tokens in all, or `context` tokens of text (null:
-    what the model can read). Of one turn's calls at most `max_parallel_calls` are run, and of a tool's answer the
-    first `tool_response_max_chars` characters are shown; in both cases the model is told, and it is counted.
-    `malformed` calls get an error as their answer (`tell`), or make the turn one without calls (`text`): so it is
-    behind a server that parses calls, which hands on as text what it cannot read.
-    """
+    """Limits of an episode. Nothing is cut without being told to the model or counted."""
 
     max_turns: Count
+    """Turns of the model after which an episode ends."""
     max_new_tokens: Count
+    """Tokens that the model may sample in all turns of an episode together. One turn has a limit of its own."""
     context: Count | None
+    """Tokens of the whole text, with prompt and tool results, at which an episode ends. null is what the model can
+    read."""
     max_parallel_calls: Count | None
+    """Calls of one turn that are run. The model is told of the others, and they are counted. null runs all."""
     tool_response_max_chars: Whole | None
+    """Characters of a tool's answer that the model is shown. Shortened answers are counted. null shows all."""
     malformed: Literal["tell", "text"]
+    """What follows a call that cannot be read. tell: an error as the call's answer. text: the turn counts as one
+    without calls, as behind a server that parses calls."""
 
     def answer(self, episode: Episode, calls: Calls) -> list[Message]:
         """What the model is told after its turn; [] if the episode is over. Runs the calls, in order."""

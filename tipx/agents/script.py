@@ -10,14 +10,14 @@ from tipx.spec import Count, spec
 
 @spec
 class Script:
-    """Turn t of row r is `turns[r % len(turns)][t]`, or with null that of the task's gold trajectory.
-
-    After its last turn a script says nothing.
-    """
+    """Turn t of row r is `turns[r % len(turns)][t]`, or the gold trajectory's. After its last turn it says nothing."""
 
     turns: tuple[tuple[str, ...], ...] | None
+    """A list of turns for each row of the step, as text. null plays each task's own perfect trajectory."""
     max_new_tokens: Count
+    """Tokens of one turn."""
     batch_size: Count
+    """Episodes played at once."""
 
     @property
     def records_states(self) -> bool:

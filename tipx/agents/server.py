@@ -28,11 +28,7 @@ SEEDS = 2**31
 
 @spec
 class ServedAgents(Rules):
-    """Turns of at most `turn_tokens` by the model that `server` serves as `model` (null: the first it names).
-
-    `batch_size` episodes are played at once. `key_env` names the environment variable that holds the server's key, and
-    `extra` is added to each request as it is. A request that gets no answer in `timeout_s` seconds, or an answer that
-    is no turn, is made again at most `retries` times, after a second and then twice as long each time.
+    """Turns by a model behind an OpenAI-compatible server.
 
     A turn is not asked for more tokens than the server's window has left, where both are known. An episode ends as
     `context` where the server finds its text too long, also for half as many. A call that the server hands on as text
@@ -41,15 +37,26 @@ class ServedAgents(Rules):
     """
 
     server: Words
+    """The server's address, with or without /v1."""
     model: Words | None
+    """The name under which the server has the model. null is the first that it names."""
     key_env: Words | None
+    """Name of the environment variable that holds the server's key; the key itself is never stored. null: it wants
+    none."""
     temperature: Temperature
+    """Sampling temperature. 0 is greedy."""
     top_p: TopP
+    """Samples from the likeliest tokens that have this probability together. 1 is off."""
     turn_tokens: Count
+    """Tokens that one turn may have."""
     batch_size: Few
+    """Episodes played at once: requests that the server gets in parallel."""
     timeout_s: Seconds
+    """Seconds that a turn may take before its request is made again."""
     retries: Retries
+    """Times that a request without an answer is made again, after 1 second and then twice as long each time."""
     extra: dict[str, Any]
+    """Further fields of each request, handed on as they are, as {chat_template_kwargs: {enable_thinking: false}}."""
 
     @field_validator("extra")
     @classmethod

@@ -14,6 +14,7 @@ from tipx.cli import (
     data,
     doctor,
     evaluate,
+    explain,
     export,
     inspect,
     listing,
@@ -50,6 +51,7 @@ app.command("export")(export.export)
 app.command("runs")(runs.runs)
 app.command("report")(report.report)
 app.command("show")(show.show)
+app.command("explain")(explain.explain)
 app.command("memory")(memory.memory)
 app.command("list")(listing.listing)
 app.command("doctor")(doctor.doctor)

@@ -13,7 +13,7 @@ ONE = "A run (its last evaluation), a folder of results, or a result.json"
 def compare(
     a: Annotated[str, typer.Argument(**PLACE, metavar="A", help=ONE)],
     b: Annotated[str, typer.Argument(**PLACE, metavar="B", help=ONE)],
-    words: Annotated[list[str] | None, typer.Argument(metavar="[benchmark=NAME]")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[benchmark=NAME]", help="Only this benchmark")] = None,
     runs_dir: RunsDir = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
 ) -> None:

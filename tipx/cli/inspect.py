@@ -12,7 +12,10 @@ RUN = Annotated[str, typer.Argument(**PLACE, metavar="RUN", help="A run: path, n
 
 def inspect(
     run: RUN,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[step=N] [rollout=N] [RULES]")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[step=N] [rollout=N] [RULES]", help="A sampled step, a rollout, or rules to try"),
+    ] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Rules to try: selector=soft_or,q3 ratio=0.2")] = False,
     text: Annotated[bool, typer.Option("--text", help="One rollout in the terminal")] = False,
     out: Annotated[Path | None, typer.Option(**PATH, help="Where the page goes [RUN/inspect/STEP.html]")] = None,

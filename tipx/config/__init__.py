@@ -18,6 +18,7 @@ from tipx.config.compose import (
 )
 from tipx.config.grid import check_points, expand_overrides, key_of
 from tipx.config.launch import check_launcher, launch
+from tipx.config.lookup import look_up
 from tipx.config.origins import find_origins
 from tipx.config.rules import build_rules
 from tipx.config.trees import Tree
@@ -39,6 +40,7 @@ __all__ = [
     "key_of",
     "launch",
     "load",
+    "look_up",
     "options",
     "rebuild",
     "resolve",

@@ -9,9 +9,10 @@ from tipx.types import Prompt
 
 @spec
 class TravelPrompts(Tasks):
-    """The chosen tasks, from the data folder `path`; null is the user's cache."""
+    """DeepPlanning's tasks as prompts to train on."""
 
     path: PathText | None
+    """The folder of the benchmark's data. null is the user's cache, which `tipx data pull deepplanning` fills."""
 
     def load(self) -> list[Prompt]:
         """Raises DataError when the data cannot be had."""

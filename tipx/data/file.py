@@ -10,16 +10,17 @@ from tipx.types import Prompt
 
 @spec
 class FilePrompts:
-    """Rows of `path`, or of the first of the `hub` addresses that can be had.
-
-    `prompt_field` and `answer_field` name the columns; null finds them. A question is text, or
-    a chat.
-    """
+    """Rows of a table, each a question (text or a chat) with or without a gold answer."""
 
     path: PathText | None
+    """A file, a folder of parts, a pattern, or hf://datasets/OWNER/NAME/FILE. null takes the first of `hub` that can
+    be had."""
     hub: tuple[PathText, ...]
+    """Addresses of copies on the hub, tried in order where there is no `path`."""
     prompt_field: str | None
+    """The column with the question. null finds it by its name."""
     answer_field: str | None
+    """The column with the gold answer. null finds it by its name."""
 
     @property
     def place(self) -> Place:

@@ -50,21 +50,22 @@ class Chosen:
 
 @spec
 class Tasks:
-    """Tasks of these `slices`, in order. `sample` are the embedded ones, which are not mixed with others.
-
-    `split` takes a part: of the journeys a share of `test_share`, drawn by `split_seed` and their ids, which both
-    languages share, is `test` and the others are `train`; purchases are never trained on, so they are `test`.
-    `wording` is `own`, or the folder of a checkout of QwenLM/Qwen-Agent, whose prompts and tool descriptions are read.
-    `headline` is the score that counts: `case` is whether a task is solved, case_acc of a journey and case_score of a
-    purchase.
-    """
+    """DeepPlanning's tasks, in order."""
 
     slices: Annotated[tuple[Slice, ...], Field(min_length=1)]
+    """Which parts: travel_en, travel_zh, shopping_l1 to shopping_l3; or the embedded sample, sample_travel,
+    sample_shopping, which are not mixed with others."""
     split: Literal["all", "train", "test"]
+    """Which share of the journeys: all, train or test. Purchases are never trained on: all of them are test."""
     split_seed: Seed
+    """Seed that draws which journeys are test. Training and benchmark must have the same, or they overlap."""
     test_share: Open01
+    """Share of the journeys that are test. Both languages share the split."""
     wording: str
+    """Prompts and tool descriptions: own, or the folder of a checkout of QwenLM/Qwen-Agent whose texts are read."""
     headline: Headline
+    """The score that counts as the result. case: whether a task is solved. hard_constraint_rate: what the paper
+    counts. Others are scores of a task."""
 
     @property
     def is_sample(self) -> bool:

@@ -51,14 +51,16 @@ class Remarked(Protocol):
 
 @spec
 class Evaluation:
-    """`n` samples for each problem by `sampling`, and one greedy answer if `greedy`.
-
-    `limit` takes the first so many problems only, and marks the result as partial. `path` is a file of the problems, or
-    a folder of files named after benchmarks; null is the hub.
-    """
+    """How a benchmark is answered."""
 
     path: PathText | None
+    """A file of the benchmark's problems, or a folder of files named after benchmarks. null is the hub, or its
+    cache."""
     n: Samples
+    """Samples for each problem; mean@k, pass@k and maj@k are up to this k."""
     greedy: bool
+    """Whether each problem is also answered once greedily."""
     limit: Count | None
+    """Only the first so many problems; the result is then marked as partial. null takes all."""
     sampling: HFRollouts | VLLMRollouts | AgentRollouts | ServedAgents
+    """How an answer is sampled, or a trajectory for agents' tasks."""

@@ -79,14 +79,16 @@ class Contamination:
 
 @spec
 class Guard:
-    """If `enabled`, training prompts that equal a problem of a benchmark are left out.
+    """Leaves out training prompts that equal a problem of a benchmark.
 
-    These are the run's own benchmark, every table of `conf/benchmark`, and those `known` besides, as far as they can be
-    read without network or come with tipx as hashes.
+    These are the run's own benchmark, every table of `conf/benchmark`, and further ones that are named, as far as they
+    can be read without network or come with tipx as hashes.
     """
 
     enabled: bool
+    """false trains also on prompts that are problems of a benchmark; results then say so."""
     known: dict[str, Problems]
+    """Further benchmarks to compare prompts with, by name: +benchmark@guard.known.mine=mine."""
 
     def __call__(self, prompts: Sequence[Prompt], benchmark: Benchmark | Suite, path: str | None) -> Contamination:
         """Which of the prompts are problems. The run's benchmark is read from `path`, if there is one."""

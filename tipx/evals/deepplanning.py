@@ -19,9 +19,10 @@ APART = "not comparable with the leaderboard"
 
 @spec
 class DeepPlanning(Tasks):
-    """Its tasks, called `title` in results; the embedded sample's carry their own name, whatever that says."""
+    """DeepPlanning's tasks as a benchmark."""
 
     title: str
+    """Its name in results. The embedded sample carries its own name, whatever this says."""
 
     @property
     def name(self) -> str:

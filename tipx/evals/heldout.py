@@ -32,15 +32,17 @@ Score = Callable[[Rollout, frozenset[str]], TokenStats]
 
 @spec
 class Texts:
-    """Rows of `path`, or of the first of the `hub` addresses that can be had, as they are written there.
-
-    With an `answer_field` the answer is scored, given the question in `prompt_field`; else that alone is.
-    """
+    """Rows of a table, as they are written there."""
 
     path: PathText | None
+    """A file, a folder of parts, a pattern, or hf://datasets/OWNER/NAME/FILE. null takes the first of `hub` that can
+    be had."""
     hub: tuple[PathText, ...]
+    """Addresses of copies on the hub, tried in order where there is no `path`."""
     prompt_field: str
+    """The column with the question, which is given and not scored. Without an `answer_field` its own text is scored."""
     answer_field: str | None
+    """The column with the text that is scored. null scores what stands in `prompt_field`."""
 
     def load(self) -> list[tuple[Prompt | None, str]]:
         """(question or None, text to score); raises DataError when they cannot be had, by row where one cannot be read.
@@ -87,15 +89,16 @@ def alone(row: tuple[Prompt, ReadQuestion]) -> tuple[Prompt | None, str]:
 
 @spec
 class HeldOut:
-    """The first `limit` of `texts`, scored before training, each `every` steps, and at the end; null or 0: never.
-
-    Of each the first `max_tokens` count.
-    """
+    """Texts of somebody else, scored before training, at intervals, and at the end."""
 
     texts: Texts | None
+    """Where the texts are from. null measures nothing."""
     limit: Count | None
+    """The first so many texts. null takes all."""
     max_tokens: Count
+    """Tokens of each text that are scored, from its beginning."""
     every: Whole
+    """Steps between two measurements; the first step of all and the last are measured too. 0 is never."""
 
     def load(self) -> list[tuple[Prompt | None, str]]:
         """(question or None, text to score); raises DataError when they cannot be had."""

@@ -13,18 +13,20 @@ from tipx.types import Prompt
 
 @spec
 class Problems:
-    """`size` problems with gold answers, whole numbers if `integers`.
-
-    `hub` holds addresses of known copies, tried in order. `prompt_field` and `answer_field` name the columns; null
-    finds them.
-    """
+    """A table of problems with gold answers."""
 
     name: Words
+    """The benchmark's name in results, reports and metric keys, and of its file in a folder `eval.path`."""
     size: Size
+    """How many problems the table must have; another number is refused."""
     integers: bool
+    """Whether every gold answer is a whole number from 0 to 999; a table with another one is refused."""
     hub: tuple[PathText, ...]
+    """Addresses of known copies on the hub, tried in order where there is no `eval.path`."""
     prompt_field: str | None
+    """The column with the question. null finds it by its name."""
     answer_field: str | None
+    """The column with the gold answer. null finds it by its name."""
 
     def place(self, path: str | None) -> Place:
         """Where the table may be; a `path` comes before the hub."""

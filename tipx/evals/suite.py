@@ -6,10 +6,12 @@ from tipx.spec import MOST, spec, within
 
 @spec
 class Suite:
-    """Benchmarks by name, in order."""
+    """Several benchmarks, with one result each."""
 
     name: str
+    """Name of the suite. Results carry the names of its parts."""
     parts: dict[str, Benchmark]
+    """The benchmarks by name, in order."""
 
 
 def suite_parts(benchmark: Benchmark | Suite) -> list[Benchmark]:

@@ -32,6 +32,7 @@ class AimedVocab(Vocab):
     """The engine with the tiles that it would take on another device."""
 
     target: Literal["cuda", "cpu"]
+    """The device whose tile sizes are taken."""
 
     def split_tiles(self, rows: int, size: int, device: torch.device) -> tuple[list[slice], list[slice]]:
         tall, wide = super().split_tiles(rows, size, torch.device(self.target))

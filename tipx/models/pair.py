@@ -41,19 +41,22 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 @spec
 class ModelSource:
-    """One model. `keep_layers` names the layers to keep, e.g. [0-13, 20-29]; null keeps all.
-
-    `path` is a hub id, a folder, a GGUF file, `package:NAME` for the model in an installed Python package, or
-    `embedded:teacher` / `embedded:student` for the pair in tipx itself (`embedded:agent/...` for the pair that uses
-    tools). With `trust_remote_code` the model's own Python runs, with all rights of the user. Else none of it runs.
-    """
+    """One model, and how it is loaded."""
 
     path: PathText
+    """A hub id, a folder, a GGUF file, package:NAME for the model in an installed package, or embedded:teacher,
+    embedded:student, embedded:agent/... for the pairs in tipx."""
     revision: Words | None
+    """Branch, tag or commit of a hub id. null is main."""
     dtype: Dtype
+    """Of the weights. Weights in bfloat16 hardly move at a learning rate of 1e-6. float16 is refused for a student
+    that is trained."""
     attn: Words | None
+    """Attention implementation of transformers, as sdpa, eager or flash_attention_2. null is its own choice."""
     keep_layers: Layers | None
+    """Layers that are kept, from 0, as [0-13, 20-29] with both ends; the others are removed. null keeps all."""
     trust_remote_code: bool = False
+    """true runs the Python code that comes with the model, with all rights of the user."""
 
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
         """The model in eval mode on `device`. Raises ModelError, which says what to do, if it cannot be loaded."""
@@ -148,21 +151,24 @@ class ModelSource:
 
 @spec
 class Teacher(ModelSource):
-    """A model that is never trained. With `offload=cpu` its weights are on the device only while it runs."""
+    """A model that is never trained."""
 
     offload: Literal["none", "cpu"]
+    """cpu keeps the teacher's body on the CPU and moves it to the device only while it works: less memory, more
+    time. none leaves it there."""
 
 
 @spec
 class Template:
-    """How a question becomes a prompt: by the chat template or as plain text, followed by an instruction.
-
-    `chat=auto` uses the chat template if the tokenizer has one.
-    """
+    """How a question becomes a prompt."""
 
     chat: bool | Auto
+    """true uses the model's chat template, false plain text. auto uses the template if the tokenizer has one."""
     instruction: str
+    """Text that follows each question."""
     thinking: bool | None
+    """enable_thinking of the chat template. null leaves it to the template. Where it has no effect a warning says
+    so."""
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, question: str, before: Sequence[Turn] = ()) -> list[int]:
         """The prompt's token ids, generation prompt included, with the tokenizer's beginning-of-sequence token if any.
@@ -227,11 +233,14 @@ class Template:
 
 @spec
 class Pair:
-    """A teacher, the student that learns from it, and the prompt template for both."""
+    """A teacher and the student that learns from it."""
 
     teacher: Teacher
+    """The model whose distributions are learned. It must share the student's tokens."""
     student: ModelSource
+    """The model that is trained."""
     template: Template
+    """How a question becomes a prompt, for both models."""
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """The student's tokenizer. Raises ModelError unless the teacher's gives the same token ids."""

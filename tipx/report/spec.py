@@ -19,10 +19,13 @@ Kind = Literal["bars", "against_ratio", "curves", "quadrants", "scatter"]
 
 @spec
 class FigureSpec:
-    """One picture. `value` is one of the report's, or of metrics.jsonl; null is the report's first."""
+    """One picture of a report."""
 
     kind: Kind
+    """bars: a value by row. against_ratio: a value against tokens kept. curves: a value over training. quadrants:
+    their shares over training. scatter: kept tokens by entropy and divergence."""
     value: str | None = None
+    """One of the report's values, or a key of metrics.jsonl. null is the report's first."""
 
     @field_validator("value")
     @classmethod
@@ -32,22 +35,26 @@ class FigureSpec:
 
 @spec
 class Report:
-    """A table and its figures. `rows` and `columns` are config groups (selector) or dotted keys (optim.lr).
-
-    `benchmark` is a column unless it is a row. The value `quadrants` is short for q1, q2, q3 and q4: where the kept
-    tokens are from. `sweep` lists groups under the runs' folder; empty is the report's own name. `baseline` gives row
-    keys the values of the row that others are tested against. `paper` lists the tables of arXiv 2604.14084 whose
-    numbers are shown beside ours where a cell is the same thing.
-    """
+    """A table and its figures."""
 
     title: str
+    """The heading of the table and of the page."""
     rows: tuple[str, ...]
+    """Config groups (selector) or dotted keys (optim.lr) that tell rows apart, beside the seed. Runs that differ in
+    anything else are refused."""
     columns: tuple[str, ...] = ()
+    """Config groups or dotted keys that tell columns apart. benchmark is a column unless it is a row."""
     values: tuple[str, ...] = ("mean",)
+    """What stands in the cells: names as mean, greedy, kept, memory, best@4, or keys of metrics.jsonl. quadrants is
+    short for q1, q2, q3 and q4."""
     sweep: tuple[str, ...] = ()
+    """Groups under the runs' folder whose runs are read. Empty is the report's own name."""
     baseline: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    """Row keys with the values of the row that all others are tested against. Empty tests nothing."""
     paper: tuple[Count, ...] = ()
+    """Tables of arXiv 2604.14084 whose numbers stand beside ours where a cell is the same thing."""
     figures: tuple[FigureSpec, ...] = ()
+    """Pictures to draw, each with a kind and a value."""
 
     @field_validator("rows", "values")
     @classmethod

@@ -58,16 +58,18 @@ class InverseCDF(LogitsProcessor):
 
 @spec
 class HFRollouts:
-    """`temperature` 0 is greedy. `top_p` 1 and `top_k` 0 are off. `batch_size` prompts are generated at once.
-
-    Temperature, top-p and top-k shape the sampling only; the loss is always on the student's own P_S at temperature 1.
-    """
+    """Sampling by transformers."""
 
     temperature: Temperature
+    """Sampling temperature. 0 is greedy. The loss is always at temperature 1."""
     top_p: TopP
+    """Samples from the likeliest tokens that have this probability together. 1 is off."""
     top_k: Whole
+    """Samples from so many likeliest tokens. 0 is off."""
     max_new_tokens: Count
+    """Tokens of a response (of one turn, for agents). A response that reaches it is counted as truncated."""
     batch_size: Count
+    """Prompts that are generated at once; limited by the memory of the KV cache."""
 
     @property
     def records_states(self) -> bool:

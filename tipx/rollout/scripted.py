@@ -11,10 +11,12 @@ from tipx.types import Rollout
 
 @spec
 class ScriptedRollouts:
-    """Row r of the step gets `responses[r % len(responses)]`, text that is encoded without special tokens, then eos."""
+    """Row r of the step gets `responses[r % len(responses)]`, encoded without special tokens, then eos."""
 
     responses: tuple[str, ...]
+    """Texts that stand for samples, for tests and worked examples."""
     max_new_tokens: Count
+    """Tokens of a response; a longer text is cut."""
 
     @property
     def records_states(self) -> bool:

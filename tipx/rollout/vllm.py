@@ -59,27 +59,33 @@ class Engine(Protocol):
 
 @spec
 class VLLMRollouts:
-    """An engine in this process, or a server.
-
-    `mode=colocate`: on the trainer's device; it sleeps while the student trains. `mode=server`: a running `vllm serve`
-    at `server`, which reads the weights from `sync_dir`, a folder that both can reach.
-
-    `memory` is the share of the device's memory that a colocated engine may take; `batch_size` prompts are handed over
-    at once, and the engine batches them as it likes. Temperature, top-p and top-k shape the sampling only.
-    """
+    """Sampling by vLLM: an engine in this process, or a server."""
 
     temperature: Temperature
+    """Sampling temperature. 0 is greedy. The loss is always at temperature 1."""
     top_p: TopP
+    """Samples from the likeliest tokens that have this probability together. 1 is off."""
     top_k: Whole
+    """Samples from so many likeliest tokens. 0 is off."""
     max_new_tokens: Count
+    """Tokens of a response (of one turn, for agents). A response that reaches it is counted as truncated."""
     batch_size: Count
+    """Prompts that are handed over at once; the engine batches them as it likes."""
     mode: Literal["colocate", "server"]
+    """colocate: an engine on the trainer's own device. server: a running `vllm serve`."""
     server: Words
+    """With mode=server: its address."""
     sync_dir: PathText | None
+    """With mode=server: a folder that both can reach, for the student's weights. null is the system's own for
+    temporary files."""
     timeout_s: Seconds
+    """With mode=server: seconds that one answer may take."""
     memory: Open01
+    """With mode=colocate: share of the GPU's memory for weights and KV cache."""
     max_length: Count | None
+    """With mode=colocate: tokens of prompt and response together. null is the model's own limit."""
     sleep: bool
+    """With mode=colocate: whether the engine gives its memory back while the student trains."""
 
     @property
     def records_states(self) -> bool:

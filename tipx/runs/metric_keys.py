@@ -315,38 +315,3 @@ def current(key: str) -> str:
 def with_current_keys(row: Mapping[str, Any]) -> dict[str, Any]:
     """A line of metrics with the names of today, in its order. A key whose new name is there too stays as it is."""
     return {key if current(key) in row else current(key): value for key, value in row.items()}
-
-
-# --- the reference ---------------------------------------------------------------------------------------------------
-
-INTRODUCTION = """\
-# The keys of metrics.jsonl
-
-Every step of a run adds one line to `metrics.jsonl`; wandb gets the same numbers. Step 0 is there where something was
-measured before training. Files of older runs are read by the names of today, and old names can be typed.
-
-- *monitored steps*: every `loop.monitor_every` steps, and the last.
-- *evaluations*: before training, every `loop.eval_every` steps, and after the last step (`loop.eval_last`).
-- *held-out measurements*: before training, every `heldout.every` steps, and after the last.
-- *quadrants*: q1 is unsure and wrong, q2 unsure and agreeing, q3 sure and wrong, q4 solved. A token is unsure where the
-  student's entropy is above its quantile in the step (`quadrants.entropy_quantile`), and wrong where the divergence is
-  above its own (`quadrants.divergence_quantile`).
-
-This file is made by `make docs` from `tipx/runs/metric_keys.py`.
-
-| key | unit, range | meaning | when | older name |
-|---|---|---|---|---|
-"""
-
-
-def reference() -> str:
-    """The text of docs/reference/metrics.md: a line for each key or family."""
-    return INTRODUCTION + "".join(f"| {' | '.join(cells(one))} |\n" for one in DECLARED)
-
-
-def cells(one: MetricKey) -> tuple[str, ...]:
-    """A line of the reference."""
-    part = split(one.name)[1]
-    listed = f" (`<{part}>`: {', '.join(one.parts)})" if one.parts else ""
-    was = "" if one.was is None else f"`{one.was}`"
-    return f"`{one.name}`", f"{one.unit.text}, {one.unit.range}", f"{one.meaning}{listed}", one.when, was

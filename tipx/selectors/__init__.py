@@ -43,10 +43,12 @@ class Pick(Protocol):
 
 @spec
 class Selector:
-    """A score and a pick."""
+    """A score and a pick: which tokens of a step are trained on."""
 
     score: Score
+    """How much a token matters: a number for each token."""
     pick: Pick
+    """Which tokens are kept, given their scores."""
 
     @property
     def needs(self) -> frozenset[str]:

@@ -17,15 +17,17 @@ ROUNDERS = {"floor": math.floor, "ceil": math.ceil, "round": lambda x: math.floo
 
 @spec
 class Budget:
-    """Keeps round(ratio * m) of the m valid tokens of each response, at least `min_keep` and at most m.
-
-    With `scope=step`, m counts the valid tokens of the whole step. A response may then keep none of its tokens.
-    """
+    """Keeps round(ratio * m) of the m valid tokens."""
 
     ratio: Ratio
+    """Share of the valid tokens to keep. The presets take it from the top-level `ratio`."""
     scope: Scope
+    """response: the share of each response by itself. step: of all responses together; a response may then keep
+    none."""
     rounding: Rounding
+    """How ratio * m becomes a whole number of tokens: floor, round (half up) or ceil."""
     min_keep: Whole
+    """Tokens that are kept at least, of each response or of the step as `scope` says, as far as there are so many."""
 
     def count_kept(self, m: int) -> int:
         """The number of tokens to keep of m."""

@@ -17,6 +17,8 @@ class Divergence:
     """The divergence of that name, nats. The paper's d_t and its rule `div_only` use reverse KL."""
 
     divergence: DivergenceName
+    """Which divergence of student and teacher is the score, nats. The paper's div_only has reverse_kl. It need not
+    be the one that is trained."""
 
     @property
     def needs(self) -> frozenset[str]:

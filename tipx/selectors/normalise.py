@@ -45,14 +45,16 @@ def quantile(values_N: Float[Tensor, " N"], q: float) -> Float[Tensor, ""]:
 class Normalise:
     """Maps entropy and divergence to [0, 1]: h^ and d^ of the paper.
 
-    `entropy_clip` and `divergence_clip` are upper quantiles; 1 means no clipping. The paper (arXiv 2604.14084) clips
-    entropy at 0.98 and divergence not at all in v4, and clips neither in v1. `scope` says over which tokens quantile,
-    minimum and maximum are taken: the whole step, as in the paper, or each rollout by itself.
+    The paper (arXiv 2604.14084) clips entropy at 0.98 and divergence not at all in v4, and clips neither in v1.
     """
 
     entropy_clip: Fraction01
+    """Upper quantile at which entropy is cut off before it is mapped to [0, 1]. 1 is no clipping."""
     divergence_clip: Fraction01
+    """Upper quantile at which divergence is cut off before it is mapped to [0, 1]. 1 is no clipping."""
     scope: Literal["step", "rollout"]
+    """Tokens over which quantile, minimum and maximum are taken: the whole step, as in the paper, or each rollout by
+    itself."""
 
     def entropy(self, values_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """h^, the normalised entropy, in [0, 1]."""

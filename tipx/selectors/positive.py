@@ -10,12 +10,11 @@ from tipx.spec import Whole, spec
 
 @spec
 class Positive:
-    """Keep the tokens of score > 0. The data decide how many these are.
-
-    If they are fewer than `min_keep`, the first other tokens of the step are kept, too.
-    """
+    """Keep the tokens of score > 0. The data decide how many these are."""
 
     min_keep: Whole
+    """Tokens of the step that are kept at least. If fewer have a positive score, the first other tokens are kept,
+    too."""
 
     def __call__(
         self, score_BT: Float[Tensor, "B T"], valid_BT: Bool[Tensor, "B T"], noise: Noise

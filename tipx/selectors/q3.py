@@ -20,7 +20,9 @@ class Q3:
     """
 
     divergence: DivergenceName
+    """The divergence that is multiplied by (1 - normalised entropy). The paper's q3_only has forward_kl."""
     norm: Normalise
+    """How entropy is normalised. The presets take it from the group `norm`."""
 
     @property
     def needs(self) -> frozenset[str]:

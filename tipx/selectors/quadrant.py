@@ -27,7 +27,9 @@ class Quadrants:
     """Gives each token its quadrant, 1 to 4."""
 
     entropy_quantile: Fraction01
+    """Quantile of the step's entropies above which a token counts as unsure. 0.5 is the median."""
     divergence_quantile: Fraction01
+    """Quantile of the step's reverse KL above which a token counts as wrong. 0.5 is the median."""
 
     @property
     def needs(self) -> frozenset[str]:
@@ -48,7 +50,9 @@ class InQuadrant:
     """Score 1 for the tokens of one quadrant, 0 for the others."""
 
     quadrant: Annotated[Count, Field(le=4)]
+    """1 unsure and wrong, 2 unsure and agreeing, 3 sure and wrong, 4 solved."""
     quadrants: Quadrants
+    """The thresholds. The presets take them from the top-level `quadrants`."""
 
     @property
     def needs(self) -> frozenset[str]:

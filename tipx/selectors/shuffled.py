@@ -12,9 +12,10 @@ from tipx.types import TokenStats
 
 @spec
 class Shuffled:
-    """Permutes the score `of` inside each response. Its distribution stays, its information is lost."""
+    """Permutes another score inside each response. Its distribution stays, its information is lost."""
 
     of: Score
+    """The score that is permuted: selector/score@selector.score.of=NAME."""
 
     @property
     def needs(self) -> frozenset[str]:

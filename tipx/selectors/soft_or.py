@@ -19,7 +19,9 @@ class SoftOr:
     """
 
     divergence: DivergenceName
+    """The divergence that is joined with entropy. The paper's has reverse_kl."""
     norm: Normalise
+    """How entropy and divergence are normalised. The presets take it from the group `norm`."""
 
     @property
     def needs(self) -> frozenset[str]:

@@ -18,15 +18,18 @@ ALIKE = frozenset({"model", "experiment"})
 
 @spec
 class SweepFile:
-    """`base` holds for every run; each combination of the values of `axes` is run, with each of `variants`.
+    """The runs of a sweep: each combination of the values of `axes`, with each of `variants`.
 
     All are Hydra overrides, and each may name several values (`ratio=0.5,0.2`, `seed=range(0,3)`). What is typed beside
     a sweep's name replaces what the file says of the same key.
     """
 
     base: tuple[str, ...] = ()
+    """Overrides of every run, as loop.eval_last=true."""
     axes: tuple[str, ...] = ()
+    """Overrides with several values each, of which all combinations are run. They vary slowest."""
     variants: tuple[tuple[str, ...], ...] = ((),)
+    """Lists of overrides. Each list, and each combination of its values, is run at each point of the axes."""
 
     def combinations(self, typed: Sequence[str], config_dir: Path | None = None) -> list[list[str]]:
         """The overrides of every run; axes vary slowest: the first seed is a whole table. Raises ConfigError."""

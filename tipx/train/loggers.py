@@ -90,9 +90,13 @@ class WandbLogger:
     """
 
     project: Words
+    """Project of wandb."""
     entity: Words | None
+    """User or team of wandb. null is the account's default."""
     group: Words | None
+    """Group of wandb. The preset takes the run's own `group`, so that a sweep's runs are together."""
     mode: Literal["offline", "online"]
+    """offline needs no account and is uploaded by `wandb sync`. online needs a key."""
 
     def check(self) -> None:
         check_wandb(self.mode, f"logger=wandb logger.mode={self.mode}", "leave out logger.mode=online")

@@ -13,19 +13,25 @@ from tipx.spec import Beta, Fraction01, NonNegative, Positive, Rate, Whole, spec
 
 @spec
 class AdamW:
-    """AdamW with gradients clipped to norm `clip`.
-
-    Linear warm-up, then constant or a cosine down to `min_lr_ratio` of the peak.
-    """
+    """AdamW with clipped gradients: linear warm-up, then constant or a cosine."""
 
     lr: Rate
+    """Peak learning rate. At 1e-6 weights in bfloat16 hardly move; keep the student in float32."""
     betas: tuple[Beta, Beta]
+    """Decay of the running means of gradient and squared gradient."""
     eps: Positive
+    """Added to the denominator of the update."""
     weight_decay: NonNegative
+    """Decoupled weight decay, multiplied by the learning rate. 0 is none."""
     clip: Positive
+    """Largest norm of the gradient; a longer one is scaled down to it."""
     schedule: Literal["cosine", "constant"]
+    """Learning rate after the warm-up. cosine: down to min_lr_ratio of the peak at the last step. constant: the
+    peak."""
     warmup_steps: Whole
+    """Steps in which the learning rate rises linearly to its peak. 0 starts at the peak."""
     min_lr_ratio: Fraction01
+    """Share of the peak at which a cosine ends. 0 ends at zero."""
 
     def build(self, parameters: Iterable[Parameter]) -> torch.optim.AdamW:
         return torch.optim.AdamW(parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)

@@ -14,10 +14,12 @@ from tipx.types import Prompt
 
 @spec
 class Errands:
-    """`size` errands generated from `seed`, none of them among the benchmark's held-out ones."""
+    """Generated errands, none of them among the benchmark's held-out ones."""
 
     size: Size
+    """Number of errands."""
     seed: Seed
+    """Seed that generates them. It is not the run's seed."""
 
     def load(self) -> list[Prompt]:
         return [to_prompt(errand) for errand in islice(ERRANDS.training(self.seed), self.size)]
@@ -25,10 +27,12 @@ class Errands:
 
 @spec
 class HeldOutErrands:
-    """The first `size` of the fixed held-out errands."""
+    """Fixed errands that are not trained on."""
 
     name: str
+    """The benchmark's name in results, reports and metric keys."""
     size: Size
+    """The first so many of the fixed errands."""
 
     def load(self, path: str | None) -> list[Prompt]:
         """They are generated: raises DataError for a path, and for more than there are."""

@@ -12,10 +12,12 @@ from tipx.types import Prompt
 
 @spec
 class ArithmeticPrompts:
-    """`size` word problems generated from `seed`, none of them among the benchmark's held-out ones."""
+    """Generated word problems, none of them among the benchmark's held-out ones."""
 
     size: Size
+    """Number of word problems."""
     seed: Seed
+    """Seed that generates them. It is not the run's seed."""
 
     def load(self) -> list[Prompt]:
         return to_prompts(islice(PROBLEMS.training(self.seed), self.size))
@@ -23,10 +25,12 @@ class ArithmeticPrompts:
 
 @spec
 class Arithmetic:
-    """The fixed held-out problems; `size` states how many there must be."""
+    """The fixed held-out word problems."""
 
     name: str
+    """The benchmark's name in results, reports and metric keys."""
     size: Size
+    """How many problems there must be; another number is refused. `eval.limit` takes fewer."""
 
     def load(self, path: str | None) -> list[Prompt]:
         """They are generated: raises DataError for a path."""
