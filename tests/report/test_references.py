@@ -174,15 +174,43 @@ def test_a_pruned_student_is_not_the_model_of_its_folder(sweep: Sweep, table: Ma
     assert not [note for note in found.notes if note.startswith("start not measured")], "no command measures it"
 
 
-def test_the_command_that_measures_asks_as_the_runs_did(sweep: Sweep, table: Make, runs_dir: Path) -> None:
-    typed = ["experiment=tiny", "eval.n=8", "model.template.instruction='in words, please'"]
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["experiment=tiny"],
+        [
+            "experiment=tiny",
+            "eval.n=8",
+            "eval.sampling.temperature=0.5",
+            "model.template.instruction='in words, please'",
+        ],
+        ["experiment=tiny_agent"],
+        ["experiment=qwen3"],
+        ["experiment=qwen3_agent_14b"],
+    ],
+    ids=" ".join,
+)
+def test_the_command_that_measures_asks_as_the_runs_did(
+    typed: list[str], sweep: Sweep, table: Make, runs_dir: Path
+) -> None:
+    own = resolve(load(typed))
+    teacher = str(own["model"]["teacher"]["path"])
     sweep(grid=GRID, base=typed, result={"dtype": "float32"})
     notes = [note for note in table().notes if "not measured" in note]
     assert [note.split(":")[0] for note in notes] == ["teacher not measured", "start not measured"]
-    command = notes[0].split("`")[1]
-    _, _, model, *words = shlex.split(command)
-    assert model == "embedded:teacher"
+    _, _, model, *words = shlex.split(notes[0].split("`")[1])
+    assert model == teacher
     made = resolve(load(with_benchmark_choices(words), "eval"))
-    own = resolve(load(typed))
+    for tree in (made, own):
+        del tree["eval"]["sampling"].get("backend", tree["eval"]["sampling"])["batch_size"]
     assert (made["eval"], made["template"]) == (own["eval"], own["model"]["template"])
     assert (made["benchmark"], made["dtype"], made["runs_dir"]) == (own["benchmark"], "float32", str(runs_dir))
+
+
+def test_the_command_says_what_is_usual_by_its_name(sweep: Sweep, table: Make) -> None:
+    sweep(grid=GRID, base=["experiment=tiny", "eval.n=8"])
+    (note,) = (note for note in table().notes if note.startswith("teacher not measured"))
+    start = (
+        "teacher not measured: `tipx eval embedded:teacher benchmark=arithmetic eval=sampled eval.n=8 template=plain "
+    )
+    assert note.startswith(f"{start}runs_dir=")

@@ -1,18 +1,23 @@
 """Models that no row trained, where they were measured as the rows were: the teacher, and the student at the start."""
 
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from tipx.errors import Damaged
+from tipx.errors import Damaged, ReportError
 from tipx.files.names import wrong_path
+from tipx.files.package_data import package_folder
+from tipx.files.yamls import read_yaml
+from tipx.report.keys import shown
 from tipx.report.long import Measured, differing, read, setting
 from tipx.report.metrics import first_like, same_grader
 from tipx.report.table import Cell, Table, Values
 from tipx.runs.directory import Run
 from tipx.runs.metrics_file import Row
-from tipx.runs.reader import StoredModel
+from tipx.runs.reader import StoredModel, StoredRun, dotted
 from tipx.runs.results import Result, model_name, read_results
 
 TEACHER, START = "teacher", "start"
@@ -120,16 +125,37 @@ def command_of(role: str, one: Measured, runs_dir: Path) -> str | None:
     path, choices = evaluated_path(role, one), one.run.choices
     if path is None or not choices:
         return None
-    groups = {"benchmark": "benchmark", "eval": "eval", "template": "template@model.template"}
-    words = [f"{group}={choices[key]}" for group, key in groups.items() if key in choices]
-    words += [
-        f"{key.removeprefix('model.')}={value}"
-        for key, value in one.run.typed.items()
-        if key.startswith(("benchmark.", "eval.", "model.template."))
-    ]
+    words = [f"benchmark={choices.get('benchmark')}"]
+    words += [f"{key}={value}" for key, value in one.run.typed.items() if key.startswith("benchmark.")]
+    for group, section in (("eval", "eval"), ("template", "model.template")):
+        choice = choices.get(group, choices.get(f"{group}@{section}"))
+        words.append(f"{group}={choice}")
+        words += [f"{group}.{key}={hydra_value(value)}" for key, value in own_values(one.run, group, section, choice)]
     words += [f"dtype={one.facts['dtype']}"] if "dtype" in one.facts else []
     words += [f"runs_dir={runs_dir}"] if runs_dir != Path("runs") else []
     return shlex.join(["tipx", "eval", path, *words])
+
+
+def own_values(run: StoredRun, group: str, section: str, choice: object) -> Iterator[tuple[str, Any]]:
+    """Values of a section of the run's configuration that are not those of the file it chose in `conf/GROUP`."""
+    files = {file.stem: file for file in (package_folder("conf") / group).glob("*.yaml")}
+    file = files.get(str(choice))
+    usual = dict(dotted(read_yaml(file, ReportError, "install tipx again"))) if file else {}
+    for name, value in run.config.items():
+        key = name.removeprefix(f"{section}.")
+        if key != name and not key.endswith(("_target_", "batch_size")) and usual.get(key) != value:
+            yield key, value
+
+
+def hydra_value(value: Any) -> str:
+    """As it is typed in an override: text that is not plain in quotes."""
+    if value is None:
+        return "null"
+    if not isinstance(value, str) or re.fullmatch(r"[\w./:-]+", value):
+        return shown(value)
+    from tipx.config.launch import quote_value  # with Hydra, which most reports do not need
+
+    return quote_value(value)
 
 
 def say(notes: list[str], note: str) -> None:
