@@ -60,6 +60,7 @@ def test_a_report_in_every_format(runs: Path, tipx: Tipx) -> None:
     text = f"{100 * mean['mean']:.1f} ± {100 * mean['se']:.1f}"
     assert text in done.out
     assert text in (folder / "table.md").read_text()
+    assert done.out.startswith("arithmetic mean@4, %: teacher not measured, start not measured; best: ")
     tex = (folder / "table.tex").read_text()
     assert all(word in tex for word in (r"\toprule", r"soft\_or", r"\bottomrule", r"\textbf{"))
     page = (folder / "index.html").read_text()
@@ -98,7 +99,7 @@ def test_trace(tipx: Tipx) -> None:
 def test_where(runs: Path, tipx: Tipx) -> None:
     done = tipx("report", "controls", "--where", "selector=full,random", "--where", "seed=0,1")
     assert done.code == 0, done.err
-    assert [line.split()[0] for line in done.out.splitlines()[3:5]] == ["full", "random"]
+    assert [line.split()[0] for line in done.out.splitlines()[4:6]] == ["full", "random"]
     assert "± one standard error over 2 seeds" in done.out
     assert "- only runs with selector=full,random, seed=0,1" in done.out
     cells = pd.read_csv(runs / "controls" / "report" / "controls" / "table.csv")

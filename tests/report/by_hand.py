@@ -1,4 +1,4 @@
-"""Runs whose numbers a test has chosen, and the arithmetic of tests in plain Python: nothing here calls `tipx`."""
+"""Runs whose numbers a test has chosen, and the arithmetic of tests in plain Python, which calls no `tipx`."""
 
 import json
 import shutil
@@ -7,6 +7,8 @@ from math import gamma, pi, sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+
+from tipx.runs.results import model_name
 
 
 def set_result(run: Path, **facts: Any) -> Path:
@@ -35,6 +37,14 @@ def copy_first(run: Path, **facts: Any) -> Path:
     """A result before the first step, as that of the last but for some facts."""
     (file,) = (file for file in run.glob("evals/*/*/result.json") if file.parent.parent.name != "000000")
     return add_result(run, 0, file.parent.name, json.loads(file.read_text()) | facts)
+
+
+def set_model(runs_dir: Path, path: str, run: Path, **facts: Any) -> Path:
+    """A result of `tipx eval` of a model, as that of a run but for some facts."""
+    file = runs_dir / "eval" / model_name(path) / "arithmetic-abcdef" / "result.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(json.loads(set_result(run).read_text()) | facts))
+    return file
 
 
 def set_lines(run: Path, lines: Sequence[dict[str, Any]]) -> None:

@@ -44,7 +44,10 @@ def found(made: list[Path], table: Make, tmp_path: Path) -> Table:
 def test_markdown(found: Table) -> None:
     lines = markdown(found).splitlines()
     assert lines[0] == "# My 100%"
-    assert [re.sub(" +", " ", line) for line in (lines[2], *lines[4:7])] == [
+    assert lines[2].startswith(
+        "arithmetic mean@4, %: teacher not measured, start not measured; best: soft_or 0.5 with "
+    )
+    assert [re.sub(" +", " ", line) for line in (lines[4], *lines[6:9])] == [
         "| selector | ratio | arithmetic mean@4, % | tokens kept, % |",
         "| full | - | 37.5 ± 0.0 | 25.0 ± 0.0 |",
         r"| soft_or | 0.5 | **59.4** ± 1.6\* | 25.0 ± 0.0 |",
@@ -98,6 +101,7 @@ def test_terminal(found: Table) -> None:
 
 def test_page(found: Table) -> None:
     text = page(found, {}, {}, "now.")
+    assert f'<p class="opening">{found.opening}</p>' in text
     assert re.findall(r'<span class="best">([^<]*)<', text) == ["59.4"]
     assert re.findall(r'<span class="stars">([^<]*)<', text) == ["*"]
     low, high = 100 * (14 / 64 - REACH), 100 * (14 / 64 + REACH)

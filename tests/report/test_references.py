@@ -1,6 +1,6 @@
 """The rows `teacher` and `start`: there where they were measured as the rows were, and in no test and no figure."""
 
-import json
+import shlex
 from collections.abc import Callable
 from math import sqrt
 from pathlib import Path
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.report.by_hand import copy_first, set_result, set_scores, to_held_out
+from tests.report.by_hand import copy_first, set_model, set_result, set_scores, to_held_out
+from tipx.config import load, resolve, with_benchmark_choices
 from tipx.report import Table, figures
 from tipx.report.formats import csv, markdown
 from tipx.report.trace import cell_named, records
-from tipx.runs.results import model_name
 
 Sweep = Callable[..., list[Path]]
 Make = Callable[..., Table]
@@ -28,10 +28,7 @@ def lines(table: Table) -> dict[str, list[str]]:
 
 def of_teacher(runs_dir: Path, run: Path, **facts: object) -> Path:
     """A result of `tipx eval TEACHER`, as that of a run but for some facts."""
-    file = runs_dir / "eval" / model_name(TEACHER) / "arithmetic-abcdef" / "result.json"
-    file.parent.mkdir(parents=True)
-    file.write_text(json.dumps(json.loads(set_result(run).read_text()) | facts))
-    return file
+    return set_model(runs_dir, TEACHER, run, **facts)
 
 
 @pytest.fixture
@@ -49,9 +46,9 @@ def test_both_stand_above_the_rows(made: list[Path], table: Make, runs_dir: Path
     found = lines(table())
     assert list(found) == ["selector", "teacher", "start", "full", "soft_or"]
     # Over seeds: the mean of 0.25 and 0.5, and |0.5 - 0.25| / 2; of the teacher, over problems.
-    assert found["start"][:3] == ["-", "37.5 ± 12.5", "50.0 ± 0.0"]
-    assert found["teacher"][:2] == ["-", "87.5 ± 3.1 (n=1)"]
-    assert found["start"][3:] == [""] * 5, "nothing was kept before training"
+    assert found["start"][:4] == ["-", "37.5 ± 12.5", "", "50.0 ± 0.0"], "no gap is between a model and itself"
+    assert found["teacher"][:3] == ["-", "87.5 ± 3.1 (n=1)", ""]
+    assert found["start"][4:] == [""] * 5, "nothing was kept before training"
 
 
 def test_they_are_in_no_test_and_in_no_figure(made: list[Path], table: Make, runs_dir: Path) -> None:
@@ -93,8 +90,10 @@ def test_a_teacher_that_was_measured_otherwise_is_left_out_and_said(
     of_teacher(runs_dir, made[0], **facts)
     found = table()
     assert "teacher" not in lines(found)
-    notes = [note for note in found.notes if "teacher" in note]
-    assert notes == [f"no teacher on arithmetic: it was evaluated in another way ({said})"]
+    notes = [note for note in found.notes if note.startswith(("no teacher", "teacher not"))]
+    assert notes[0] == f"no teacher on arithmetic: it was evaluated in another way ({said})"
+    (command,) = notes[1:]
+    assert command.startswith(f"teacher not measured: `tipx eval {TEACHER} benchmark=arithmetic ")
 
 
 def test_a_start_of_another_grader_is_left_out_and_said(made: list[Path], table: Make) -> None:
@@ -149,3 +148,69 @@ def test_the_error_of_one_seed_s_start_is_over_problems(sweep: Sweep, table: Mak
     copy_first(run)
     # Mean 0.625, deviations -1/8, 1/8, 3/8, -3/8: variance (1 + 1 + 9 + 9) / 64 / 3.
     assert lines(table())["start"][1] == f"62.5 ± {100 * sqrt(20 / 64 / 3 / 4):.1f}"
+
+
+STUDENT = "embedded:student"
+
+
+def test_a_start_that_no_run_measured_is_that_of_the_student(sweep: Sweep, table: Make, runs_dir: Path) -> None:
+    runs = sweep(grid=GRID, seeds=2)
+    file = set_model(runs_dir, STUDENT, runs[0], mean=0.25, mean_se=0.0625)
+    found = table()
+    assert lines(found)["start"][1] == "25.0 ± 6.2 (n=1)"
+    *_, cell = cell_named(found, "start,arithmetic mean")
+    assert [record["file"] for record in records(cell)] == [str(file)]
+    assert not [note for note in found.notes if note.startswith("start not measured")]
+    for run in runs:
+        copy_first(run, mean=0.5)
+    assert lines(table())["start"][1] == "50.0 ± 0.0", "what the runs measured comes first"
+
+
+def test_a_pruned_student_is_not_the_model_of_its_folder(sweep: Sweep, table: Make, runs_dir: Path) -> None:
+    runs = sweep(grid=GRID, seeds=2, base=["experiment=tiny", "model.student.keep_layers=[0]"])
+    set_model(runs_dir, STUDENT, runs[0], mean=0.25)
+    found = table()
+    assert "start" not in lines(found)
+    assert not [note for note in found.notes if note.startswith("start not measured")], "no command measures it"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["experiment=tiny"],
+        [
+            "experiment=tiny",
+            "eval.n=8",
+            "eval.sampling.temperature=0.5",
+            "model.template.instruction='in words, please'",
+        ],
+        ["experiment=tiny_agent"],
+        ["experiment=qwen3"],
+        ["experiment=qwen3_agent_14b"],
+    ],
+    ids=" ".join,
+)
+def test_the_command_that_measures_asks_as_the_runs_did(
+    typed: list[str], sweep: Sweep, table: Make, runs_dir: Path
+) -> None:
+    own = resolve(load(typed))
+    teacher = str(own["model"]["teacher"]["path"])
+    sweep(grid=GRID, base=typed, result={"dtype": "float32"})
+    notes = [note for note in table().notes if "not measured" in note]
+    assert [note.split(":")[0] for note in notes] == ["teacher not measured", "start not measured"]
+    _, _, model, *words = shlex.split(notes[0].split("`")[1])
+    assert model == teacher
+    made = resolve(load(with_benchmark_choices(words), "eval"))
+    for tree in (made, own):
+        del tree["eval"]["sampling"].get("backend", tree["eval"]["sampling"])["batch_size"]
+    assert (made["eval"], made["template"]) == (own["eval"], own["model"]["template"])
+    assert (made["benchmark"], made["dtype"], made["runs_dir"]) == (own["benchmark"], "float32", str(runs_dir))
+
+
+def test_the_command_says_what_is_usual_by_its_name(sweep: Sweep, table: Make) -> None:
+    sweep(grid=GRID, base=["experiment=tiny", "eval.n=8"])
+    (note,) = (note for note in table().notes if note.startswith("teacher not measured"))
+    start = (
+        "teacher not measured: `tipx eval embedded:teacher benchmark=arithmetic eval=sampled eval.n=8 template=plain "
+    )
+    assert note.startswith(f"{start}runs_dir=")

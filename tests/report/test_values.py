@@ -138,7 +138,7 @@ def test_truncated_is_the_larger_share(facts: dict[str, Any], share: float, run:
 
 def test_which_end_is_better() -> None:
     ends = {name: FIXED[name].better for name in FIXED}
-    assert {name for name, end in ends.items() if end == "high"} == {"mean", "greedy"}
+    assert {name for name, end in ends.items() if end == "high"} == {"mean", "gap", "greedy"}
     assert {name for name, end in ends.items() if end == "low"} == {
         "truncated",
         "perplexity",
@@ -207,7 +207,7 @@ def test_before_of_another_grader_is_noted(sweep: Sweep, table: Make, tmp_path: 
     file.write_text("title: x\nrows: [selector]\nvalues: [before, mean]\n")
 
     def notes() -> list[str]:
-        return [note for note in table(str(file), sweeps=("controls",)).notes if "grader" in note]
+        return [note for note in table(str(file), sweeps=("controls",)).notes if "by another version" in note]
 
     said = "arithmetic before training, %: graded by another version of the grader than after training, not comparable"
     assert notes() == [f"{said}: random"]

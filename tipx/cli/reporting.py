@@ -55,6 +55,7 @@ def print_report(ask: Ask, out: Path | None, *, wandb: bool) -> None:
     folder = out or group / "report" / Path(ask.name).stem
     paths = save(table, drawn, folder, made, chosen=out is not None)
     screen = console()
+    screen.print(table.opening, highlight=False)
     screen.print(terminal(table))
     for note in [*notes_of(table), *table.names]:
         screen.print(f"- {note}", style="dim", highlight=False)

@@ -10,7 +10,9 @@ from tipx.errors import ReportError
 from tipx.report import guards, spec
 from tipx.report.beside import add_paper
 from tipx.report.figures import draw
+from tipx.report.gap import fill_gaps
 from tipx.report.keys import refuse_unknown_keys, where
+from tipx.report.opening import opening
 from tipx.report.plain import plain
 from tipx.report.references import add_references
 from tipx.report.significance import add_tests, mark_best
@@ -71,6 +73,7 @@ def table_of(report: Report, store: Store, *, partial: bool) -> Table:
     table = build(report, store)
     guards.refuse_missing(table, SweepFolder(store.groups[0]).command, partial=partial)
     add_references(table, store.groups[0].parent)
+    fill_gaps(table)
     guards.note_seeds(table)
     add_paper(table)
     add_tests(table)
@@ -78,6 +81,7 @@ def table_of(report: Report, store: Store, *, partial: bool) -> Table:
     guards.note_results(table)
     guards.note_code(table)
     guards.note_damage(table, store)
+    table.opening = opening(table)
     return table
 
 

@@ -68,7 +68,7 @@ def parts(cell: Cell, column: Column, most: int) -> Parts:
     fact = cell.paper
     paper = "" if fact is None else f"{fact.value:g}{f' ± {fact.spread:g}' if fact.spread is not None else ''}"
     if not cell.n:
-        return Parts("—" if cell.missing else "", "", "", "", paper, best=False)
+        return Parts("—" if cell.missing or cell.undefined else "", "", "", "", paper, best=False)
     return Parts(
         number(cell.mean, column.metric),
         "" if cell.error is None else number(cell.error, column.metric),
@@ -109,7 +109,7 @@ def markdown(table: Table) -> str:
         rows, [escape_markdown(head) for head in heads(table)], tablefmt="github", colalign=align, disable_numparse=True
     )
     notes = "".join(f"- {escape_markdown(note)}\n" for note in [*notes_of(table), *table.names])
-    return f"# {escape_markdown(table.report.title)}\n\n{body}\n\n{notes}"
+    return f"# {escape_markdown(table.report.title)}\n\n{escape_markdown(table.opening)}\n\n{body}\n\n{notes}"
 
 
 def notes_of(table: Table) -> list[str]:

@@ -10,7 +10,7 @@ from tipx.display.tables import printable, progress, runs_frame
 from tipx.errors import ReportError
 from tipx.files.names import wrong_path
 from tipx.report.keys import filters, known, matches, refuse_unknown_keys, value
-from tipx.report.metrics import FIXED, metric
+from tipx.report.metrics import FIXED, GAP, metric
 from tipx.runs import metric_keys as keys
 from tipx.runs.reader import StoredRun, open_run, stored_runs
 
@@ -48,7 +48,7 @@ def measured(run: StoredRun, name: str) -> float | None:
     benchmark, _, kind = name.rpartition(".")
     for _, facts in run.results:
         if facts.get("benchmark") == benchmark and benchmark:
-            return metric(kind if kind in FIXED or "@" in kind else f"result.{kind}").read(run, facts)
+            return metric(kind if (kind in FIXED and kind != GAP) or "@" in kind else f"result.{kind}").read(run, facts)
         if name in FIXED and FIXED[name].source == "heldout" and "perplexity" in facts:
             return FIXED[name].read(run, facts)
     return FIXED[name].read(run, {}) if name in FIXED and FIXED[name].source == "run" else None

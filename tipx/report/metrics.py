@@ -15,6 +15,8 @@ from tipx.runs.results import Result
 from tipx.stats.estimates import pass_at_k
 
 MIB_TO_GB = 2**20 / 1e9
+GAP = "gap"
+"""The value that a table turns from the mean into a share of the way from start to teacher."""
 LAST = 10
 """Lines of metrics that a key of them is the mean of."""
 
@@ -112,6 +114,16 @@ FIXED = {
             "mean", "mean@n, %", entry("mean"), error="mean_se", problems=scores, better="high", tested=True, **PERCENT
         ),
         Metric("before", "before training, %", before, **PERCENT),
+        Metric(
+            GAP,
+            "gap recovered, %",
+            entry("mean"),
+            error="mean_se",
+            problems=scores,
+            better="high",
+            tested=True,
+            **PERCENT,
+        ),
         Metric("greedy", "greedy, %", entry("greedy"), error="greedy_se", better="high", tested=True, **PERCENT),
         Metric("length", "mean length, tokens", entry("mean_length"), digits=1),
         Metric("truncated", "truncated, %", truncated, better="low", **PERCENT),

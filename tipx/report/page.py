@@ -21,6 +21,7 @@ def page(table: Table, figures: dict[str, str], texts: dict[str, str], made: str
     )
     return environment.get_template(TEMPLATE).render(
         title=table.report.title,
+        opening=table.opening,
         heads=formats.heads(table),
         keys=len(table.report.rows),
         rows=[

@@ -67,6 +67,8 @@ class Cell:
     test: Test | None = None
     paper: Fact | None = None
     best: bool = False
+    undefined: bool = False
+    """Whether there are runs, but their number has no meaning."""
 
     @property
     def n(self) -> int:
@@ -88,7 +90,7 @@ class Table:
     """Cells by row and column; some rows have no cell in some columns, because nobody planned it.
 
     `references` are cells of models that no row trained: they are shown above the rows, and neither tested nor drawn.
-    `names` are notes that name runs and files.
+    `names` are notes that name runs and files, `opening` is the table in one line.
     """
 
     report: Report
@@ -99,6 +101,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     references: dict[tuple[Values, Column], Cell] = field(default_factory=dict)
+    opening: str = ""
 
     @property
     def lines(self) -> list[Values]:
