@@ -1,7 +1,9 @@
 """What is drawn: heights, errors, bands and places, against arithmetic done here."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from matplotlib.figure import Figure
 from tests.report.by_hand import set_lines, set_result, set_scores
 from tipx.errors import ReportError
 from tipx.report import Table, figures
+from tipx.report.spec import FigureSpec
 
 Sweep = Callable[..., list[Path]]
 Make = Callable[..., Table]
@@ -186,3 +189,14 @@ def test_the_papers_numbers_are_diamonds(sweep: Sweep, draw: Draw) -> None:
     axes = draw("kind: against_ratio", more="paper: [3]\n").axes[0]
     diamonds = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines if line.get_marker() == "D"]
     assert diamonds == [([50], [78.6])]
+
+
+@pytest.mark.usefixtures("made")
+def test_the_figure_of_the_documentation(table: Make) -> None:
+    page = Path(__file__).parents[2] / "docs" / "howto" / "extend.md"
+    (code,) = re.findall(r"^   (def dots.*?)^   ```", page.read_text(), re.DOTALL | re.MULTILINE)
+    names = dict(vars(import_module("tipx.report.figures")))  # where the page puts it
+    exec(code.replace("\n   ", "\n"), names)
+    axes = names["dots"](table("controls"), FigureSpec(kind="bars", value="mean")).axes[0]
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[50, 62.5], [25, 50], [37.5, 37.5], [12.5, 25]]
+    assert [text.get_text() for text in axes.get_xticklabels()][:2] == ["full", "random 0.2"]
