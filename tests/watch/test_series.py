@@ -12,7 +12,10 @@ from tipx.watch.series import MetricsTail, RunSeries
 
 ROWS = [
     {"step": 0, "eval/arithmetic/mean": 0.25, "time/eval_s": 9.0},
-    *(line(step, loss=1 / step, accuracy=step / 100 if step % 4 == 0 else None, s=float(step)) for step in range(1, 30)),
+    *(
+        line(step, loss=1 / step, accuracy=step / 100 if step % 4 == 0 else None, s=float(step))
+        for step in range(1, 30)
+    ),
 ]
 
 
@@ -161,7 +164,13 @@ def test_a_damaged_line_ends_what_is_read(file: Path, case: str) -> None:
 
 def test_odd_numbers(file: Path) -> None:
     huge = 10**400
-    odd = {"step": 1, "train/loss": float("nan"), "time/train_s": huge, "select/kept_frac": None, "rollout/tokens": True}
+    odd = {
+        "step": 1,
+        "train/loss": float("nan"),
+        "time/train_s": huge,
+        "select/kept_frac": None,
+        "rollout/tokens": True,
+    }
     file.write_text(json.dumps(odd) + "\n" + text_of([line(2)]))
     kept, problem = whole(file)
     assert (problem, kept.step, len(kept.kept), len(kept.loss)) == (None, 2, 1, 2)
