@@ -42,7 +42,7 @@ def test_what_is_kept_of_the_lines(file: Path) -> None:
     assert kept.accuracy.last == 0.28
     assert kept.total_s == 9.0 + 29 * 30 / 2
     assert kept.longest_s == 29.0
-    # The mean of 20 to 29; the evaluation before step 1 is no part of a step.
+    # The median of 20 to 29; the evaluation before step 1 is no part of a step.
     assert kept.step_s == 24.5
 
 

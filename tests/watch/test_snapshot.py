@@ -43,9 +43,8 @@ def test_a_run_that_trains(make_run: MakeRun, runs_dir: Path) -> None:
     assert (row.group, row.run, row.label, row.state) == ("g", A, A, "running")
     assert (row.step, row.steps, row.seconds) == (11, 40, 13.0)
     assert (row.accuracy, row.loss, row.kept_frac, row.mean_length) == (0.25, 0.5, 0.1, 30.0)
-    # The last ten lines took 12 seconds: 50 steps a minute, and 29 steps are left.
-    assert row.steps_per_minute == pytest.approx(50)
-    assert row.seconds_left == pytest.approx(29 * 1.2)
+    # The last ten steps took 1 s but for one, which was paused; 29 are left.
+    assert (row.steps_per_minute, row.seconds_left) == (60.0, 29.0)
     assert row.accuracy_curve == ((11, 0.25),)
 
 
@@ -96,6 +95,16 @@ def test_a_checkpoint_of_the_last_step_is_a_clean_stop(make_run: MakeRun, runs_d
     assert watcher.look(NOW).alerts[0].advice == "`tipx train selector=full` continues it"
     run.save_checkpoint(10, lambda folder: (folder / "weights").write_bytes(b"x" * 1000) and None, 2)
     assert kinds(watcher.look(NOW)) == []
+
+
+def test_a_sweep_has_time_to_note_why_a_point_ended(make_run: MakeRun, make_sweep: MakeSweep, runs_dir: Path) -> None:
+    board, run, watcher = make_sweep(A), make_run(A, TEN, at=NOW), Watcher(runs_dir, "g")
+    with run.lock():
+        watcher.look(NOW)
+    assert kinds(watcher.look(NOW + 19)) == []
+    assert kinds(watcher.look(NOW + 20)) == [("process ended", A)]
+    board.fail(board.points()[0], "disk full")
+    assert kinds(watcher.look(NOW + 21)) == [("failed", A)]
 
 
 def test_a_run_that_stalls(make_run: MakeRun, runs_dir: Path) -> None:

@@ -29,6 +29,8 @@ DISK_FACTOR = 2.0
 """Times what the next checkpoints take: a new one is written before an old one is removed, and rollouts come on top."""
 IDLE_S = 300.0
 """A sweep is idle when no file of it was written for so long; a launcher may take minutes to start a point."""
+ENDING_S = 20.0
+"""After a process let go of its run, its sweep may take so long to note why it ended."""
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -45,7 +47,8 @@ class RunFacts:
     """All that the rules may look at.
 
     `saved` is the step of the newest checkpoint, and `checkpoint_bytes` its size. `quiet_s` is how long ago the run
-    wrote something. `error` and `log` are those of a sweep's point, `again` is the command that continues the run.
+    wrote something, `released_s` how long ago its process let go of it. `error` and `log` are those of a sweep's point,
+    `again` is the command that continues the run.
     """
 
     row: RunRow
@@ -57,6 +60,7 @@ class RunFacts:
     checkpoint_bytes: int = 0
     sampled: bool = False
     quiet_s: float | None = None
+    released_s: float = math.inf
     holder: LockHolder | None = None
     error: str | None = None
     log: Path | None = None
@@ -100,7 +104,7 @@ def find_failure(run: RunFacts) -> Alert | None:
 
 def find_death(run: RunFacts) -> Alert | None:
     """The process of a run ended without saving: a run that is told to stop saves its last step."""
-    if run.row.state != "stopped" or run.saved == run.row.step:
+    if run.row.state != "stopped" or run.saved == run.row.step or run.released_s < ENDING_S:
         return None
     step = f"at step {run.row.step}" if run.row.step else "before step 1"
     kept = "there is no checkpoint" if run.saved is None else f"the newest checkpoint is of step {run.saved}"

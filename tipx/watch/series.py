@@ -4,6 +4,7 @@ import stat
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import BinaryIO
 
 from tipx.runs import metric_keys as keys
@@ -82,11 +83,13 @@ class RunSeries:
 
     @property
     def step_s(self) -> float | None:
-        """Seconds a step takes: the recent steps' mean, and each step's part of the evaluations; None before step 1."""
+        """Seconds a step takes: the recent steps' median, and each step's part of the evaluations; None before step 1.
+
+        The median, for a process that was paused has one step that took as long.
+        """
         if not self.training:
             return None
-        recent = self.training.values[-RECENT:]
-        return sum(recent) / len(recent) + self.other_s / len(self.training)
+        return median(self.training.values[-RECENT:]) + self.other_s / len(self.training)
 
 
 def as_float(value: float) -> float:

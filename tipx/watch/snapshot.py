@@ -1,6 +1,7 @@
 """From the files of a runs folder to a `Snapshot`; what did not change since the last look is not read again."""
 
 import difflib
+import math
 import os
 import shlex
 import shutil
@@ -101,11 +102,14 @@ class WatchedRun:
         self.sizes: dict[Path, int] = {}
         self.written: float | None = None
         self.wrote_at = 0.0
+        self.locked_at = -math.inf
 
     def look(self, now: float, note: PointNote, label: str) -> RunFacts:
         """How it stands at `now`, seconds since 1970."""
         finished, locked = self.run.finished, self.run.locked  # before the lines: these are then all there are
         self.tail.read()
+        if locked:
+            self.locked_at = now
         if not finished and not locked:
             finished = self.run.finished  # it may have come to its end since
             self.tail.read()
@@ -125,7 +129,7 @@ class WatchedRun:
             state = "waiting"
         step, steps = series.step or 0, tree["loop"]["steps"] if tree else None
         pace, left = series.step_s, None
-        if pace is not None and steps is not None and state in ("running", "stalled", "stopped", "failed"):
+        if pace is not None and steps is not None and state == "running":
             left = pace * max(steps - step, 0)
         row = RunRow(
             group=one_line(self.run.path.parent.name),
@@ -155,6 +159,7 @@ class WatchedRun:
             checkpoint_bytes=self.folder_bytes(saved[-1][1]) if saved else 0,
             sampled=(self.run.path / "rollouts").is_dir(),
             quiet_s=quiet_s,
+            released_s=now - self.locked_at,
             holder=find_lock_holder(self.run.path / ".lock") if stalled else None,
             error=note.error,
             log=note.log,
