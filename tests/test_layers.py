@@ -22,7 +22,7 @@ LAYERS = (
     {"evals"},
     {"train", "report", "inspect"},
     {"memory"},
-    {"export", "notebook", "sweep", "doctor"},
+    {"export", "notebook", "sweep", "watch", "doctor"},
     {"cli"},
     {"__main__"},
 )
@@ -53,6 +53,7 @@ WRITERS = {
     "runs/sweep_folder.py": "the plan of a sweep and its failures",
     "sweep/job.py": "what a point's process says, in a log",
     "inspect/save.py": "pages, tables and pictures, in the file it is given",
+    "watch/page.py": "its page, in the file it is given",
     "train/meter.py": "/proc/self/clear_refs, to reset the memory peak",
 }
 # Who may catch anything at all, and why; it must raise again what it does not know.

@@ -27,6 +27,7 @@ from tipx.cli import (
     tiny,
     tokens,
     train,
+    watch,
 )
 from tipx.display.console import console, guard_streams
 from tipx.errors import Interrupted, TipxError
@@ -45,6 +46,7 @@ app.command("preflight")(preflight.preflight)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
+app.command("watch")(watch.watch)
 app.command("inspect")(inspect.inspect)
 app.command("tokens")(tokens.tokens)
 app.command("export")(export.export)

@@ -1,0 +1,101 @@
+"""A snapshot in the terminal: a live table, or plain lines of what changed where there is no terminal."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tipx.display.console import Console, console
+from tipx.watch.state import STATES, Alert, RunRow, Snapshot, State
+from tipx.watch.words import COLUMNS, clock_text, summary_text
+
+COLOURS: dict[State, str] = {
+    "running": "cyan",
+    "stalled": "bold yellow",
+    "failed": "red",
+    "damaged": "red",
+    "stopped": "yellow",
+    "waiting": "dim",
+    "finished": "green",
+}
+SPEAK_EVERY_S = 60.0
+"""Without a terminal the sums are printed so often; changes are printed at once."""
+
+Show = Callable[[Snapshot], None]
+
+
+def render_snapshot(snapshot: Snapshot, room: int | None = None) -> RenderableType:
+    """Table, sums and alerts; with `room`, at most so many runs, those that matter now."""
+    shown = list(snapshot.rows)
+    if room is not None and len(shown) > room:
+        shown = sorted(shown, key=lambda row: STATES.index(row.state))[:room]
+    hidden = len(snapshot.rows) - len(shown)
+    more = f", {hidden} not shown" if hidden else ""
+    parts: list[RenderableType] = [render_table(shown, snapshot.title)] if shown else []
+    return Group(*parts, Text(summary_text(snapshot) + more), *map(render_alert, snapshot.alerts))
+
+
+def render_table(rows: list[RunRow], title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    several = len({row.group for row in rows}) > 1
+    table.add_column("run", overflow="fold")
+    table.add_column("state")
+    for heading in COLUMNS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        name = f"{row.group}/{row.label}" if several else row.label
+        table.add_row(name, Text(row.state, COLOURS[row.state]), *(write(row) for write in COLUMNS.values()))
+    return table
+
+
+def render_alert(alert: Alert) -> Text:
+    return Text.assemble(
+        (f"{alert.kind}: ", "bold red"), (alert.run, "bold"), f": {alert.seen}\n  ", (f"-> {alert.advice}", "cyan")
+    )
+
+
+@contextmanager
+def open_screen() -> Iterator[Show]:
+    """What it gives shows a snapshot in the place of the one before, or prints what changed."""
+    screen = console()
+    if not screen.is_terminal:
+        yield Lines(console(soft_wrap=True, highlight=False)).show
+        return
+    with Live(Text("reading the runs"), console=screen, auto_refresh=False, vertical_overflow="ellipsis") as live:
+
+        def show(snapshot: Snapshot) -> None:
+            # Title, heading, rule and sums take 5 lines; an alert takes about 3.
+            room = max(screen.height - 6 - 3 * len(snapshot.alerts), 4)
+            live.update(render_snapshot(snapshot, room), refresh=True)
+
+        yield show
+
+
+class Lines:
+    """Prints a line for each run whose state changed and for each alert that is new, and the sums now and then."""
+
+    def __init__(self, screen: Console) -> None:
+        self.screen = screen
+        self.states: dict[tuple[str, str], State] = {}
+        self.alerts: set[tuple[str, str]] = set()
+        self.spoke: tuple[float, str] = (0.0, "")
+
+    def show(self, snapshot: Snapshot) -> None:
+        now = clock_text(snapshot.time, snapshot.time)
+        for row in snapshot.rows:
+            if self.states.get((row.group, row.run)) != row.state:
+                numbers = "  ".join(f"{name} {write(row)}" for name, write in COLUMNS.items())
+                self.screen.print(f"{now}  {row.state:<8}  {row.group}/{row.run}  {row.label}  {numbers}")
+        self.states = {(row.group, row.run): row.state for row in snapshot.rows}
+        for alert in snapshot.alerts:
+            if (alert.kind, alert.run) not in self.alerts:
+                self.screen.print(Text(f"{now}  "), render_alert(alert), sep="")
+        self.alerts = {(alert.kind, alert.run) for alert in snapshot.alerts}
+        summary = summary_text(snapshot)
+        if summary != self.spoke[1] and (snapshot.time - self.spoke[0] >= SPEAK_EVERY_S or not self.spoke[1]):
+            self.screen.print(f"{now}  {summary}")
+            self.spoke = snapshot.time, summary
