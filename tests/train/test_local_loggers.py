@@ -1,6 +1,7 @@
 """logger=tensorboard and logger=trackio: their own readers find what metrics.jsonl tells, also after a resume."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -179,6 +180,32 @@ def test_a_trackio_that_would_send_is_refused(name: str, monkeypatch: pytest.Mon
     monkeypatch.setenv(name, "me/space")
     with pytest.raises(ConfigError, match=rf"writes on this machine, and {name} is set; unset it"):
         TrackioLogger(project="x", group=None).check()
+
+
+@with_trackio
+@pytest.mark.parametrize(("project", "database"), [("..", None), ("tipx", b"no database, but a text " * 99)])
+@pytest.mark.usefixtures("home")
+def test_what_trackio_cannot_use_is_one_line(project: str, database: bytes | None, tmp_path: Path) -> None:
+    if database is not None:
+        (tmp_path / "trackio").mkdir()
+        (tmp_path / "trackio" / "tipx.db").write_bytes(database)
+    with pytest.raises(
+        ConfigError, match=r"logger=trackio: .* cannot be used \(.+\); move the folder away, or"
+    ) as caught:
+        TrackioLogger(project=project, group=None).open(tmp_path, {})
+    assert "\n" not in str(caught.value)
+
+
+@with_trackio
+def test_nothing_is_said_on_standard_output_to_the_very_end(home: Path) -> None:
+    code = "from pathlib import Path; from tipx.train.loggers import TrackioLogger as T\n"
+    code += "sink = T(project='x', group=None).open(Path('run'), {}); sink.log({'step': 1, 'a': 1.0}, 1); sink.finish()"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=home, env=environment
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+    assert (home / "run" / "trackio" / "x.db").is_file()
 
 
 # --- what is missing -------------------------------------------------------------------------------------------------

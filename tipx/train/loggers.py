@@ -12,6 +12,7 @@ from glob import escape
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from sqlite3 import Error as SqliteError
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from tipx.errors import ConfigError
@@ -167,10 +168,10 @@ class TensorBoardLogger:
 
 
 class TrackioSink:
-    """A trackio run."""
+    """The trackio run of this process."""
 
-    def __init__(self, run: Any) -> None:
-        self.run = run
+    def __init__(self, trackio: Any) -> None:
+        self.trackio = trackio
 
     def resume(self, rows: Sequence[dict[str, Any]]) -> None:
         """The run in the database is a new one: it gets everything."""
@@ -178,11 +179,11 @@ class TrackioSink:
             self.log(row, row[keys.STEP])
 
     def log(self, row: dict[str, Any], step: int) -> None:
-        self.run.log({key: value for key, value in row.items() if key != keys.STEP}, step=step)
+        self.trackio.log({key: value for key, value in row.items() if key != keys.STEP}, step=step)
 
     def finish(self) -> None:
         with redirect_stdout(io.StringIO()):
-            self.run.finish()
+            self.trackio.finish()
 
 
 @spec
@@ -206,23 +207,31 @@ class TrackioLogger:
     def open(self, path: Path, config: dict[str, Any]) -> Sink:
         trackio = import_trackio(Path(os.environ.get("TRACKIO_DIR") or path / "trackio"))
         try:
-            earlier = list(trackio.Api().runs(self.project))
-        except ValueError:  # no run of this project is in the database
-            earlier = []
-        for run in earlier:
-            if run.name == path.name and (run.config or {}).get("_Group") == self.group:
-                run.delete()
-        with redirect_stdout(io.StringIO()):  # it says where its files are
-            run = trackio.init(
-                project=self.project,
-                name=path.name,
-                group=self.group,
-                config={key: value for key, value in config.items() if not key.startswith("_")},
-                embed=False,
-                auto_log_gpu=False,
-                auto_log_cpu=False,
-            )
-        return TrackioSink(run)
+            self.forget_earlier(trackio, path.name)
+            with redirect_stdout(io.StringIO()):  # it says where its files are
+                trackio.init(
+                    project=self.project,
+                    name=path.name,
+                    group=self.group,
+                    config={key: value for key, value in config.items() if not key.startswith("_")},
+                    embed=False,
+                    auto_log_gpu=False,
+                    auto_log_cpu=False,
+                )
+        except (ValueError, OSError, SqliteError) as error:
+            why = " ".join(str(error).split()).rstrip(".")
+            raise ConfigError(
+                f"logger=trackio: logger.project={self.project} in {trackio.utils.TRACKIO_DIR} cannot be used ({why}); "
+                "move the folder away, or give another project"
+            ) from error
+        return TrackioSink(trackio)
+
+    def forget_earlier(self, trackio: Any, name: str) -> None:
+        """Delete what an earlier start of this run has logged."""
+        if trackio.sqlite_storage.SQLiteStorage.get_project_db_path(self.project).exists():
+            for run in list(trackio.Api().runs(self.project)):
+                if run.name == name and (run.config or {}).get("_Group") == self.group:
+                    run.delete()
 
 
 def import_trackio(folder: Path) -> Any:
