@@ -113,7 +113,7 @@ SECRETS = {
 
 
 @pytest.fixture
-def leaky(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def leaky(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run whose files tell all of SECRETS, and a report that shows it."""
     monkeypatch.setenv("HOME", HOME)
     monkeypatch.setattr("getpass.getuser", lambda: USER)
@@ -258,7 +258,7 @@ def test_a_name_on_the_hub_has_a_folder_here(run: Path, tipx: Tipx, tmp_path: Pa
 def test_what_is_no_name_on_the_hub_is_a_folder(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()
-    assert Place.of(text) == Place(Path(text).expanduser(), None)
+    assert Place.of(text) == Place(Path(text), None)
 
 
 def test_wrong_words_are_one_line(run: Path, tipx: Tipx, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Place:
             raise RunError(f"--to {text}: expected a folder, or a name on the hub such as me/my-model")
         owner, slash, name = text.partition("/")
         if not slash or "/" in name or not name or owner in ("", ".", "..") or owner[0] == "~" or Path(owner).is_dir():
-            return cls(Path(text).expanduser(), None)
+            return cls(Path(text), None)
         try:
             validate_repo_id(text)
         except HFValidationError as error:

@@ -39,6 +39,10 @@ NETWORK = {"http", "https", "ssh", "ftp", "tcp", "ws", "wss", "git"}
 WHOLE_PATH = re.compile(r"(~[\w.-]*|\.{1,2})?(/[^/]+){2,}/?|~[\w.-]*/.*")
 """A value that is nothing but a path which says where something lies. `org/model` is a name on the hub."""
 PATH_WITHIN = re.compile(r"(?<![\w<./~])(?:~[\w.-]*|\.\.)?(?:/[\w.@+%~-]+){2,}/?|(?<![\w/])~[\w.-]*/[\w.@+%/-]+")
+PATH_ENCLOSED = re.compile(
+    r"(?:(?<=['\">])|(?<=&#3[49];)|(?<=&quot;))(?:~[\w.-]*|\.\.)?(?:/[^/'\"<>&\n]+){2,}/?(?=['\"<]|&#3[49];|&quot;)"
+)
+"""The same between quotes or tags, where it may hold blanks."""
 HOME_OF = re.compile(r"(?:^|(?<=[^\w/]))/(?:home|Users|export/home|data/home)/([\w.@-]+)")
 ORDINARY = {"root", "user", "users", "ubuntu", "admin", "debian", "runner", "localhost", "docker", "shared", "public"}
 """Names of users and machines that name nobody."""
@@ -96,7 +100,8 @@ class Scrubber:
         text = SECRET_PAIR.sub(self.pair, text)
         for path, put in self.paths.items():
             text = self.replace(text, path, put, "path", r"(?![\w/])")
-        text = PATH_WITHIN.sub(lambda found: self.put(last_part(found[0]), "path"), text)
+        for pattern in (PATH_ENCLOSED, PATH_WITHIN):
+            text = pattern.sub(lambda found: self.put(last_part(found[0]), "path"), text)
         for name, put in self.names.items():
             text = self.replace(text, name, put, put.strip("[]"), r"(?!\w)")
         return text
