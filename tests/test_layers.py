@@ -43,6 +43,7 @@ WRITERS = {
     "report/output.py": "a report, in a folder it is given",
     "memory/report.py": "a prediction, in a folder it is given",
     "export/model.py": "a model, in the folder it is given",
+    "export/publish.py": "what goes beside it, in the same folder",
     "deepplanning/archive.py": "what an archive holds, in a folder it is given",
     "deepplanning/pull.py": "the benchmark's data, in a folder it is given",
     "models/gguf.py": "converted models, in the user's cache",
@@ -165,7 +166,7 @@ def test_one_place_for_each_foreign_thing(source: tuple[str, ast.Module]) -> Non
     if not file.startswith("cli/"):
         assert not packages & {"typer", "click"}
     if file != "train/loggers.py":
-        assert "wandb" not in packages
+        assert not packages & {"wandb", "tensorboard", "trackio"}
     light = (
         "report/",
         "runs/",

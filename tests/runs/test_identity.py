@@ -34,6 +34,8 @@ SAME = [
     ["name=another"],
     ["group=paper"],
     ["logger=wandb"],
+    ["logger=tensorboard"],
+    ["logger=trackio"],
     ["hardware=paper"],
     ["hardware.device=cpu", "hardware.micro_batch=2"],
     ["hardware.gradient_checkpointing=true", "model.teacher.offload=cpu"],

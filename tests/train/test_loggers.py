@@ -1,6 +1,5 @@
 """logger=wandb leaves a file as wandb reads it, with the values of metrics.jsonl, inside the run directory."""
 
-import builtins
 import json
 import struct
 from collections.abc import Callable, Iterator
@@ -167,13 +166,9 @@ def test_a_server_that_does_not_answer_is_one_line(
 
 @pytest.mark.parametrize("error", [ImportError("no\nsuch"), AttributeError("odd"), TypeError("Descriptors")])
 def test_a_broken_installation_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
+    def broken(_: str) -> Any:
+        raise error
 
-    def broken(name: str, *rest: Any, **more: Any) -> Any:
-        if name == "wandb":
-            raise error
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", broken)
+    monkeypatch.setattr("tipx.train.loggers.import_module", broken)
     with pytest.raises(ConfigError, match=r"logger=wandb.*: wandb cannot be imported \(.*\); pip install -U wandb"):
         WandbLogger(project="x", entity=None, group=None, mode="offline").check()

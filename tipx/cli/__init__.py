@@ -20,6 +20,7 @@ from tipx.cli import (
     listing,
     memory,
     preflight,
+    publish,
     report,
     runs,
     show,
@@ -50,6 +51,7 @@ app.command("watch")(watch.watch)
 app.command("inspect")(inspect.inspect)
 app.command("tokens")(tokens.tokens)
 app.command("export")(export.export)
+app.command("publish")(publish.publish)
 app.command("runs")(runs.runs)
 app.command("report")(report.report)
 app.command("show")(show.show)
@@ -64,7 +66,7 @@ app.add_typer(tiny.app, name="tiny")
 UsageError: Any = typer.BadParameter.__bases__[0]
 
 
-WORK = {"train", "eval", "sweep", "export", "data", "tiny"}
+WORK = {"train", "eval", "sweep", "export", "publish", "data", "tiny"}
 """Commands that are there for what they do: a display that breaks does not stop them."""
 SHOWING = {"--help", "-h", "--dry-run"}
 

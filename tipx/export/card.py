@@ -1,8 +1,9 @@
 """A model card made from a run directory: what was done, to what, and what came of it. Reads files, needs no torch."""
 
+import re
 from typing import Any
 
-import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
 from tipx.display.markdown import escape_markdown
 from tipx.export.licences import UNKNOWN, find_licence, shown_name
@@ -11,6 +12,10 @@ from tipx.runs.metrics_file import Row
 from tipx.runs.reader import StoredRun
 
 Tree = dict[str, Any]
+HELD_OUT = "held-out texts"
+HUB_DATASET = re.compile(r"hf://datasets/([^/]+/[^/@]+)")
+ARGS = ("problems", "texts", "tokens", "partial", "n", "max_new_tokens", "temperature", "top_p", "top_k", "dtype")
+"""What a result on the hub says of how it was measured."""
 INTRODUCTION = """A student that learned from a teacher on its own answers (on-policy distillation,
 [arXiv 2604.14084](https://arxiv.org/abs/2604.14084)), made with `tipx`. This card was written from the run's files.
 
@@ -28,7 +33,7 @@ def model_card(run: StoredRun, step: int, version: str, commit: str | None) -> s
     parents = {role: made["model"][role]["path"] for role in ("student", "teacher")}
     licences = {role: find_licence(path) for role, path in parents.items()}
     parts = [
-        front_matter(parents, licences),
+        front_matter(parents, licences, run, step),
         f"# {escape_markdown(run.name)}, step {step}",
         INTRODUCTION,
         "## Parents",
@@ -48,17 +53,20 @@ def model_card(run: StoredRun, step: int, version: str, commit: str | None) -> s
     return "\n\n".join(parts) + "\n"
 
 
-def front_matter(parents: dict[str, str], licences: dict[str, str]) -> str:
-    """YAML for the hub. A licence is claimed only where both parents' are known to be the same."""
+def front_matter(parents: dict[str, str], licences: dict[str, str], run: StoredRun, step: int) -> str:
+    """Metadata for the hub. A licence is claimed only where both parents' are known to be the same."""
     known = set(licences.values())
-    matter: Tree = {"library_name": "transformers", "pipeline_tag": "text-generation"}
-    if len(known) == 1 and UNKNOWN not in known:
-        matter["license"] = known.pop()
     hub = [path for path in dict.fromkeys(parents.values()) if shown_name(path) == path and path.count("/") == 1]
-    if hub:
-        matter["base_model"] = hub
-    matter["tags"] = ["on-policy-distillation", "tipx"]
-    return f"---\n{yaml.safe_dump(matter, sort_keys=False)}---"
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        license=known.pop() if len(known) == 1 and UNKNOWN not in known else None,
+        base_model=hub or None,
+        tags=["on-policy-distillation", "tipx"],
+        model_name=run.name,
+        eval_results=[entry for result in run.results_at(step) for entry in hub_results(result.facts)] or None,
+    )
+    return f"---\n{data.to_yaml()}\n---"
 
 
 def run_facts(made: Tree, step: int) -> Row:
@@ -108,15 +116,47 @@ def results_section(run: StoredRun, step: int) -> str:
 
 def result_rows(result: Row) -> list[list[str]]:
     """Lines of one evaluation."""
+    if "benchmark" in result:
+        of = f"{result['problems']} problems{', not all' if result['partial'] else ''}"
+    else:
+        of = f"{result['texts']} texts"
+    where = result.get("benchmark", HELD_OUT)
+    return [[where, say, number_text(result, key), of] for key, (_, say) in measured_numbers(result).items()]
+
+
+def measured_numbers(result: Row) -> dict[str, tuple[str, str]]:
+    """(metric on the hub, what it is called) of each number that an evaluation measured."""
     if "benchmark" not in result:
-        names = {"perplexity": "perplexity", "reverse_kl": "reverse KL, nats a token", "forward_kl": "forward KL"}
-        names["teacher_perplexity"] = "perplexity of the teacher"
-        return [
-            ["held-out texts", say, number_text(result, key), f"{result['texts']} texts"] for key, say in names.items()
-        ]
-    of = f"{result['problems']} problems{', not all' if result['partial'] else ''}"
-    kinds = {"mean": f"accuracy, mean of {result['n']} samples", "greedy": "accuracy, greedy"}
-    return [[result["benchmark"], say, number_text(result, key), of] for key, say in kinds.items() if key in result]
+        return {
+            "perplexity": ("perplexity", "perplexity"),
+            "reverse_kl": ("reverse_kl", "reverse KL, nats a token"),
+            "forward_kl": ("forward_kl", "forward KL"),
+            "teacher_perplexity": ("teacher_perplexity", "perplexity of the teacher"),
+        }
+    named = {
+        "mean": ("accuracy", f"accuracy, mean of {result['n']} samples"),
+        "greedy": ("accuracy", "accuracy, greedy"),
+    }
+    return {key: name for key, name in named.items() if key in result}
+
+
+def hub_results(result: Row) -> list[EvalResult]:
+    """The same for the hub's `model-index`, with how they were measured; numbers as `result.json` has them."""
+    name = result.get("benchmark", HELD_OUT)
+    dataset = HUB_DATASET.match(str(result.get("source")))
+    args = {key: result[key] for key in ARGS if result.get(key) is not None}
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=dataset[1] if dataset else name,
+            dataset_name=name,
+            metric_type=metric,
+            metric_value=result[key],
+            metric_name=say,
+            metric_args=args | {"standard_error": result.get(f"{key}_se")},
+        )
+        for key, (metric, say) in measured_numbers(result).items()
+    ]
 
 
 def number_text(result: Row, key: str) -> str:

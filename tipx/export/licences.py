@@ -25,7 +25,10 @@ def find_licence(path: str) -> str:
         return card_licence((AGENTS if name.startswith("agent/") else PAIR) / "README.md")
     if scheme == "package":
         return package_licence(name)
-    local = Path(path).expanduser()
+    try:
+        local = Path(path).expanduser()
+    except RuntimeError:  # the home of somebody who is not here
+        return UNKNOWN
     if local.exists():
         return card_licence((local if local.is_dir() else local.parent) / "README.md")
     if path.startswith(LOCAL) or path.count("/") != 1:

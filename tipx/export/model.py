@@ -1,6 +1,7 @@
 """A run's checkpoint as a model folder of its own, with a card."""
 
 import shutil
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tipx.files.atomic import MANIFEST, find_damage, make_folder, read_json, wri
 from tipx.runs.directory import Run
 from tipx.runs.mark import is_run
 from tipx.runs.provenance import git_output
-from tipx.runs.reader import open_run
+from tipx.runs.reader import StoredRun, open_run
 from tipx.train.trainer import STATE
 
 
@@ -21,20 +22,28 @@ def export_model(name: str, folder: Path, which: str, runs_dir: Path, *, force: 
     earlier export, never of anything else. Where `folder` is a link, what it leads to is written.
     """
     stored = open_run(name, runs_dir)
-    run = stored.directory
+    return stored.directory, write_model(stored, folder, which, force=force)
+
+
+def write_model(
+    stored: StoredRun, folder: Path, which: str, *, force: bool, also: Callable[[Path], None] | None = None
+) -> int:
+    """The same of a run that is open; its step. `also` may add to the folder, and change what is in it."""
     folder = resolve_place(folder)
     refuse_loss(folder, force=force)
-    step, checkpoint = run.checkpoints.open(which)
+    step, checkpoint = stored.directory.checkpoints.open(which)
 
     def fill(aside: Path) -> None:
         for path in sorted(checkpoint.iterdir()):
             if path.name not in (STATE, MANIFEST):
                 shutil.copyfile(path, aside / path.name)
         write_text(aside / "README.md", model_card(stored, step, version("tipx"), git_output("rev-parse", "HEAD")))
+        if also is not None:
+            also(aside)
 
     make_folder(folder.parent)
     write_folder(folder, fill, what="model")
-    return run, step
+    return step
 
 
 def resolve_place(folder: Path) -> Path:

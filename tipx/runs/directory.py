@@ -1,7 +1,7 @@
 """The run directory: what lies in it, and how each file is written and read.
 
 Others write there too, in a place of their own: `evals` puts results below `evals/`, `report` and `sweep_folder` put
-reports and plans beside the runs, loggers write `wandb/`.
+reports and plans beside the runs, loggers write `wandb/`, `tensorboard/` or `trackio/`.
 
 .tipx-run        the mark: tipx made this directory    config.yaml     resolved; rebuilds the Experiment
 provenance.json  commit, versions, hardware, argv      metrics.jsonl   one line a step
@@ -49,7 +49,7 @@ from tipx.runs.metrics_file import Row, append_row, read_rows, write_rows
 Say = Callable[[str], None]
 LOOK_S = 1.0
 """Seconds that taking a run's lock may wait."""
-STARTING = {".lock", MARK, "config.yaml", "provenance.json", "preflight.json", "wandb"}
+STARTING = {".lock", MARK, "config.yaml", "provenance.json", "preflight.json", "wandb", "tensorboard", "trackio"}
 """What a run has before its first step."""
 STAYS = {".lock", MARK, ".previous", ".previous.moving"}
 """What `--fresh` does not move."""

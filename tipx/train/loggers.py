@@ -1,9 +1,18 @@
-"""Where metrics go besides the run directory."""
+"""Where metrics go besides `metrics.jsonl`.
 
+A run that is resumed goes back to a checkpoint and trains some steps again. Each log that lies on this machine is
+therefore written anew from `metrics.jsonl` at every start, so that it holds each step once.
+"""
+
+import io
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from glob import escape
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from sqlite3 import Error as SqliteError
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from tipx.errors import ConfigError
@@ -102,7 +111,7 @@ class WandbLogger:
         check_wandb(self.mode, f"logger=wandb logger.mode={self.mode}", "leave out logger.mode=online")
 
     def open(self, path: Path, config: dict[str, Any]) -> Sink:
-        wandb = imported("logger=wandb")
+        wandb = import_wandb("logger=wandb")
         with refusals(wandb, f"logger=wandb logger.mode={self.mode}", "leave out logger.mode=online"):
             run = wandb.init(
                 project=self.project,
@@ -119,15 +128,144 @@ class WandbLogger:
         return WandbSink(run, Path(run.settings.sync_dir) if self.mode == "offline" else None)
 
 
-def imported(asked: str) -> Any:
+class TensorBoardSink:
+    """An event file. `earlier` are those of earlier starts."""
+
+    def __init__(self, writer: Any, earlier: Sequence[Path]) -> None:
+        self.writer, self.earlier = writer, earlier
+
+    def resume(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Each start begins a new file: it gets everything, and stays."""
+        for row in rows:
+            self.log(row, row[keys.STEP])
+        for file in self.earlier:
+            remove(file)
+
+    def log(self, row: dict[str, Any], step: int) -> None:
+        for key, value in row.items():
+            if value is not None and key != keys.STEP:
+                self.writer.add_scalar(key, value, step)
+        self.writer.flush()
+
+    def finish(self) -> None:
+        self.writer.close()
+
+
+@spec
+class TensorBoardLogger:
+    """Event files below the run directory, for `tensorboard --logdir`.
+
+    They hold numbers of 32 bits, about seven digits: those of 64 bits TensorBoard 2.21 shows only with
+    `--load_fast=false`. `metrics.jsonl` has all digits.
+    """
+
+    def check(self) -> None:
+        import_package("torch.utils.tensorboard", "logger=tensorboard", "pip install 'tipx[tensorboard]'")
+
+    def open(self, path: Path, config: dict[str, Any]) -> Sink:
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = path / "tensorboard"
+        earlier = list(folder.glob("events.out.tfevents.*"))
+        # A TensorBoard that is open forgets what earlier files told, from this step on.
+        return TensorBoardSink(SummaryWriter(str(folder), purge_step=0), earlier)
+
+
+class TrackioSink:
+    """The trackio run of this process."""
+
+    def __init__(self, trackio: Any) -> None:
+        self.trackio = trackio
+
+    def resume(self, rows: Sequence[dict[str, Any]]) -> None:
+        """The run in the database is a new one: it gets everything."""
+        for row in rows:
+            self.log(row, row[keys.STEP])
+
+    def log(self, row: dict[str, Any], step: int) -> None:
+        self.trackio.log({key: value for key, value in row.items() if key != keys.STEP}, step=step)
+
+    def finish(self) -> None:
+        with redirect_stdout(io.StringIO()):
+            self.trackio.finish()
+
+
+@spec
+class TrackioLogger:
+    """A trackio run in an SQLite database below the run directory, or in $TRACKIO_DIR where the user has set it.
+
+    A run of the same name and group that is in the database is an earlier start of this one, and makes room for it.
+    """
+
+    project: Words
+    group: Words | None
+
+    def check(self) -> None:
+        if find_spec("trackio") is None:
+            raise ConfigError("logger=trackio: trackio is not installed; pip install 'tipx[trackio]'")
+        if setting := next((name for name in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL") if os.environ.get(name)), None):
+            raise ConfigError(
+                f"logger=trackio writes on this machine, and {setting} is set; unset it: `trackio sync` uploads later"
+            )
+
+    def open(self, path: Path, config: dict[str, Any]) -> Sink:
+        trackio = import_trackio(Path(os.environ.get("TRACKIO_DIR") or path / "trackio"))
+        try:
+            self.forget_earlier(trackio, path.name)
+            with redirect_stdout(io.StringIO()):  # it says where its files are
+                trackio.init(
+                    project=self.project,
+                    name=path.name,
+                    group=self.group,
+                    config={key: value for key, value in config.items() if not key.startswith("_")},
+                    embed=False,
+                    auto_log_gpu=False,
+                    auto_log_cpu=False,
+                )
+        except (ValueError, OSError, SqliteError) as error:
+            why = " ".join(str(error).split()).rstrip(".")
+            raise ConfigError(
+                f"logger=trackio: logger.project={self.project} in {trackio.utils.TRACKIO_DIR} cannot be used ({why}); "
+                "move the folder away, or give another project"
+            ) from error
+        return TrackioSink(trackio)
+
+    def forget_earlier(self, trackio: Any, name: str) -> None:
+        """Delete what an earlier start of this run has logged."""
+        if trackio.sqlite_storage.SQLiteStorage.get_project_db_path(self.project).exists():
+            for run in list(trackio.Api().runs(self.project)):
+                if run.name == name and (run.config or {}).get("_Group") == self.group:
+                    run.delete()
+
+
+def import_trackio(folder: Path) -> Any:
+    """The library, with its database in `folder`: it asks the environment for that, once, when it is imported."""
+    before = os.environ.get("TRACKIO_DIR")
+    os.environ["TRACKIO_DIR"] = str(folder)
+    try:
+        trackio = import_package("trackio", "logger=trackio", "pip install -U 'tipx[trackio]'")
+    finally:
+        if before is None:
+            del os.environ["TRACKIO_DIR"]
+        else:
+            os.environ["TRACKIO_DIR"] = before
+    if (other := trackio.utils.TRACKIO_DIR) != folder:
+        raise ConfigError(f"logger=trackio: this process writes to {other} already; train in a process of its own")
+    return trackio
+
+
+def import_wandb(asked: str) -> Any:
+    return import_package("wandb", asked, "pip install -U wandb")
+
+
+def import_package(name: str, asked: str, remedy: str) -> Any:
     """The library; raises ConfigError where it is not installed, or not so that it can be used."""
     try:
-        import wandb
+        return import_module(name)
     # What a package says that does not fit to another one, or lost some of its files.
     except (ImportError, AttributeError, TypeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{asked}: wandb cannot be imported ({reason}); pip install -U wandb") from error
-    return wandb
+        raise ConfigError(f"{asked}: {name} cannot be imported ({reason}); {remedy}") from error
 
 
 @contextmanager
@@ -147,7 +285,7 @@ def check_wandb(mode: str, asked: str, remedy: str) -> None:
     """
     if mode not in MODES:
         raise ConfigError(f"WANDB_MODE: expected {' or '.join(MODES)}, got {mode!r}")
-    wandb = imported(asked)
+    wandb = import_wandb(asked)
     if mode == "offline":
         return
     with refusals(wandb, asked, remedy):
@@ -159,7 +297,7 @@ def check_wandb(mode: str, asked: str, remedy: str) -> None:
 
 def log_report(group: str, name: str, cells: Any, pictures: dict[str, Path], folder: Path, mode: str) -> None:
     """A report as one wandb run in its sweep's group: `cells` (a data frame) as a table, pictures as images."""
-    wandb = imported("--wandb")
+    wandb = import_wandb("--wandb")
     with refusals(wandb, f"--wandb with WANDB_MODE={mode}", "leave out WANDB_MODE=online"):
         run = wandb.init(
             project="tipx",
