@@ -1,0 +1,122 @@
+"""The configuration as YAML, with the origin of each value beside it."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from rich.text import Text
+
+from tipx import config
+from tipx.config.trees import leaf_keys, value_at
+from tipx.display.console import COMMANDS, clean_text
+from tipx.errors import ConfigError
+from tipx.runs.find import need_run
+from tipx.runs.reader import StoredRun
+
+WIDEST = 48
+"""Where comments start at most; a longer line has its comment two blanks after its end."""
+
+
+class ShownConfig(NamedTuple):
+    """A resolved configuration, the origin of every leaf by dotted key as far as it is known, and what it is of."""
+
+    tree: dict[str, Any]
+    origins: dict[str, str]
+    title: str
+
+
+def config_of_overrides(overrides: Sequence[str], config_dir: Path | None) -> ShownConfig:
+    """What `tipx train` would run with these overrides and store; text from the environment stays unread, as there."""
+    tree = config.resolve_for_storage(config.load(overrides, "train", config_dir))
+    origins = leaf_origins(tree, config.find_origins(overrides, "train", config_dir))
+    return ShownConfig(tree, origins, " ".join(["tipx train", *overrides]))
+
+
+def config_of_run(run: StoredRun, config_dir: Path | None) -> ShownConfig:
+    """What a run was made with, as its config.yaml has it; an origin only where that place still gives the value."""
+    try:
+        now = config.resolve_for_storage(config.load(run.overrides, "train", config_dir))
+        origins = leaf_origins(now, config.find_origins(run.overrides, "train", config_dir))
+    except ConfigError:
+        now, origins = {}, {}
+    same = {key: place for key, place in origins.items() if value_at(run.tree, key) == value_at(now, key)}
+    return ShownConfig(run.tree, same, str(run.path))
+
+
+def named_run(words: Sequence[str], runs_dir: Path) -> StoredRun | None:
+    """The run that one word names; None for overrides, RunError for a word that is neither."""
+    if len(words) != 1 or "=" in words[0] or words[0].startswith("~"):
+        return None
+    return StoredRun(need_run(words[0], runs_dir, also=" and no KEY=VALUE"))
+
+
+def leaf_origins(tree: dict[str, Any], origins: Mapping[str, str]) -> dict[str, str]:
+    """Where each leaf is from. A value under an interpolated section is from where the section is."""
+    places = {key: next((origins[k] for k in upwards(key) if k in origins), "") for key in leaf_keys(tree)}
+    return {key: place for key, place in places.items() if place}
+
+
+def upwards(key: str) -> list[str]:
+    """a.b.c, a.b, a."""
+    parts = key.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+
+
+def values_and_origins(shown: ShownConfig) -> dict[str, dict[str, Any]]:
+    """Value and origin of every leaf by dotted key; None for an origin that is not known."""
+    return {
+        key: {"value": value_at(shown.tree, key), "origin": shown.origins.get(key)} for key in leaf_keys(shown.tree)
+    }
+
+
+def config_yaml(shown: ShownConfig) -> Text:
+    """The configuration as YAML, origins as comments, bold where the command line gave the value.
+
+    YAML reads the text back as the same tree. Each leaf is one line, however long. Comments of a section are in one
+    column, as far as its lines are not much longer than others.
+    """
+    text = Text(f"# {clean_text(shown.title)}\n")
+    for key, value in shown.tree.items():
+        lines = list(yaml_lines({key: value}, shown.origins))
+        column = max((len(line) for line, place in lines if place and len(line) <= WIDEST), default=0)
+        for line, place in lines:
+            comment = f"{' ' * (column - len(line))}  # {clean_text(place)}" if place else ""
+            text.append(f"{line}{comment}\n", "bold" if "command line" in place else None)
+    return text
+
+
+def yaml_lines(tree: Mapping[str, Any], origins: Mapping[str, str], above: str = "") -> Iterator[tuple[str, str]]:
+    """(a line of YAML, the origin of its value or "")."""
+    for key, value in tree.items():
+        name = f"{above}{key}"
+        head = f"{'  ' * above.count('.')}{yaml_text(key)}:"
+        if isinstance(value, dict) and value:
+            yield head, ""
+            yield from yaml_lines(value, origins, f"{name}.")
+        else:
+            yield f"{head} {yaml_text(value)}", origins.get(name, "")
+
+
+def yaml_text(value: Any) -> str:
+    """A value in one line of YAML."""
+    text = yaml.dump(value, Dumper=LineDumper, default_flow_style=True, width=float("inf"), allow_unicode=True)
+    line = text.removesuffix("\n").removesuffix("\n...")
+    return COMMANDS.sub(lambda match: f"\\u{ord(match[0]):04X}", line)  # these stand in double quotes alone
+
+
+class LineDumper(yaml.SafeDumper):
+    """Writes every text in one line, and as text to OmegaConf as well, which reads 1e-3 as a number."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
+
+
+def represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    special = COMMANDS.search(text) or "\t" in text or text.splitlines() not in ([], [text])
+    number = re.fullmatch(r"[-+]?[\d._]+(e[-+]?\d+)?", text, re.IGNORECASE)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if special or number else None)
+
+
+LineDumper.add_representer(str, represent_text)
