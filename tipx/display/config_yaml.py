@@ -9,7 +9,6 @@ import yaml
 from rich.text import Text
 
 from tipx import config
-from tipx.config.trees import leaf_keys, value_at
 from tipx.display.console import COMMANDS, clean_text
 from tipx.errors import ConfigError
 from tipx.runs.find import need_run
@@ -41,7 +40,8 @@ def config_of_run(run: StoredRun, config_dir: Path | None) -> ShownConfig:
         origins = leaf_origins(now, config.find_origins(run.overrides, "train", config_dir))
     except ConfigError:
         now, origins = {}, {}
-    same = {key: place for key, place in origins.items() if value_at(run.tree, key) == value_at(now, key)}
+    then, today = dict(leaves(run.tree)), dict(leaves(now))
+    same = {key: place for key, place in origins.items() if key in then and then[key] == today[key]}
     return ShownConfig(run.tree, same, str(run.path))
 
 
@@ -54,7 +54,7 @@ def named_run(words: Sequence[str], runs_dir: Path) -> StoredRun | None:
 
 def leaf_origins(tree: dict[str, Any], origins: Mapping[str, str]) -> dict[str, str]:
     """Where each leaf is from. A value under an interpolated section is from where the section is."""
-    places = {key: next((origins[k] for k in upwards(key) if k in origins), "") for key in leaf_keys(tree)}
+    places = {key: next((origins[k] for k in upwards(key) if k in origins), "") for key, _ in leaves(tree)}
     return {key: place for key, place in places.items() if place}
 
 
@@ -64,11 +64,18 @@ def upwards(key: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
 
 
+def leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything that is no mapping, in order."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
 def values_and_origins(shown: ShownConfig) -> dict[str, dict[str, Any]]:
     """Value and origin of every leaf by dotted key; None for an origin that is not known."""
-    return {
-        key: {"value": value_at(shown.tree, key), "origin": shown.origins.get(key)} for key in leaf_keys(shown.tree)
-    }
+    return {key: {"value": value, "origin": shown.origins.get(key)} for key, value in leaves(shown.tree)}
 
 
 def config_yaml(shown: ShownConfig) -> Text:
@@ -77,26 +84,32 @@ def config_yaml(shown: ShownConfig) -> Text:
     YAML reads the text back as the same tree. Each leaf is one line, however long. Comments of a section are in one
     column, as far as its lines are not much longer than others.
     """
-    text = Text(f"# {clean_text(shown.title)}\n")
+    text = Text(f"# {comment_text(shown.title)}\n")
     for key, value in shown.tree.items():
         lines = list(yaml_lines({key: value}, shown.origins))
         column = max((len(line) for line, place in lines if place and len(line) <= WIDEST), default=0)
         for line, place in lines:
-            comment = f"{' ' * (column - len(line))}  # {clean_text(place)}" if place else ""
+            comment = f"{' ' * (column - len(line))}  # {comment_text(place)}" if place else ""
             text.append(f"{line}{comment}\n", "bold" if "command line" in place else None)
     return text
 
 
-def yaml_lines(tree: Mapping[str, Any], origins: Mapping[str, str], above: str = "") -> Iterator[tuple[str, str]]:
+def comment_text(text: str) -> str:
+    """In one line: an override and a folder's name may hold the end of one."""
+    return clean_text(" ".join(text.splitlines()))
+
+
+def yaml_lines(
+    tree: Mapping[str, Any], origins: Mapping[str, str], above: str = "", indent: str = ""
+) -> Iterator[tuple[str, str]]:
     """(a line of YAML, the origin of its value or "")."""
     for key, value in tree.items():
-        name = f"{above}{key}"
-        head = f"{'  ' * above.count('.')}{yaml_text(key)}:"
+        head = f"{indent}{yaml_text(key)}:"
         if isinstance(value, dict) and value:
             yield head, ""
-            yield from yaml_lines(value, origins, f"{name}.")
+            yield from yaml_lines(value, origins, f"{above}{key}.", f"{indent}  ")
         else:
-            yield f"{head} {yaml_text(value)}", origins.get(name, "")
+            yield f"{head} {yaml_text(value)}", origins.get(f"{above}{key}", "")
 
 
 def yaml_text(value: Any) -> str:
@@ -107,13 +120,14 @@ def yaml_text(value: Any) -> str:
 
 
 class LineDumper(yaml.SafeDumper):
-    """Writes every text in one line, and as text to OmegaConf as well, which reads 1e-3 as a number."""
+    """Writes a value out where it stands for the second time too."""
 
     def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 
 def represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text in one line, and in quotes where only OmegaConf would take it for a number, as 1e-3."""
     special = COMMANDS.search(text) or "\t" in text or text.splitlines() not in ([], [text])
     number = re.fullmatch(r"[-+]?[\d._]+(e[-+]?\d+)?", text, re.IGNORECASE)
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if special or number else None)

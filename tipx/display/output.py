@@ -55,12 +55,12 @@ def plain_value(value: Any) -> Any:
         return {str(name): plain_value(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [plain_value(part) for part in value]
-    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, str | int | float):
         return value
     if isinstance(value, date):
         return value.isoformat()
-    if hasattr(value, "item"):
-        return plain_value(value.item())
     raise TypeError(f"{type(value).__name__} is no JSON")
