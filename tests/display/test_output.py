@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.hostile import EVERY
+from tipx.display.console import COMMANDS
 from tipx.display.output import Form, choose_form, plain_value, print_frame, print_json
 from tipx.errors import ConfigError
 
@@ -71,3 +73,11 @@ def test_one_form_at_a_time() -> None:
     assert (choose_form(), choose_form(as_json=True), choose_form(as_csv=True)) == tuple(Form)
     with pytest.raises(ConfigError, match="--json and --csv: expected one of them"):
         choose_form(as_json=True, as_csv=True)
+
+
+@pytest.mark.parametrize("text", EVERY)
+def test_any_text_is_read_as_it_was_and_commands_no_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_json([{text: text}])
+    out = capsys.readouterr().out
+    assert not COMMANDS.search(out)
+    assert json.loads(out) == [{text: text}]

@@ -9,7 +9,7 @@ import yaml
 from rich.text import Text
 
 from tipx import config
-from tipx.display.console import COMMANDS, clean_text
+from tipx.display.console import COMMANDS, clean_text, escape_text
 from tipx.errors import ConfigError
 from tipx.runs.find import need_run
 from tipx.runs.reader import StoredRun
@@ -115,8 +115,7 @@ def yaml_lines(
 def yaml_text(value: Any) -> str:
     """A value in one line of YAML."""
     text = yaml.dump(value, Dumper=LineDumper, default_flow_style=True, width=float("inf"), allow_unicode=True)
-    line = text.removesuffix("\n").removesuffix("\n...")
-    return COMMANDS.sub(lambda match: f"\\u{ord(match[0]):04X}", line)  # these stand in double quotes alone
+    return escape_text(text.removesuffix("\n").removesuffix("\n..."))
 
 
 class LineDumper(yaml.SafeDumper):

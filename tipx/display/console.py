@@ -32,6 +32,11 @@ def clean_text(text: str) -> str:
     return COMMANDS.sub(lambda found: control_sign(ord(found[0])), text)
 
 
+def escape_text(text: str) -> str:
+    """The same with `\\u001B` for escape, as texts in double quotes have it in JSON and YAML: it is read as it was."""
+    return COMMANDS.sub(lambda match: f"\\u{ord(match[0]):04X}", text)
+
+
 def control_sign(code: int) -> str:
     if code < 0x20:
         return chr(0x2400 + code)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tipx.display.console import console, print_text
+from tipx.display.console import console, escape_text, print_text
 from tipx.display.tables import show_frame
 from tipx.errors import ConfigError
 
@@ -43,7 +43,8 @@ def print_frame(frame: pd.DataFrame, title: str, form: Form) -> None:
 
 def print_json(value: Any) -> None:
     """A value as JSON on standard output."""
-    print_text(json.dumps(plain_value(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(plain_value(value), indent=1, ensure_ascii=False, allow_nan=False)
+    print_text(f"{escape_text(text)}\n")
 
 
 def plain_value(value: Any) -> Any:
