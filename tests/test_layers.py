@@ -49,6 +49,7 @@ WRITERS = {
     "models/gguf.py": "converted models, in the user's cache",
     "train/trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "rollout/vllm.py": "weights for a server, in a temporary folder",
+    "display/output.py": "nothing: pandas gives CSV as text",
     "report/formats.py": "nothing: pandas gives CSV as text",
     "display/output.py": "nothing: as report/formats.py",
     "runs/sweep_folder.py": "the plan of a sweep and its failures",
@@ -62,6 +63,13 @@ CATCHERS = {
     "files/atomic.py": "a full disk has a class of its own in each of four libraries",
     "models/locate.py": "tokenizers says `Exception` itself of a file that it cannot read",
     "models/gguf.py": "as locate.py",
+}
+# Who may make tables of rich's own, in which a narrow terminal breaks words; all others make a FittedTable.
+TABLES = {
+    "display/fit.py": "the one that breaks none",
+    "inspect/text.py": "tokens of a rollout, which are wrapped like text",
+    "cli/listing.py": "two columns, the second of prose",
+    "cli/reporting.py": "as listing.py",
 }
 WRITES = {
     "write_text",
@@ -190,6 +198,12 @@ def test_consoles_are_made_in_one_place(source: tuple[str, ast.Module]) -> None:
     wrong = {"print", "Console", "rich.console.Console", "RichConsole", "typer.echo", "typer.secho", "Text.from_markup"}
     # What is printed may be somebody else's, and what it is printed to may break.
     assert not [name for name in called if name in wrong or name.startswith(("sys.stdout", "sys.stderr"))]
+
+
+@of_every_file
+def test_tables_break_no_word(source: tuple[str, ast.Module]) -> None:
+    file, tree = source
+    assert file in TABLES or not any(dotted.startswith("rich.table") for dotted in imports(tree))
 
 
 @of_every_file

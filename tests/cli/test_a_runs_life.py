@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from tests.conftest import save_model
+from tipx.config import load, resolve_for_storage
+from tipx.runs.identity import identity
 
 FEW = ["hardware.device=cpu", "limit=3", "n=2"]
 
@@ -78,8 +80,8 @@ def test_fresh_starts_over(run: Path, trained: tuple[Path, list[str], Any], tipx
 
 
 def table_of(out: str) -> list[str]:
-    """What `tipx eval` prints, without the paths after the table and the line that says it was there already."""
-    return [line for line in squeezed(out) if not line.startswith("already evaluated: ")][:-2]
+    """What `tipx eval` prints, without the paths after the table."""
+    return squeezed(out)[:-2]
 
 
 def test_eval_finds_a_run_by_path_name_prefix_and_hash_and_measures_once(run: Path, tipx: Callable[..., Any]) -> None:
@@ -92,7 +94,7 @@ def test_eval_finds_a_run_by_path_name_prefix_and_hash_and_measures_once(run: Pa
         again = tipx("eval", name, *FEW)
         assert again.code == 0
         assert f"{result.parent.name}/result.json" in again.out
-        assert again.out.startswith("already evaluated: ")
+        assert again.err.startswith("already evaluated: ")
         assert table_of(again.out) == table_of(first.out)
     assert bytes_of(result.parent) == written
 
@@ -131,9 +133,9 @@ def test_eval_of_a_model_folder(pair_dir: Path, tmp_path: Path, tipx: Callable[.
     assert len(results) == 2
     assert all(path.parts[-3].startswith("student-") for path in results)
     assert table_of(outs[1].out) == table_of(outs[2].out)
-    assert [done.out.startswith("already evaluated: ") for done in outs] == [False, False, True]
+    assert ["already evaluated: " in done.err for done in outs] == [False, False, True]
     save_model(tmp_path / "student", seed=9)  # other weights at the same place are another model
-    assert not tipx("eval", "student", *FEW, short).out.startswith("already evaluated: ")
+    assert "already evaluated: " not in tipx("eval", "student", *FEW, short).err
     assert len(list(tmp_path.glob("runs/eval/*/*/result.json"))) == 3
     samples = [json.loads(line) for line in results[0].with_name("samples.jsonl").read_text().splitlines()]
     assert len(samples) == 3 * 2 + 3
@@ -154,30 +156,57 @@ def test_runs_lists_what_there_is(run: Path, tipx: Callable[..., Any]) -> None:
 
 
 def test_show_of_a_run(run: Path, trained: tuple[Path, list[str], Any], tipx: Callable[..., Any]) -> None:
+    made = yaml.safe_load((run / "config.yaml").read_text())
     for name in (run.name, run.name[-8:], str(run)):
-        rows = squeezed(tipx("show", name).out)
+        shown = tipx("show", name).out
+        assert yaml.safe_load(shown) == made
+        assert identity(yaml.safe_load(shown)) == run.name[-8:]
+        lines = squeezed(shown)
         for override in trained[1]:
             key, value = override.split("=", 1)
-            assert f"{key} {value.strip(chr(39)).strip()} command line" in rows
-        assert "optim.lr 0.001 conf/optim/adamw.yaml" in rows
+            value = value if "'" in value else value.strip()
+            assert f"{key.split('.')[-1]}: {value} # command line" in lines
+        assert "lr: 0.001 # conf/optim/adamw.yaml" in lines
+
+
+def test_show_of_a_run_names_no_origin_that_gives_another_value_today(run: Path, tipx: Callable[..., Any]) -> None:
+    stored = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(stored.replace("lr: 0.001", "lr: 0.002"))
+    lines = squeezed(tipx("show", run.name).out)
+    assert "lr: 0.002" in lines
+    assert "clip: 1.0 # conf/optim/adamw.yaml" in lines
 
 
 def test_show_of_overrides(tipx: Callable[..., Any]) -> None:
-    done = tipx("show", "model=qwen3", "selector=q3_only", "ratio=0.1")
-    rows = squeezed(done.out)
-    assert rows[0] == "tipx train model=qwen3 selector=q3_only ratio=0.1"
-    assert "ratio 0.1 command line" in rows
-    assert "optim.lr 1e-06 conf/model/qwen3.yaml" in rows
-    assert "selector.score.divergence forward_kl conf/selector/score/q3.yaml" in rows
-    assert "selector.pick.ratio 0.1 = ratio (command line)" in rows
-    assert squeezed(tipx("show").out)[0] == "tipx train"
+    words = ["model=qwen3", "selector=q3_only", "ratio=0.1"]
+    shown = tipx("show", *words).out
+    assert shown.splitlines()[0] == "# tipx train model=qwen3 selector=q3_only ratio=0.1"
+    tree = resolve_for_storage(load(words))
+    assert yaml.safe_load(shown) == tree
+    lines = squeezed(shown)
+    assert "ratio: 0.1 # command line" in lines
+    assert "lr: 1.0e-06 # conf/model/qwen3.yaml" in lines
+    assert "divergence: forward_kl # conf/selector/score/q3.yaml" in lines
+    assert "ratio: 0.1 # = ratio (command line)" in lines
+    assert tipx("show").out.startswith("# tipx train\n")
+    values = json.loads(tipx("show", *words, "--json").out)
+    assert values["optim.lr"] == {"value": 1e-6, "origin": "conf/model/qwen3.yaml"}
+    assert values["optim.betas"]["value"] == tree["optim"]["betas"]
 
 
-def test_a_value_wider_than_the_terminal_is_folded_and_not_cut(tipx: Callable[..., Any]) -> None:
+def test_show_keeps_what_the_environment_holds_to_itself(
+    tipx: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", "secret")
+    done = tipx("show", "model.student.path=${oc.env:MY_TOKEN}")
+    assert "secret" not in done.out
+    assert yaml.safe_load(done.out)["model"]["student"]["path"] == "${oc.env:MY_TOKEN}"
+
+
+def test_a_value_wider_than_the_terminal_is_one_line(tipx: Callable[..., Any]) -> None:
     path = "/a/very/long/path" * 20
-    done = tipx("show", f"model.student.path={path}")
-    rows = "".join(squeezed(done.out.split("from", 1)[1]))  # below the title, which repeats the override
-    assert path in rows.replace(" ", "").replace("commandline", "")
+    done = tipx("show", f"model.student.path={path}", columns=60)
+    assert f"    path: {path}  # command line" in done.out.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_suite_has_a_result_for_each_and_they_compare(
     assert result["template"] == {"chat": False, "instruction": box, "thinking": None}
     assert (result["dtype"], result["temperature"]) == ("float32", 1.0)
     again = tipx("eval", str(pair_dir / "student"), "benchmark=both", f"eval.path={tmp_path}", *FEW, *conf)
-    assert again.out.count("already evaluated") == 2
+    assert again.err.count("already evaluated") == 2
     a, b = sorted({str(file.parent.parent) for file in files})
     done = tipx("compare", a, b, "benchmark=two")
     assert (done.code, "two: B - A over 2 problems" in done.out, "inside the noise" in done.out) == (0, True, True)
@@ -66,7 +66,7 @@ def test_check_says_what_is_there(tipx: Callable[..., Any], tmp_path: Path) -> N
     assert "yes" in lines["aime24"]
     assert " 30 " in lines["aime24"]
     assert "unusable" in lines["math500"]
-    assert "expected 500 problems of math500" in done.out
+    assert "expected 500 problems of math500" in done.err
     assert "offline" in lines["dapo_math"]
 
 

@@ -114,7 +114,7 @@ def test_answers_that_were_cut_are_a_warning(table: list[str], tipx: Tipx) -> No
     said = (
         f"warning: math500: {cut:.0%} of the answers were cut by the length limit, and count as wrong; raise eval.samp"
     )
-    assert said in done.out
+    assert said in done.err
 
 
 # --- what it reads ----------------------------------------------------------------------------------------------------
@@ -239,11 +239,11 @@ def test_an_evaluation_looks_again_at_what_was_trained_on(
     done = tipx("eval", run.name, *table, *SHORT)
     assert result(done)["trained_on"] == ["0"]
     said = "warning: math500: 1 of 2 problems are prompts that the run was trained on"
-    assert said in done.out
+    assert said in done.err
     again = tipx("eval", run.name, *table, *SHORT)
-    assert "already evaluated" in again.out
-    assert said in again.out
+    assert "already evaluated" in again.err
+    assert said in again.err
     (tmp_path / "train.jsonl").unlink()
     gone = tipx("eval", run.name, *table, *SHORT)
     assert gone.code == 0
-    assert "warning: math500: not known whether its problems were trained on (data.path: cannot read " in gone.out
+    assert "warning: math500: not known whether its problems were trained on (data.path: cannot read " in gone.err

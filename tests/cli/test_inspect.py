@@ -1,6 +1,7 @@
 """`tipx inspect` and `tipx tokens` as they are typed."""
 
 import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,13 @@ def test_tokens_in_every_form(run: Path, tmp_path: Path, tipx: Tipx) -> None:
         "last",
     ]
     assert tipx("tokens", run.name, "--format", "markdown").out.startswith("| quadrant | n | tokens |")
+    for form in ("csv", "json"):
+        done = tipx("tokens", run.name, f"--{form}", "--plot", "t.png")
+        assert done.out == tipx("tokens", run.name, "--format", form).out
+        assert done.err == "picture  t.png\n"
+    assert json.loads(done.out)[0].keys() == set(frame.columns)
+    both = tipx("tokens", run.name, "--format", "csv", "--json")
+    assert (both.code, both.err) == (2, "error: --format csv and --json: expected one of them, got 2\n")
 
 
 def no_statistics(run: Path) -> None:

@@ -61,7 +61,7 @@ def test_what_is_wrong_is_said(tipx: Callable[..., Any], data: Path) -> None:
 def test_a_journey_without_a_table_is_named(tipx: Callable[..., Any], data: Path) -> None:
     assert tipx("data", "pull", "deepplanning", f"eval.path={data}").code == 0
     (data / "database_zh" / "id_7" / "hotels" / "hotels.csv").unlink()
-    out = tipx("data", "check", "deepplanning", f"eval.path={data}").out
-    assert f"travel_zh: {data / 'database_zh' / 'id_7' / 'hotels' / 'hotels.csv'} is missing" in out
+    said = tipx("data", "check", "deepplanning", f"eval.path={data}").err
+    assert f"travel_zh: {data / 'database_zh' / 'id_7' / 'hotels' / 'hotels.csv'} is missing" in said
     assert tipx("data", "pull", "deepplanning", f"eval.path={data}").code == 0
-    assert "is missing" not in tipx("data", "check", "deepplanning", f"eval.path={data}").out
+    assert "is missing" not in tipx("data", "check", "deepplanning", f"eval.path={data}").err

@@ -10,7 +10,7 @@ import pytest
 from tests.inspect.worlds import HOSTILE, PLAIN, make_run
 from tipx.inspect.picture import over_training
 from tipx.inspect.quadrants import Thresholds
-from tipx.inspect.save import as_csv, save_picture
+from tipx.inspect.save import save_picture
 from tipx.inspect.shown import visible
 from tipx.inspect.tokens import code, counts, markdown, top
 from tipx.runs.directory import Run
@@ -73,7 +73,7 @@ def test_the_most_frequent_come_first(run: Run) -> None:
 def test_hostile_tokens_survive_every_form(tmp_path: Path) -> None:
     run = make_run(tmp_path, pieces=(*HOSTILE, "a|b", "``", "$x$", "_y"), lengths=(60,))
     frame = top(counts(StoredRun(run), 2), 100)
-    again = pd.read_csv(io.StringIO(as_csv(frame)), keep_default_na=False)
+    again = pd.read_csv(io.StringIO(frame.to_csv(index=False)), keep_default_na=False)
     assert again["tokens"].tolist() == frame["tokens"].tolist()
     lines = markdown(frame).splitlines()
     assert len(lines) == len(frame) + 2

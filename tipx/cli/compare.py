@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tipx.cli.options import PLACE, RunsDir
+from tipx.cli.options import PLACE, AsCsv, AsJson, RunsDir
 
 ONE = "A run (its last evaluation), a folder of results, or a result.json"
 
@@ -15,24 +15,28 @@ def compare(
     b: Annotated[str, typer.Argument(**PLACE, metavar="B", help=ONE)],
     words: Annotated[list[str] | None, typer.Argument(metavar="[benchmark=NAME]", help="Only this benchmark")] = None,
     runs_dir: RunsDir = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    *,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Is B better than A? The paired difference over the same problems, with an interval and a p-value."""
-    import json
-
-    from tipx.display.console import console, print_text
-    from tipx.display.tables import comparison_table
+    from tipx.display.console import console
+    from tipx.display.output import Form, choose_form, print_frame, print_json
+    from tipx.display.tables import comparison_frame, comparison_table
     from tipx.report.comparison import benchmark_of
     from tipx.report.comparison import compare as job
 
-    found = [one.record() for one in job(a, b, benchmark_of(words or []), runs_dir)]
-    if as_json:
-        print_text(json.dumps(found, indent=1) + "\n")
+    form = choose_form(as_json=as_json, as_csv=as_csv)
+    records = [comparison.record() for comparison in job(a, b, benchmark_of(words or []), runs_dir)]
+    if form is Form.JSON:
+        print_json(records)
+        return
+    if form is Form.CSV:
+        print_frame(comparison_frame(records), "comparison", form)
         return
     screen = console()
-    for one in found:
-        screen.print(comparison_table(one))
-        if one["noise"]:
-            screen.print(
-                f"inside the noise: {'; '.join(one['noise'])}", style="yellow", soft_wrap=True, highlight=False
-            )
+    for record in records:
+        screen.print(comparison_table(record))
+        if record["noise"]:
+            said = f"inside the noise: {'; '.join(record['noise'])}"
+            screen.print(said, style="yellow", soft_wrap=True, highlight=False)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tipx.cli.options import ConfigDir
+from tipx.cli.options import AsCsv, AsJson, ConfigDir
 
 app = typer.Typer(help="Benchmarks and training sets: what is here, and fetching it.", no_args_is_help=True)
 
@@ -19,18 +19,21 @@ def group() -> None:
 
 
 @app.command()
-def check(names: Names = None, config_dir: ConfigDir = None) -> None:
+def check(names: Names = None, config_dir: ConfigDir = None, *, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Say of each benchmark and training set where it is, whether it is whole, and its checksum."""
     from tipx.cli.datasets import check_datasets as job
     from tipx.display.console import console
-    from tipx.display.tables import show_frame
+    from tipx.display.output import Form, choose_form, print_frame
 
-    frame, wrong = job(names or [], config_dir)
-    screen = console()
-    screen.print(show_frame(frame, "benchmarks and training sets"))
-    for line in wrong:
-        screen.print(f"unusable: {line}", soft_wrap=True, highlight=False)
-    screen.print("`tipx data pull NAME` fetches from the hub; eval.path= and data.path= name files", highlight=False)
+    form = choose_form(as_json=as_json, as_csv=as_csv)
+    frame = job(names or [], config_dir)
+    shown = frame.drop(columns="wrong") if form is Form.TABLE else frame
+    print_frame(shown, "benchmarks and training sets", form)
+    notes = console(stderr=True, soft_wrap=True, highlight=False)
+    for line in frame["wrong"].dropna():
+        notes.print(f"unusable: {line}", style="yellow")
+    if form is Form.TABLE:
+        notes.print("`tipx data pull NAME` fetches from the hub; eval.path= and data.path= name files")
 
 
 @app.command()

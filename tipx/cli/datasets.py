@@ -21,7 +21,8 @@ from tipx.files.atomic import file_sha256
 from tipx.files.hub import find_hub
 
 Kind = Problems | FilePrompts
-ABSENT = {"here": "no", "rows": "-", "sha256": "-", "wrong": ""}
+Row = dict[str, str | int | None]
+ABSENT: Row = {"here": "no", "rows": None, "sha256": None, "wrong": None}
 
 
 @dataclass(frozen=True)
@@ -77,20 +78,20 @@ def training_datasets(overrides: Sequence[str], config_dir: Path | None) -> Iter
             yield KnownDataset(name, "data", config.build(cfg, config_dir).data, None)
 
 
-def check_datasets(words: Sequence[str], config_dir: Path | None) -> tuple[pd.DataFrame, list[str]]:
-    """(one row a place where one may be, what is wrong with those that are there)."""
+def check_datasets(words: Sequence[str], config_dir: Path | None) -> pd.DataFrame:
+    """One row a place where one may be, with what is `wrong` with it if it is there and cannot be used."""
     found = [row for one in known_datasets(words, config_dir) for row in dataset_rows(one)]
     if official.NAME in words or all("=" in word for word in words):
         # No table, but folders of its own.
         found += [row | {"hub": hub_status(official.REPO)} for row in official.rows(eval_path(words))]
-    return pd.DataFrame(found).drop(columns="wrong"), [row["wrong"] for row in found if row["wrong"]]
+    return pd.DataFrame(found, dtype=object)
 
 
-def dataset_rows(one: KnownDataset) -> Iterator[dict[str, str]]:
+def dataset_rows(one: KnownDataset) -> Iterator[Row]:
     """Of a local path one, else one for each copy on the hub."""
-    head = {"name": one.name, "kind": one.kind}
+    head: Row = {"name": one.name, "kind": one.kind}
     if one.place.local:
-        yield head | {"where": str(one.place.path)} | dataset_contents(one, None) | {"hub": "-"}
+        yield head | {"where": str(one.place.path)} | dataset_contents(one, None) | {"hub": None}
         return
     for candidate in one.place.candidates():
         files = candidate.cached()
@@ -98,11 +99,11 @@ def dataset_rows(one: KnownDataset) -> Iterator[dict[str, str]]:
         yield head | {"where": f"{candidate.repo}/{candidate.pattern}"} | inside | {"hub": hub_status(candidate.repo)}
 
 
-def dataset_contents(one: KnownDataset, table: DataTable | None) -> dict[str, str]:
+def dataset_contents(one: KnownDataset, table: DataTable | None) -> Row:
     """What is in the files of a place."""
     try:
         table = table or one.place.find()
-        return {"here": "yes", "rows": str(one.count(table)), "sha256": files_checksum(table.files), "wrong": ""}
+        return {"here": "yes", "rows": one.count(table), "sha256": files_checksum(table.files), "wrong": None}
     except DataError as error:
         return ABSENT | {"here": "unusable", "wrong": str(error)}
 

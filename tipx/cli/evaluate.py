@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tipx.cli.options import PLACE, ConfigDir, Overrides
+from tipx.cli.options import PLACE, AsCsv, AsJson, ConfigDir, Overrides
 
 
 def evaluate(
@@ -13,23 +13,31 @@ def evaluate(
     ],
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
+    *,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Measure accuracy on a benchmark: `tipx eval RUN benchmark=arithmetic n=16 checkpoint=100`."""
     from tipx.display.console import console
-    from tipx.display.tables import asked, result_table, warnings
+    from tipx.display.output import Form, choose_form, print_frame, print_json
+    from tipx.display.tables import asked, result_records, result_table, results_frame, warnings
     from tipx.evals.start import evaluate_target
     from tipx.signals import orderly
 
-    screen = console()
+    form = choose_form(as_json=as_json, as_csv=as_csv)
+    screen, notes = (console(stderr=stderr, soft_wrap=True, highlight=False) for stderr in (False, True))
     with orderly("eval"):
         done = evaluate_target(target, overrides or [], config_dir)
     for result, out, worked in done:
         if not worked:
-            screen.print(f"already evaluated: {out}", soft_wrap=True, highlight=False)
-        screen.print(result_table(result))
+            notes.print(f"already evaluated: {out}")
         for warning in warnings(result):
-            screen.print(f"warning: {warning}", style="yellow", soft_wrap=True, highlight=False)
-        screen.print(asked(result), soft_wrap=True, highlight=False)
-        screen.print(
-            f"result   {out / 'result.json'}\nsamples  {out / 'samples.jsonl'}", soft_wrap=True, highlight=False
-        )
+            notes.print(f"warning: {warning}", style="yellow")
+        if form is Form.TABLE:
+            console().print(result_table(result))
+            screen.print(f"{asked(result)}\nresult   {out / 'result.json'}\nsamples  {out / 'samples.jsonl'}")
+    records = result_records((result, out) for result, out, _ in done)
+    if form is Form.JSON:
+        print_json(records)
+    elif form is Form.CSV:
+        print_frame(results_frame(records), "results", form)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tipx.cli.options import PATH, ConfigDir, Overrides
+from tipx.cli.options import PATH, AsCsv, AsJson, ConfigDir, Overrides
 
 TOKENS: Any = {"min": 1, "max": 10**7}
 RANKS: Any = {"min": 1, "max": 10**5}
@@ -41,14 +41,19 @@ def memory(  # noqa: PLR0913 - each is an option of its own
     implementation: Annotated[How, typer.Option(help="materialise: all logits first, then select")] = How.TILED,
     out: Annotated[Path | None, typer.Option(**PATH, help="A folder for memory.csv, .json and .png")] = None,
     config_dir: ConfigDir = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Predict the peak memory of a training step, without GPU, weights or network.
 
-    `tipx memory model=qwen3 selector=q3_only ratio=1,0.5,0.2,0.1`: several values give a row each.
+    `tipx memory model=qwen3 selector=q3_only ratio=1,0.5,0.2,0.1`: several values give a row each. JSON and CSV are
+    in GiB.
     """
     from tipx.display.console import console
+    from tipx.display.output import Form, choose_form, print_frame
     from tipx.memory import Layout, make_folder, memory_frame, memory_tables, save_report
 
+    form = choose_form(as_json=as_json, as_csv=as_csv)
     layout = Layout(
         tokens=tokens,
         prompt_tokens=prompt_tokens,
@@ -60,7 +65,11 @@ def memory(  # noqa: PLR0913 - each is an option of its own
     if out:
         make_folder(out)
     frame = memory_frame(overrides or [], layout, implementation.value, config_dir)
-    for table in memory_tables(frame, layout):
-        console().print(table)
+    if form is Form.TABLE:
+        for table in memory_tables(frame, layout):
+            console().print(table)
+    else:
+        print_frame(frame, "memory", form)
+    notes = console(stderr=form is not Form.TABLE, soft_wrap=True, highlight=False)
     for path in save_report(out, frame, layout) if out else []:
-        console().print(f"saved    {path}", soft_wrap=True, highlight=False)
+        notes.print(f"saved    {path}")

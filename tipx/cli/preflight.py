@@ -1,22 +1,35 @@
 """tipx preflight"""
 
-from tipx.cli.options import ConfigDir, Overrides
+from tipx.cli.options import AsCsv, AsJson, ConfigDir, Overrides
 
 
-def preflight(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+def preflight(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    *,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
     """Check in seconds, without weights, whether model, data and lengths of a `tipx train` command fit together."""
+    import pandas as pd
+
     from tipx import config
     from tipx.display.console import console
+    from tipx.display.output import Form, choose_form, print_frame
     from tipx.display.tables import findings_table
     from tipx.errors import ModelError
     from tipx.memory.finding import memory_finding
     from tipx.models.quiet import quiet_libraries
     from tipx.train.preflight import examine_facts, gather_facts
 
+    form = choose_form(as_json=as_json, as_csv=as_csv)
     exp = config.build(config.load(overrides or [], "train", config_dir), config_dir)
     quiet_libraries()
     findings = [finding.row() for finding in (*examine_facts(gather_facts(exp)), memory_finding(exp))]
-    console().print(findings_table(findings))
+    if form is Form.TABLE:
+        console().print(findings_table(findings))
+    else:
+        print_frame(pd.DataFrame(findings), "findings", form)
     for finding in findings:
         if finding["level"] == "error":
             raise ModelError(finding["text"])

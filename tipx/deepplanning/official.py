@@ -125,16 +125,16 @@ def cases(name: str, path: str | None) -> dict[str, Path]:
     return part.cases(database)
 
 
-def rows(path: str | None) -> list[dict[str, str]]:
+def rows(path: str | None) -> list[dict[str, str | int | None]]:
     """For `tipx data check`: one a slice."""
     folder = data_folder(path)
     noted = manifest(folder).get("archives", {})
-    return [row(part, folder, str(noted.get(part.archive, {}).get("sha256", "-"))[:12]) for part in PARTS]
+    return [row(part, folder, str(noted.get(part.archive, {}).get("sha256", ""))[:12]) for part in PARTS]
 
 
-def row(part: Part, folder: Path, sha256: str) -> dict[str, str]:
-    head = {"name": f"{NAME}/{part.slice}", "kind": "benchmark", "where": str(folder)}
-    absent = {"here": "no", "rows": "-", "sha256": "-", "wrong": ""}
+def row(part: Part, folder: Path, sha256: str) -> dict[str, str | int | None]:
+    head: dict[str, str | int | None] = {"name": f"{NAME}/{part.slice}", "kind": "benchmark", "where": str(folder)}
+    absent = {"here": "no", "rows": None, "sha256": None, "wrong": None}
     database = part.place(folder)
     if database is None:
         return head | absent
@@ -142,5 +142,5 @@ def row(part: Part, folder: Path, sha256: str) -> dict[str, str]:
         count = len(part.cases(database))
     except DataError as error:
         return head | absent | {"here": "unusable", "wrong": str(error)}
-    wrong = "" if part.query_file(folder) else f"{part.slice}: no {Path(part.queries).name} in {folder}; {PULL}"
-    return head | absent | {"here": "yes", "rows": str(count), "sha256": sha256, "wrong": wrong}
+    wrong = None if part.query_file(folder) else f"{part.slice}: no {Path(part.queries).name} in {folder}; {PULL}"
+    return head | absent | {"here": "yes", "rows": count, "sha256": sha256 or None, "wrong": wrong}

@@ -11,14 +11,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from tipx.errors import OutputError
 
 COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Controls but for the end of a line and the tab, marks that turn the direction of text, and halves of characters."""
+UNBOUNDED = 100_000
+"""Characters of a line in a pipe or a file."""
 READER_GONE = 141
 """Exit code of a command whose reader has left, as that of `ls | true`: 128 + SIGPIPE."""
 
@@ -28,6 +32,11 @@ def clean_text(text: str) -> str:
     return COMMANDS.sub(lambda found: control_sign(ord(found[0])), text)
 
 
+def escape_text(text: str) -> str:
+    """The same with `\\u001B` for escape, as texts in double quotes have it in JSON and YAML: it is read as it was."""
+    return COMMANDS.sub(lambda match: f"\\u{ord(match[0]):04X}", text)
+
+
 def control_sign(code: int) -> str:
     if code < 0x20:
         return chr(0x2400 + code)
@@ -35,7 +44,16 @@ def control_sign(code: int) -> str:
 
 
 class Console(RichConsole):
-    """A console that shows strings as they are, and no control character but its own."""
+    """A console that shows strings as they are, and no control character but its own.
+
+    It breaks no word: a text with one that is longer than a line goes out as it is, and only the terminal folds it.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        words = (word for one in objects if isinstance(one, str | Text) for word in str(one).split())
+        if any(cell_len(word) > self.width for word in words):
+            options["soft_wrap"] = True
+        super().print(*objects, **{"crop": False} | options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -44,9 +62,15 @@ class Console(RichConsole):
 
 
 def console(*, stderr: bool = False, **options: Any) -> Console:
-    """For standard output or error; `options` are rich's. Strings hold no markup: style is for Text."""
+    """For standard output or error; `options` are rich's. Strings hold no markup: style is for Text.
+
+    A pipe and a file have no width: lines are as long as they are, as those of `git` and `kubectl`, so that `grep`
+    finds a row whole. A width in COLUMNS is the user's word, and counts there too.
+    """
     file: Any = sys.stderr if stderr else sys.stdout
     guarded: Any = file if isinstance(file, Stream) else Stream(file)
+    if not guarded.isatty() and not os.environ.get("COLUMNS", "").isdigit():
+        options.setdefault("width", UNBOUNDED)
     return Console(file=guarded, markup=False, emoji=False, **options)
 
 

@@ -3,12 +3,13 @@
 import json
 import math
 from collections.abc import Mapping
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
 import pandas as pd
 
-from tipx.display.console import console, print_text
+from tipx.display.console import console, escape_text, print_text
 from tipx.display.tables import show_frame
 from tipx.errors import ConfigError
 
@@ -35,27 +36,32 @@ def print_frame(frame: pd.DataFrame, title: str, form: Form) -> None:
     if form is Form.TABLE:
         console().print(show_frame(frame, title))
     elif form is Form.JSON:
-        print_json([known_values(row) for row in frame.to_dict("records")])
+        print_json(frame.to_dict("records"))
     else:
-        print_text(frame.to_csv(index=False))
-
-
-def known_values(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A row with None for each value that pandas calls missing."""
-    return {str(name): value if not is_missing(value) else None for name, value in row.items()}
-
-
-def is_missing(value: object) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+        print_text(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def print_json(value: Any) -> None:
-    """A value as JSON, which has no NaN; numpy's numbers become Python's."""
-    print_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=plain_number) + "\n")
+    """A value as JSON on standard output."""
+    text = json.dumps(plain_value(value), indent=1, ensure_ascii=False, allow_nan=False)
+    print_text(f"{escape_text(text)}\n")
 
 
-def plain_number(value: Any) -> Any:
-    """A number of numpy's as Python's; raises TypeError for what is none."""
+def plain_value(value: Any) -> Any:
+    """A value of what JSON has: numpy's numbers become Python's, dates text, and what is missing or infinite null.
+
+    Raises TypeError for what is none of these.
+    """
+    if isinstance(value, Mapping):
+        return {str(name): plain_value(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(part) for part in value]
     if hasattr(value, "item"):
-        return value.item()
+        value = value.item()
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, date):
+        return value.isoformat()
     raise TypeError(f"{type(value).__name__} is no JSON")

@@ -1,21 +1,39 @@
 """Run directories as tables; reads files, needs neither torch nor hydra."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Number
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from tipx.display.console import clean_text
+from tipx.display.fit import FittedTable
 from tipx.runs import metric_keys as keys
-from tipx.runs.reader import StoredRun
-from tipx.runs.results import TRUNCATED
+from tipx.runs.reader import StoredRun, dotted
+from tipx.runs.results import FILE, SAMPLES, TRUNCATED
 
 FACTS = (keys.STEP, "steps", "student", "rule", "ratio", "seed", "kept", "before", "after")
 """What is known of a run unless it is damaged."""
+LEAST = (
+    "where",
+    "path",
+    "sha256",
+    "hub",
+    "kind",
+    "group",
+    "first",
+    "last",
+    "kept",
+    "seed",
+    "student",
+    "steps",
+    "before",
+)
+"""Columns of frames that a narrow terminal leaves out, those that say least first; all others are always shown."""
+WHOLE = ("path", "where", "rule", "state", "here")
+"""Columns of text that are no prose: a value is never wrapped. The first column of a frame is one as well."""
 
 
 def runs_frame(runs: Sequence[StoredRun]) -> pd.DataFrame:
@@ -73,14 +91,14 @@ def short(section: dict[str, Any]) -> str:
     return str(section["_target_"]).rsplit(".", 1)[-1]
 
 
-def show_frame(frame: pd.DataFrame, title: str) -> Table:
-    """A rich table; fractions with three decimals, nothing for what is not known."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+def show_frame(frame: pd.DataFrame, title: str) -> FittedTable:
+    """A table of a frame; fractions with three decimals, a dash for what is not known."""
+    table = FittedTable(title, least=[name for name in LEAST if name in frame.columns[1:]])
     for i, name in enumerate(frame.columns):
         known = [value for value in frame[name] if not pd.isna(value)]
-        numbers = known and all(isinstance(value, Number) for value in known)
+        numbers = bool(known) and all(isinstance(value, Number) for value in known)
         justify: Literal["left", "right"] = "right" if numbers else "left"
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=i == 0)
+        table.add_column(name, justify=justify, no_wrap=numbers or i == 0 or name in WHOLE)
     for row in frame.itertuples(index=False):
         table.add_row(*(cell(value) for value in row))
     return table
@@ -92,7 +110,7 @@ def cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def before_after(run: StoredRun) -> Table | None:
+def before_after(run: StoredRun) -> FittedTable | None:
     """Accuracy at each evaluation of a run, with standard errors over problems; None if it was never evaluated."""
     rows = [row for row in run.rows if any(keys.group(key) == keys.EVAL for key in row)]
     if not rows:
@@ -101,30 +119,30 @@ def before_after(run: StoredRun) -> Table | None:
     names = sorted({name for row in rows for key in row for one in families.values() if (name := one.part_of(key))})
     columns = {f"{name} {kind}": one.of(name) for name in names for kind, one in families.items()}
     columns = {title: key for title, key in columns.items() if any(key in row for row in rows)}
-    table = Table(title=f"accuracy of {run.name}", title_justify="left")
+    table = FittedTable(f"accuracy of {run.name}")
     for column in ("step", *columns):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         cells = [cell(row.get(key)) + error_of(row.get(keys.standard_error(key))) for key in columns.values()]
         table.add_row(str(row[keys.STEP]), *cells)
     return table
 
 
-def held_out(run: StoredRun) -> Table | None:
+def held_out(run: StoredRun) -> FittedTable | None:
     """Perplexity and divergence on held-out texts at each step that was measured; None if none was."""
     rows = [row for row in run.rows if keys.PERPLEXITY in row]
     if not rows:
         return None
     theirs = rows[0][keys.TEACHER_PERPLEXITY]
     title = f"{rows[0][keys.HELDOUT_TEXTS]} held-out texts (the teacher's perplexity: {theirs:.3f})"
-    table = Table(title=title, title_justify="left")
+    table = FittedTable(title)
     columns = {
         "perplexity": keys.PERPLEXITY,
         "reverse KL": keys.HELDOUT_REVERSE_KL,
         "forward KL": keys.HELDOUT_FORWARD_KL,
     }
     for column in ("step", *columns):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         cells = [cell(row[key]) + error_of(row.get(keys.standard_error(key))) for key in columns.values()]
         table.add_row(str(row[keys.STEP]), *cells)
@@ -136,13 +154,12 @@ RARE = ("refused", "shortened")
 """Shown where there are any."""
 
 
-def result_table(result: dict[str, Any]) -> Table:
+def result_table(result: dict[str, Any]) -> FittedTable:
     """One evaluation."""
     partial = " (partial)" if result["partial"] else ""
     agent = "metrics" in result
     title = f"{result['benchmark']}: {result['problems']} {'tasks' if agent else 'problems'}{partial}"
-    notes = "\n".join(result.get("notes", ())) or None
-    table = Table(title=title, title_justify="left", caption=notes, caption_justify="left")
+    table = FittedTable(title, caption="\n".join(result.get("notes", ())))
     table.add_column("measure")
     table.add_column("value", justify="right")
 
@@ -168,6 +185,17 @@ def result_table(result: dict[str, Any]) -> Table:
     limit = "ended by a limit" if agent else "cut by the length limit"
     table.add_row(limit, f"{result['clipped_ratio']:.1%}")
     return table
+
+
+def result_records(results: Iterable[tuple[dict[str, Any], Path]]) -> list[dict[str, Any]]:
+    """Each result with the paths of its files."""
+    return [result | {"result": str(folder / FILE), "samples": str(folder / SAMPLES)} for result, folder in results]
+
+
+def results_frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """A row a benchmark, a column for each number or text, as `pass_at.4`, but for problems' scores and the grading."""
+    rows = [{key: value for key, value in record.items() if key not in ("scores", "grading")} for record in records]
+    return pd.DataFrame([dict(dotted(row)) for row in rows], dtype=object)
 
 
 def asked(result: dict[str, Any]) -> str:
@@ -229,13 +257,12 @@ def error_of(error: float | None) -> str:
     return "" if error is None else f" ± {error:.3f}"
 
 
-def comparison_table(found: dict[str, Any]) -> Table:
+def comparison_table(found: dict[str, Any]) -> FittedTable:
     """B against A on one benchmark."""
-    table = Table(
-        title=f"{found['benchmark']}: B - A over {found['problems']} problems, n={found['n']}", title_justify="left"
-    )
-    for name in ("measure", "A", "B", "B - A", f"{found['confidence']:.0%} interval", "p"):
-        table.add_column(name, justify="left" if name == "measure" else "right")
+    table = FittedTable(f"{found['benchmark']}: B - A over {found['problems']} problems, n={found['n']}")
+    table.add_column("measure", no_wrap=True)
+    for name in ("A", "B", "B - A", f"{found['confidence']:.0%} interval", "p"):
+        table.add_column(name, justify="right")
     a, b, test, greedy = found["a"], found["b"], found["sampled"], found["greedy"]
     low, high = test["low"], test["high"]
     span = "-" if low is None else f"{low:+.3f} to {high:+.3f}"
@@ -250,16 +277,31 @@ def comparison_table(found: dict[str, Any]) -> Table:
     return table
 
 
+def comparison_frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """A row for each benchmark and measure; only the sampled mean has an interval."""
+    rows = []
+    for record in records:
+        a, b, n = record["a"], record["b"], record["n"]
+        place = {"benchmark": record["benchmark"], "problems": record["problems"]}
+        test, greedy = record["sampled"], record["greedy"]
+        numbers = {name: test[name] for name in ("difference", "low", "high", "p")}
+        rows.append(place | {"measure": f"mean@{n}", "a": a["mean"], "b": b["mean"]} | numbers)
+        if greedy is not None:
+            numbers = {"difference": b["greedy"] - a["greedy"], "low": None, "high": None, "p": greedy["p"]}
+            rows.append(place | {"measure": "greedy", "a": a["greedy"], "b": b["greedy"]} | numbers)
+    return pd.DataFrame(rows, dtype=object)
+
+
 def p_value(p: float) -> str:
     return f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
 
 
-def findings_table(findings: list[dict[str, Any]]) -> Table:
+def findings_table(findings: list[dict[str, Any]]) -> FittedTable:
     """What was checked before the first step."""
     colours = {"ok": "green", "warning": "yellow", "error": "red"}
-    table = Table(title="before the first step", title_justify="left")
-    for column in ("check", "", "finding"):
-        table.add_column(column, overflow="fold")
+    table = FittedTable("before the first step")
+    for column in ("check", "level", "finding"):
+        table.add_column(column)
     for finding in findings:
         level = Text(finding["level"], style=colours[finding["level"]])
         table.add_row(finding["check"], level, Text(finding["text"]))

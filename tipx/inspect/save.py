@@ -3,7 +3,6 @@
 import warnings
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from tipx.errors import ConfigError
@@ -34,7 +33,3 @@ def checked(out: Path, what: str) -> Path:
         raise ConfigError(f"{out}: expected a file in a folder that exists, for {what}")
     refuse_others(out)
     return out
-
-
-def as_csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, lineterminator="\n")

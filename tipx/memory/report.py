@@ -8,8 +8,8 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.table import Table
 
+from tipx.display.fit import FittedTable
 from tipx.display.plots import BLUE, GREEN, GREY, ORANGE, STYLE
 from tipx.display.tables import show_frame
 from tipx.errors import ConfigError
@@ -41,7 +41,7 @@ SHORT = {
 """Headings that fit a terminal of 80 characters."""
 
 
-def memory_tables(frame: pd.DataFrame, layout: Layout) -> list[Table]:
+def memory_tables(frame: pd.DataFrame, layout: Layout) -> list[FittedTable]:
     """Peaks of the phases with the paper's column if it has one, and what each peak consists of; GiB."""
     which = [c for c in NAMES if len(frame[c].unique()) > 1 or c == "ratio"]
     there = [c for c in (*PHASES, "peak", PAPER_COLUMN) if frame[c].notna().any()]

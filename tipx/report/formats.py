@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
 from tipx.display.console import clean_text
+from tipx.display.fit import FittedTable
 from tipx.display.markdown import escape_markdown
 from tipx.display.plots import QUADRANTS
 from tipx.report.keys import shown
@@ -190,12 +189,12 @@ def line(table: Table, row: Sequence[Any], column: Column) -> dict[str, Any]:
     }
 
 
-def terminal(table: Table) -> RichTable:
-    """With bold for the best."""
-    found = RichTable(title=table.report.title, title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+def terminal(table: Table) -> FittedTable:
+    """With bold for the best; row labels and numbers with their errors are never wrapped."""
+    found = FittedTable(table.report.title)
     keys = len(table.report.rows)
     for i, head in enumerate(heads(table)):
-        found.add_column(Text(head), justify="left" if i < keys else "right", overflow="fold")
+        found.add_column(Text(head), justify="left" if i < keys else "right", no_wrap=True)
 
     def dress(part: Parts) -> Text:
         return Text.assemble((part.value, "bold" if part.best else ""), part.text.removeprefix(part.value))

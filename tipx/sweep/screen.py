@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.box import SIMPLE_HEAD
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from tipx.display.console import console
+from tipx.display.fit import FittedTable
 from tipx.runs.sweep_folder import Point, State, Status, SweepFolder
 
 LOOK_EVERY_S = 1.0
@@ -18,18 +17,18 @@ MARKS: dict[Status, str] = {"done": "green", "running": "cyan", "failed": "red",
 ORDER: tuple[Status, ...] = ("running", "failed", "stopped", "done", "waiting")
 
 
-def points_table(states: Sequence[State], title: str, *, rows: int | None = None, hashes: bool = False) -> Table:
+def points_table(states: Sequence[State], title: str, *, rows: int | None = None, hashes: bool = False) -> FittedTable:
     """One row a point, in the order of the plan; with `rows`, what matters now comes first and the rest is counted."""
     names = sorted({name for state in states for name in state.accuracy})
     best = {name: max(s.accuracy[name] for s in states if name in s.accuracy) for name in names}
     shared = shared_overrides(states)
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("point", overflow="fold")
+    table = FittedTable(title, least=("minutes", "step"), more="--dry-run --json")
+    table.add_column("point")
     if hashes:
         table.add_column("run", no_wrap=True)
     table.add_column("status")
     for heading in ("step", "minutes", *names):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     shown = list(states) if rows is None else sorted(states, key=lambda s: ORDER.index(s.status))[:rows]
     for state in shown:
         label = " ".join(word for word in state.point.label.split() if word not in shared) or "(the base)"
@@ -41,7 +40,6 @@ def points_table(states: Sequence[State], title: str, *, rows: int | None = None
             cells.append(Text(text, "bold" if value is not None and value == best[name] else ""))
         table.add_row(*cells)
     table.caption = progress_caption(states, len(states) - len(shown))
-    table.caption_justify = "left"
     return table
 
 
