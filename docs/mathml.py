@@ -3,18 +3,31 @@
 from typing import Any
 
 from docutils import nodes
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util.logging import getLogger
+
+logger = getLogger(__name__)
+
+
+def translate_formula(node: nodes.Element, *, as_block: bool) -> str:
+    """MathML; LaTeX that docutils does not know is a warning, and is left out."""
+    try:
+        return tex2mathml(node.astext(), as_block=as_block)
+    except MathError as error:
+        logger.warning("formula: %s: %s", error, node.astext(), location=node)
+        return "<code></code>"
 
 
 def visit_math(translator: Any, node: nodes.math) -> None:
-    """A formula in a line; raises docutils' MathError for LaTeX that it does not know, which ends the build."""
-    translator.body.append(tex2mathml(node.astext(), as_block=False))
+    """A formula in a line."""
+    translator.body.append(translate_formula(node, as_block=False))
     raise nodes.SkipNode
 
 
 def visit_math_block(translator: Any, node: nodes.math_block) -> None:
     """A formula on lines of its own."""
-    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    translator.body.append(f'<div class="math">{translate_formula(node, as_block=True)}</div>')
     raise nodes.SkipNode
 
 

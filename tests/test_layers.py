@@ -51,7 +51,6 @@ WRITERS = {
     "rollout/vllm.py": "weights for a server, in a temporary folder",
     "display/output.py": "nothing: pandas gives CSV as text",
     "report/formats.py": "nothing: pandas gives CSV as text",
-    "display/output.py": "nothing: as report/formats.py",
     "runs/sweep_folder.py": "the plan of a sweep and its failures",
     "sweep/job.py": "what a point's process says, in a log",
     "inspect/save.py": "pages, tables and pictures, in the file it is given",
