@@ -139,7 +139,8 @@ def group_part(all_keys: Catalogue, mount: Mount) -> Lines:
         rows = [(code(n), plain(all_keys.comment(mount.group, n)), brought_choices(all_keys, mount, n)) for n in names]
         yield from table(("choice", "what it is", "it also chooses"), rows)
     else:
-        yield f"The choices of [`{first.typed}`](#{anchor(first.typed)}): {', '.join(map(code, names))}.\n"
+        yield f"The choices of [`{first.typed}`](#{anchor(first.typed)}) that fit here: {', '.join(map(code, names))}."
+        yield f"Their keys are those listed there, below `{mount.package}`.\n"
     every = {f"{mount.typed}={name}" for name in names}
     for took, pairs in keys_by_choice(all_keys, mount, first):
         if not every <= set(took):
@@ -202,9 +203,7 @@ def key_row(
 ) -> tuple[str, ...]:
     """A line of a table of keys, for those choices of a group; None and [] for what no group has."""
     own = f"{mount.typed}=" if mount else "="
-    usual = default_value(all_keys, key)
-    if mount and mount in all_keys.defaults and f"{own}{all_keys.defaults[mount]}" not in took:
-        usual = None
+    usual = default_value(all_keys, key) if is_default(all_keys, mount, took, key, facts) else None
     raw = {shown(one.value) for one in all_keys.settings.get(key, []) if usual and not one.choice}
     by_value: dict[str, list[str]] = {}
     for setting in all_keys.settings.get(key, []):
@@ -220,6 +219,15 @@ def key_row(
         "; ".join(others),
         plain(facts.meaning),
     )
+
+
+def is_default(all_keys: Catalogue, mount: Mount | None, took: Sequence[str], key: str, facts: FieldFacts) -> bool:
+    """Whether the composition without overrides has the key with one of these choices, and of this class."""
+    if mount in all_keys.defaults:
+        return f"{mount.typed}={all_keys.defaults[mount]}" in took
+    place, _, name = key.rpartition(".")
+    targets = [target for target, choices in all_keys.targets.get(place, {}).items() if "" in choices]
+    return mount is None or any(describe_fields(target).get(name) == facts for target in targets)
 
 
 def fits(all_keys: Catalogue, mount: Mount | None, took: Sequence[str], setting: Setting) -> bool:

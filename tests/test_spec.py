@@ -169,7 +169,8 @@ def specs() -> Iterator[type]:
     """Every one that there is."""
     for file in Path(tipx.__file__).parent.rglob("*.py"):
         if "@spec" in (text := file.read_text()) and file != Path(module.__file__):
-            here = import_module(f"tipx.{'.'.join(file.relative_to(Path(tipx.__file__).parent).with_suffix('').parts)}")
+            dotted = ".".join(("tipx", *file.relative_to(Path(tipx.__file__).parent).with_suffix("").parts))
+            here = import_module(dotted.removesuffix(".__init__"))  # as which it would be a second module
             for name in re.findall(r"@spec\nclass (\w+)", text):
                 yield getattr(here, name)
 

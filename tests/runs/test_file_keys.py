@@ -15,6 +15,7 @@ from tipx.config import load, resolve
 from tipx.evals.start import evaluate_target
 from tipx.runs import file_keys as files
 from tipx.runs.file_keys import FileKey, RunFile
+from tipx.runs.snapshot import LEADERS
 from tipx.runs.sweep_folder import Point, SweepFolder
 from tipx.train.start import train_run
 from tipx.types import STATISTICS
@@ -118,6 +119,7 @@ def test_a_key_that_is_not_declared_would_be_seen() -> None:
 
 def test_families_that_code_has() -> None:
     assert {key.name for key in files.SNAPSHOT.keys} >= {f"stats/{name}" for name in STATISTICS}
+    assert sum(f"(M, {LEADERS})" in key.meaning for key in files.SNAPSHOT.keys) == 2
     assert {key.name for key in files.RESULT.keys} >= {f"mean_{name}" for name in COUNTS}
     assert resolve(load(["eval=agent_chat"], "eval"))["eval"]["sampling"]["server"]  # the one key that is not seen
 

@@ -98,7 +98,7 @@ class HeldOut:
     max_tokens: Count
     """Tokens of each text that are scored, from its beginning."""
     every: Whole
-    """Steps between two measurements; the first step of all and the last are measured too. 0 is never."""
+    """Steps between two measurements; there is one before training and one at the end, too. 0 is never."""
 
     def load(self) -> list[tuple[Prompt | None, str]]:
         """(question or None, text to score); raises DataError when they cannot be had."""

@@ -68,7 +68,7 @@ RESULT = RunFile(
     "The numbers of one evaluation; written last, so a folder without it is not finished. "
     "The hash is of all that decides the answers. Results of a model folder are under `runs/eval/<model>-<hash>/`",
     (
-        FileKey("mean", "Accuracy, or an agent's score: mean over problems of the mean over samples, 0 to 1"),
+        FileKey("mean", "Accuracy from 0 to 1, or an agent's score: mean over problems of the mean over samples"),
         FileKey("mean_se", "Its standard error over problems; null for one problem"),
         FileKey("pass_at.<k>", "Share of problems that one of k samples solves, unbiased estimate", ANSWERS),
         FileKey("maj_at.<k>", "Accuracy of the most frequent answer of k samples", ANSWERS),
@@ -344,6 +344,8 @@ FAILURE = RunFile(
 
 SWEEP_OTHERS = (
     RunFile("logs/<run>.log", "What the process of a point said"),
+    RunFile("<run>/", "The run of a point"),
+    RunFile("jobs/", "What Hydra writes when it starts points"),
     RunFile("report/", "Tables, figures and page of `tipx report`"),
     RunFile(".lock", "Held while the plan is written"),
 )
