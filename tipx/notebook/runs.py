@@ -41,7 +41,10 @@ def wide_row(run: StoredRun) -> dict[str, Any]:
 
 
 def load_run(run: Place, runs_dir: Place = "runs") -> LoadedRun:
-    """A run by its path, its name, the start of its name, or its hash; raises RunError for none, and for several."""
+    """A run by its path, its name, the beginning of its name, or its hash; raises RunError for none, and for several.
+
+    `"@last"` is the run that was trained last, and the name of a group the one of its runs that was trained last.
+    """
     return LoadedRun(open_run(str(run), Path(runs_dir)))
 
 
