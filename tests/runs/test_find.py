@@ -52,7 +52,7 @@ def test_a_whole_name_comes_before_a_group_and_a_group_before_the_beginning_of_a
 
 
 def test_a_whole_name_in_two_groups_takes_a_path(tmp_path: Path) -> None:
-    one = make(tmp_path, "a/tiny-full-00000001", started=100)
+    one = make(tmp_path, "a/tiny-full-00000001", started=50)
     make(tmp_path, "b/tiny-full-00000001", started=100)
     make(tmp_path, "b/tiny-full-00000001-more", started=100)
     with pytest.raises(RunError, match=r"fits 2 runs: .*a/tiny-full-00000001, .*b/tiny.*; give the path"):
@@ -87,5 +87,5 @@ def test_what_names_no_run_says_what_was_meant(name: str, said: str, tmp_path: P
 
 
 def test_last_of_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="@last: there is no run under .*; `tipx train` makes one"):
+    with pytest.raises(RunError, match=r"@last: there is no run under .*; `tipx train` makes one"):
         find_run("@last", tmp_path / "runs")

@@ -1,20 +1,20 @@
 """tipx compare"""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tipx.cli.options import PLACE, RunsDir
+from tipx.cli.completion import complete_run
+from tipx.cli.options import PLACE, RunsDir, spell_run, take_runs_dir
 
-ONE = "A run (its last evaluation), a folder of results, or a result.json"
+ONE = "A run (its last evaluation; also @last or a group), a folder of results, or a result.json"
 
 
 def compare(
-    a: Annotated[str, typer.Argument(**PLACE, metavar="A", help=ONE)],
-    b: Annotated[str, typer.Argument(**PLACE, metavar="B", help=ONE)],
-    words: Annotated[list[str] | None, typer.Argument(metavar="[benchmark=NAME]")] = None,
-    runs_dir: RunsDir = Path("runs"),
+    a: Annotated[str, typer.Argument(**PLACE, metavar="A", help=ONE, autocompletion=complete_run)],
+    b: Annotated[str, typer.Argument(**PLACE, metavar="B", help=ONE, autocompletion=complete_run)],
+    words: Annotated[list[str] | None, typer.Argument(metavar="benchmark=NAME")] = None,
+    runs_dir: RunsDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
 ) -> None:
     """Is B better than A? The paired difference over the same problems, with an interval and a p-value."""
@@ -25,7 +25,8 @@ def compare(
     from tipx.report.comparison import benchmark_of
     from tipx.report.comparison import compare as job
 
-    found = [one.record() for one in job(a, b, benchmark_of(words or []), runs_dir)]
+    rest, place = take_runs_dir(words, runs_dir)
+    found = [one.record() for one in job(spell_run(a, place), spell_run(b, place), benchmark_of(rest), place)]
     if as_json:
         print_text(json.dumps(found, indent=1) + "\n")
         return

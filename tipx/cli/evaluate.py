@@ -4,15 +4,20 @@ from typing import Annotated
 
 import typer
 
-from tipx.cli.options import PLACE, ConfigDir, Overrides
+from tipx.cli.completion import complete_run
+from tipx.cli.options import PLACE, RUN_HELP, ConfigDir, Overrides, RunsDir, add_runs_dir, spell_run, take_runs_dir
 
 
 def evaluate(
     target: Annotated[
-        str, typer.Argument(**PLACE, metavar="RUN|MODEL", help="A run (path, name or hash) or a model folder")
+        str,
+        typer.Argument(
+            **PLACE, metavar="RUN|MODEL", help=f"{RUN_HELP}; or a model folder", autocompletion=complete_run
+        ),
     ],
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
+    runs_dir: RunsDir = None,
 ) -> None:
     """Measure accuracy on a benchmark: `tipx eval RUN benchmark=arithmetic n=16 checkpoint=100`."""
     from tipx.display.console import console
@@ -22,7 +27,8 @@ def evaluate(
 
     screen = console()
     with orderly("eval"):
-        done = evaluate_target(target, overrides or [], config_dir)
+        target = spell_run(target, take_runs_dir(overrides, runs_dir)[1])
+        done = evaluate_target(target, add_runs_dir(overrides, runs_dir), config_dir)
     for result, out, worked in done:
         if not worked:
             screen.print(f"already evaluated: {out}", soft_wrap=True, highlight=False)

@@ -1,9 +1,9 @@
 """tipx preflight"""
 
-from tipx.cli.options import ConfigDir, Overrides
+from tipx.cli.options import ConfigDir, Overrides, RunsDir, add_runs_dir
 
 
-def preflight(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+def preflight(overrides: Overrides = None, config_dir: ConfigDir = None, runs_dir: RunsDir = None) -> None:
     """Check in seconds, without weights, whether model, data and lengths of a `tipx train` command fit together."""
     from tipx import config
     from tipx.display.console import console
@@ -13,7 +13,7 @@ def preflight(overrides: Overrides = None, config_dir: ConfigDir = None) -> None
     from tipx.models.quiet import quiet_libraries
     from tipx.train.preflight import examine_facts, gather_facts
 
-    exp = config.build(config.load(overrides or [], "train", config_dir), config_dir)
+    exp = config.build(config.load(add_runs_dir(overrides, runs_dir), "train", config_dir), config_dir)
     quiet_libraries()
     findings = [finding.row() for finding in (*examine_facts(gather_facts(exp)), memory_finding(exp))]
     console().print(findings_table(findings))

@@ -82,7 +82,9 @@ def find_newest(name: str, runs_dir: Path) -> Run | None:
     if is_run(Path(name)) or any(run.path.name == name for run in runs):
         return None
     if name.startswith("@") and name != LAST:
-        raise RunError(f"{name!r}: expected {LAST}, the newest run, or the name of a run or group; `tipx runs` lists them")
+        raise RunError(
+            f"{name!r}: expected {LAST}, the newest run, or the name of a run or group; `tipx runs` lists them"
+        )
     if name == LAST and not runs:
         raise RunError(f"{LAST}: there is no run under {runs_dir}; `tipx train` makes one")
     members = runs if name == LAST else [run for run in runs if run.path.parent.name == name]
