@@ -2,14 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
 from tests.conftest import save_model
+from tipx.cli import app as tipx_app
 
 FEW = ["hardware.device=cpu", "limit=3", "n=2"]
 
@@ -168,8 +170,8 @@ def test_runs_for_programs(run: Path, tipx: Callable[..., Any]) -> None:
     expected |= {"selector": "soft_or", "kept": rows[-1]["select/kept_frac"], "path": f"runs/paper/{run.name}"}
     assert {key: row[key] for key in expected} == expected
     assert row["arithmetic.mean"] == rows[-1]["eval/arithmetic/mean"]
-    lines = tipx("runs", "--csv", "--columns", "state,kept,select/entropy").out.splitlines()
-    assert lines[0] == "run,state,kept,select/entropy"
+    lines = tipx("runs", "--csv", "--columns", "state,kept,quadrant/q3_frac").out.splitlines()
+    assert lines[0] == "run,state,kept,quadrant/q3_frac"
     assert lines[1].split(",")[:3] == [run.name, "finished", str(row["kept"])]
     assert tipx("runs", "--json", "--csv").code == 2
 
@@ -241,7 +243,24 @@ def test_a_sweep_without_a_name_lists_them(tipx: Callable[..., Any]) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out == tipx("list", "sweeps").out
     assert squeezed(done.out)[1].startswith("controls ")
+    assert tipx("sweep", "runs_dir=x").out == tipx("sweep", "--runs-dir", "x").out == done.out
     assert tipx("sweep", "--json").out == tipx("list", "sweeps", "--json").out
+
+
+def test_every_help_has_an_example_and_one_option_has_the_same_words_everywhere() -> None:
+    helps: dict[str, set[str]] = {}
+    for command in all_commands(typer.main.get_command(tipx_app)):
+        assert "`tipx " in (command.help or ""), command.name
+        for param in command.params:
+            if param.param_type_name == "option" and param.opts[0] in ("--runs-dir", "--config-dir", "--csv"):
+                helps.setdefault(param.opts[0], set()).add(param.help)
+    assert {name: len(said) for name, said in helps.items()} == {"--runs-dir": 1, "--config-dir": 1, "--csv": 1}
+
+
+def all_commands(group: Any) -> Iterator[Any]:
+    """Commands that do something, those inside others too."""
+    for command in group.commands.values():
+        yield from all_commands(command) if hasattr(command, "commands") else [command]
 
 
 def test_help_names_every_command(tipx: Callable[..., Any]) -> None:

@@ -38,16 +38,12 @@ def zsh(line: str) -> dict[str, str]:
 def offered(environment: dict[str, str], folder: Path) -> list[str]:
     """The lines that a shell gets."""
     out, err = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as stop,
-    ):
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.chdir(folder)
         for name, value in environment.items():
             patch.setenv(name, value)
-        app(args=[], prog_name="tipx", standalone_mode=False)
+        with pytest.raises(SystemExit) as stop:
+            app(args=[], prog_name="tipx", standalone_mode=False)
     assert stop.value.code == 0
     assert err.getvalue() == ""
     return [line for line in out.getvalue().splitlines() if line]

@@ -84,7 +84,7 @@ def test_both_find_the_runs(command: list[str], trained: Trained, tipx: Tipx, tm
     assert "runs_dir=other and --runs-dir elsewhere: expected one folder, got two" in both.err
 
 
-def test_training_goes_there(overrides: object, trained: Trained, tipx: Tipx, tmp_path: Path) -> None:
+def test_training_goes_there(trained: Trained, tipx: Tipx, tmp_path: Path) -> None:
     words = [word for word in trained[1] if not word.startswith("loop.")]
     few = ["loop.steps=1", "loop.prompts=2", "loop.eval_every=0", "loop.sample_every=0", "--runs-dir", "a b"]
     done = tipx("train", *words, *few)

@@ -13,11 +13,14 @@ ONE = "A run (its last evaluation; also @last or a group), a folder of results, 
 def compare(
     a: Annotated[str, typer.Argument(**PLACE, metavar="A", help=ONE, autocompletion=complete_run)],
     b: Annotated[str, typer.Argument(**PLACE, metavar="B", help=ONE, autocompletion=complete_run)],
-    words: Annotated[list[str] | None, typer.Argument(metavar="benchmark=NAME")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="benchmark=NAME", help="Only on this one")] = None,
     runs_dir: RunsDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
 ) -> None:
-    """Is B better than A? The paired difference over the same problems, with an interval and a p-value."""
+    """Is B better than A? The paired difference over the same problems, with an interval and a p-value.
+
+    `tipx compare A B benchmark=math500`
+    """
     import json
 
     from tipx.display.console import console, print_text

@@ -10,7 +10,12 @@ from tipx.cli.options import PATH, ConfigDir, RunName, RunsDir, spell_run, take_
 
 def inspect(
     run: RunName,
-    words: Annotated[list[str] | None, typer.Argument(metavar="step=N|rollout=N|RULES")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="step=N|rollout=N|RULES", help="A sampled step, a rollout for --text, rules for --compare"
+        ),
+    ] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Rules to try: selector=soft_or,q3 ratio=0.2")] = False,
     text: Annotated[bool, typer.Option("--text", help="One rollout in the terminal")] = False,
     out: Annotated[

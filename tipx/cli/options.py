@@ -68,8 +68,12 @@ AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV on standard output
 RUNS = Path("runs")
 """Where runs are kept if nothing else is said."""
 RUNS_WORD = re.compile(r"\+{0,2}runs_dir=(.*)", re.DOTALL)
-PLAIN_PATH = re.compile(r"(?!(null|true|false|inf|nan)$)(\.{0,2}/|[A-Za-z_])[\w./-]*", re.ASCII | re.IGNORECASE)
+PLAIN_PATH = re.compile(
+    r"(?!(null|true|false|inf|nan)$)(\.{0,2}/|[A-Za-z_])([\w./ -]*[\w./-])?", re.ASCII | re.IGNORECASE
+)
 """A path that Hydra reads as it is."""
+QUOTE = "\\'"
+"""A quote inside quotes, for Hydra."""
 
 
 def add_runs_dir(words: Sequence[str] | None, runs_dir: Path | None) -> list[str]:
@@ -78,7 +82,7 @@ def add_runs_dir(words: Sequence[str] | None, runs_dir: Path | None) -> list[str
     if runs_dir is None or typed_runs_dir(overrides, runs_dir) is not None:
         return overrides
     text = str(runs_dir)
-    quoted = text if PLAIN_PATH.fullmatch(text) else "'" + text.replace("'", "\\'") + "'"
+    quoted = text if PLAIN_PATH.fullmatch(text) else "'" + text.replace("'", QUOTE) + "'"
     return [*overrides, f"runs_dir={quoted}"]
 
 
@@ -91,7 +95,7 @@ def take_runs_dir(words: Sequence[str] | None, runs_dir: Path | None) -> tuple[l
 
 def typed_runs_dir(words: Sequence[str], runs_dir: Path | None) -> Path | None:
     """PATH of `runs_dir=PATH` among words, the last one; raises ConfigError if `runs_dir` is another."""
-    values = [match[1].strip("'\"") for word in words if (match := RUNS_WORD.fullmatch(word))]
+    values = [unquote(match[1]) for word in words if (match := RUNS_WORD.fullmatch(word))]
     if not values:
         return None
     value = fill_environment(values[-1])
@@ -100,6 +104,11 @@ def typed_runs_dir(words: Sequence[str], runs_dir: Path | None) -> Path | None:
     if wrong := wrong_path(value):
         raise ConfigError(f"runs_dir: {wrong}; give it as runs_dir=/path/to/runs")
     return Path(value)
+
+
+def unquote(text: str) -> str:
+    """Text that Hydra would read, without its quotes."""
+    return text[1:-1].replace(QUOTE, "'") if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 def runs_option(runs_dir: Path) -> str:

@@ -4,7 +4,10 @@ from tipx.cli.options import ConfigDir, Overrides, RunsDir, add_runs_dir
 
 
 def preflight(overrides: Overrides = None, config_dir: ConfigDir = None, runs_dir: RunsDir = None) -> None:
-    """Check in seconds, without weights, whether model, data and lengths of a `tipx train` command fit together."""
+    """Check in seconds, without weights, whether model, data and lengths of a `tipx train` command fit together.
+
+    `tipx preflight model=qwen3 loop.max_prompt_tokens=1024`
+    """
     from tipx import config
     from tipx.display.console import console
     from tipx.display.tables import findings_table

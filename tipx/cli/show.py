@@ -18,7 +18,10 @@ RunOrOverrides = Annotated[
 
 
 def show(overrides: RunOrOverrides = None, config_dir: ConfigDir = None, runs_dir: RunsDir = None) -> None:
-    """The resolved configuration of a run (its path, name or hash) or of overrides, and where each value came from."""
+    """The resolved configuration of a run (its path, name or hash) or of overrides, and where each value came from.
+
+    `tipx show selector=q3_only ratio=0.1`
+    """
     from tipx.display.config_table import overrides_table, run_table, the_run
     from tipx.display.console import console
 

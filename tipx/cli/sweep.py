@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tipx.cli.completion import complete_sweep
-from tipx.cli.options import AsCsv, AsJson, ConfigDir, RunsDir, add_runs_dir
+from tipx.cli.options import AsCsv, AsJson, ConfigDir, RunsDir, add_runs_dir, take_runs_dir
 
 
 def sweep(
@@ -33,7 +33,7 @@ def sweep(
     from tipx.display.output import choose_form
 
     form = choose_form(as_json=as_json, as_csv=as_csv)
-    if not words:
+    if not take_runs_dir(words, runs_dir)[0]:
         from tipx.cli.kinds import print_kind
         from tipx.cli.listing import Kind
         from tipx.config import search_path

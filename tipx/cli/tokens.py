@@ -30,6 +30,8 @@ def tokens(
     """The tokens and n-grams most often in each quadrant, over all sampled steps of a run.
 
     An n-gram counts where its last token is. first, last: its share of the quadrant at the first and last sampled step.
+
+    `tipx tokens @last --top 20`
     """
     from tipx.display.console import console
     from tipx.inspect.report import print_tokens
