@@ -15,8 +15,11 @@ import pytest
 import wandb
 from filelock import FileLock
 
+from tipx.cli.done import next_commands
 from tipx.errors import ReportError
 from tipx.report.spec import available, load
+from tipx.runs.directory import Run
+from tipx.runs.reader import StoredRun
 
 Tipx = Callable[..., Any]
 FILE = Path(__file__).parent.parent / "report" / "synthetic.py"
@@ -183,6 +186,26 @@ def test_runs_are_filtered_and_sorted(tipx: Tipx) -> None:
     assert "6 runs" in out
     assert "6 runs" in tipx("runs", "optim.lr=1e-6").out
     assert "near: selector" in tipx("runs", "selecto=full").err
+
+
+def test_what_comes_next_is_compared_with_the_newest_run_that_is_like_it(runs: Path, tmp_path: Path) -> None:
+    full, soft, random = (min((runs / "controls").glob(f"tiny-{rule}-*")) for rule in ("full", "soft_or", "random"))
+    for run in (runs / "controls").glob("tiny-*"):
+        os.utime(run / "metrics.jsonl", (1e9, 1e9))
+        os.utime(run / "config.yaml", (1e9, 1e9))
+    os.utime(soft / "metrics.jsonl", (2e9, 2e9))
+    os.utime(random / "metrics.jsonl", (3e9, 3e9))
+    place = f"--runs-dir {runs}"
+    evaluate = f"tipx eval {full.name} benchmark=arithmetic eval=sampled n=16 {place}"
+    run = StoredRun(Run(full))
+    assert next_commands(run, None) == [evaluate, f"tipx compare {random.name} {full.name} {place}"]
+    (random / "summary.json").unlink()  # a run that is not finished is none to compare with
+    assert next_commands(run, None)[-1] == f"tipx compare {soft.name} {full.name} {place}"
+    assert "--config-dir my --runs-dir" in next_commands(run, Path("my"))[0]
+    twin = Path(shutil.copytree(full, tmp_path / "runs" / "alone" / full.name))
+    assert next_commands(StoredRun(Run(twin)), None) == [evaluate.replace(full.name, str(twin)), f"tipx runs {place}"]
+    (full / "config.yaml").write_text("{")
+    assert next_commands(StoredRun(Run(full)), None) == []
 
 
 def test_a_run_is_not_removed_by_the_name_of_a_group(runs: Path, tipx: Tipx) -> None:
