@@ -196,13 +196,15 @@ def test_what_comes_next_is_compared_with_the_newest_run_that_is_like_it(runs: P
     os.utime(soft / "metrics.jsonl", (2e9, 2e9))
     os.utime(random / "metrics.jsonl", (3e9, 3e9))
     place = f"--runs-dir {runs}"
+    inspect = f"tipx inspect {full.name} {place}"
     evaluate = f"tipx eval {full.name} benchmark=arithmetic eval=sampled n=16 {place}"
     run = StoredRun(Run(full))
-    assert next_commands(run, None) == [evaluate, f"tipx compare {random.name} {full.name} {place}"]
+    assert next_commands(run, None) == [inspect, evaluate, f"tipx compare {random.name} {full.name} {place}"]
     (random / "summary.json").unlink()  # a run that is not finished is none to compare with
     assert next_commands(run, None)[-1] == f"tipx compare {soft.name} {full.name} {place}"
-    assert "--config-dir my --runs-dir" in next_commands(run, Path("my"))[0]
+    assert "--config-dir my --runs-dir" in next_commands(run, Path("my"))[1]
     twin = Path(shutil.copytree(full, tmp_path / "runs" / "alone" / full.name))
+    shutil.rmtree(twin / "rollouts")  # nothing was sampled there
     assert next_commands(StoredRun(Run(twin)), None) == [evaluate.replace(full.name, str(twin)), f"tipx runs {place}"]
     (full / "config.yaml").write_text("{")
     assert next_commands(StoredRun(Run(full)), None) == []
