@@ -2,14 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
 from tests.conftest import save_model
+from tipx.cli import app as tipx_app
 from tipx.config import load, resolve_for_storage
 from tipx.runs.identity import identity
 
@@ -47,6 +49,12 @@ def test_train_ends_with_accuracy_and_where_everything_is(trained: tuple[Path, l
         mean, error, greedy = (row[f"eval/arithmetic/{name}"] for name in ("mean", "mean_se", "greedy"))
         assert f"{row['step']} {mean:.3f} ± {error:.3f} {greedy:.3f}" in lines
     assert "\x1b" not in done.out + done.err
+    # What one would type next is no result.
+    assert done.err.splitlines()[-3:] == [
+        f"next     tipx inspect {run.name}",
+        f"next     tipx eval {run.name} benchmark=arithmetic eval=sampled n=8",
+        "next     tipx runs",
+    ]
 
 
 def test_train_again_says_so_and_touches_nothing(
@@ -153,6 +161,21 @@ def test_runs_lists_what_there_is(run: Path, tipx: Callable[..., Any]) -> None:
     # A name is there to be copied, so it is whole in a narrow terminal too.
     assert any(line.startswith(f"{run.name} ") for line in tipx("runs", columns=80).out.splitlines())
     assert tipx("runs", "--runs-dir", "nowhere").out == "no runs under nowhere; `tipx train` makes one\n"
+    empty = tipx("runs", "--runs-dir", "nowhere", "--json")
+    assert (empty.out, empty.err) == ("[]\n", "no runs under nowhere; `tipx train` makes one\n")
+
+
+def test_runs_for_programs(run: Path, tipx: Callable[..., Any]) -> None:
+    (row,) = json.loads(tipx("runs", "--json").out)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    expected = {"run": run.name, "state": "finished", "step": 4, "steps": 4, "ratio": 0.5, "optim.lr": 0.001}
+    expected |= {"selector": "soft_or", "kept": rows[-1]["select/kept_frac"], "path": f"runs/paper/{run.name}"}
+    assert {key: row[key] for key in expected} == expected
+    assert row["arithmetic.mean"] == rows[-1]["eval/arithmetic/mean"]
+    lines = tipx("runs", "--csv", "--columns", "state,kept,quadrant/q3_frac").out.splitlines()
+    assert lines[0] == "run,state,kept,quadrant/q3_frac"
+    assert lines[1].split(",")[:3] == [run.name, "finished", str(row["kept"])]
+    assert tipx("runs", "--json", "--csv").code == 2
 
 
 def test_show_of_a_run(run: Path, trained: tuple[Path, list[str], Any], tipx: Callable[..., Any]) -> None:
@@ -220,15 +243,53 @@ def test_a_value_wider_than_the_terminal_is_one_line(tipx: Callable[..., Any]) -
         ("experiments", ["qwen3", "llama", "qwen2_5"]),
     ],
 )
-def test_list_of_a_kind_and_of_all(kind: str, names: list[str], tipx: Callable[..., Any]) -> None:
-    one, every = squeezed(tipx("list", kind).out), squeezed(tipx("list").out)
+def test_list_of_a_kind(kind: str, names: list[str], tipx: Callable[..., Any]) -> None:
+    one = squeezed(tipx("list", kind).out)
     group = kind if kind == "data" else kind.removesuffix("s")
     assert one[0] == f"{kind} ({group}=...)"
     for name in names:
         # A name, and a few words on it.
         (line,) = [line for line in one if line.split(" ")[0] == name]
         assert len(line.split()) > 3
-        assert line in every
+    rows = json.loads(tipx("list", kind, "--json").out)
+    assert [row["name"] for row in rows] == [line.split(" ")[0] for line in one[1:] if line]
+    assert rows[0]["typed"] == f"{group}={rows[0]['name']}"
+    assert one[1] == f"{rows[0]['name']} {rows[0]['description']}"
+
+
+def test_list_of_all_is_an_overview(tipx: Callable[..., Any]) -> None:
+    rows = json.loads(tipx("list", "--json").out)
+    assert [row["kind"] for row in rows][:2] == ["models", "selectors"]
+    for row in rows:
+        names = [line.split(",")[0] for line in tipx("list", row["kind"], "--csv").out.splitlines()[1:]]
+        assert row["names"] == len(names)
+        assert row["typed"].replace("NAME", names[0]) in tipx("list", row["kind"], "--csv").out
+    assert f"selectors {rows[1]['names']} selector=NAME tipx list selectors" in squeezed(tipx("list").out)
+
+
+def test_a_sweep_without_a_name_lists_them(tipx: Callable[..., Any]) -> None:
+    done = tipx("sweep")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == tipx("list", "sweeps").out
+    assert squeezed(done.out)[1].startswith("controls ")
+    assert tipx("sweep", "runs_dir=x").out == tipx("sweep", "--runs-dir", "x").out == done.out
+    assert tipx("sweep", "--json").out == tipx("list", "sweeps", "--json").out
+
+
+def test_every_help_has_an_example_and_one_option_has_the_same_words_everywhere() -> None:
+    helps: dict[str, set[str]] = {}
+    for command in all_commands(typer.main.get_command(tipx_app)):
+        assert "`tipx " in (command.help or ""), command.name
+        for param in command.params:
+            if param.param_type_name == "option" and param.opts[0] in ("--runs-dir", "--config-dir", "--csv"):
+                helps.setdefault(param.opts[0], set()).add(param.help)
+    assert {name: len(said) for name, said in helps.items()} == {"--runs-dir": 1, "--config-dir": 1, "--csv": 1}
+
+
+def all_commands(group: Any) -> Iterator[Any]:
+    """Commands that do something, those inside others too."""
+    for command in group.commands.values():
+        yield from all_commands(command) if hasattr(command, "commands") else [command]
 
 
 def test_help_names_every_command(tipx: Callable[..., Any]) -> None:

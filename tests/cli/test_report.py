@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import sys
@@ -14,8 +15,11 @@ import pytest
 import wandb
 from filelock import FileLock
 
+from tipx.cli.done import next_commands
 from tipx.errors import ReportError
 from tipx.report.spec import available, load
+from tipx.runs.directory import Run
+from tipx.runs.reader import StoredRun
 
 Tipx = Callable[..., Any]
 FILE = Path(__file__).parent.parent / "report" / "synthetic.py"
@@ -147,6 +151,34 @@ def test_every_shipped_report_is_valid() -> None:
         available(Path("nowhere"))
 
 
+def test_a_report_for_programs_is_its_table_and_the_files_are_written_still(runs: Path, tipx: Tipx) -> None:
+    done = tipx("report", "controls", "--csv")
+    folder = runs / "controls" / "report" / "controls"
+    assert done.out == (folder / "table.csv").read_text()
+    assert f"files    runs/controls/report/{folder.name}" in done.err
+    rows = json.loads(tipx("report", "controls", "--json").out)
+    cells = pd.read_csv(folder / "table.csv")
+    assert [row["mean"] for row in rows] == pytest.approx(cells["mean"].tolist())
+    traced = json.loads(tipx("report", "controls", "--trace", "random 0.2,arithmetic mean", "--json").out)
+    assert len(traced) == 3
+    assert tipx("report", "controls", "--json", "--csv").code == 2
+
+
+def test_without_a_name_reports_and_groups_are_listed(runs: Path, tipx: Tipx) -> None:
+    (runs / "empty" / "tiny-full-00000000").mkdir(parents=True)
+    (next((runs / "controls").glob("tiny-full-*")) / "summary.json").unlink()
+    for words in ([], ["--list"]):
+        done = tipx("report", *words)
+        lines = [" ".join(line.split()) for line in done.out.splitlines()]
+        assert (done.code, done.err) == (0, "")
+        assert "controls 8 of 9 runs finished" in lines
+        assert any(line.startswith("table4_q3 ") for line in lines)
+        assert "empty" not in done.out
+    rows = json.loads(tipx("report", "--json").out)
+    assert [row["name"] for row in rows if row["kind"] == "group"] == ["controls", "table5_main"]
+    assert {"kind", "name", "description", "typed"} == rows[0].keys()
+
+
 @pytest.mark.usefixtures("runs")
 def test_runs_are_filtered_and_sorted(tipx: Tipx) -> None:
     out = tipx("runs", "group=controls", "selector=full,random", "--sort", "arithmetic.mean", "--columns", "seed").out
@@ -155,6 +187,52 @@ def test_runs_are_filtered_and_sorted(tipx: Tipx) -> None:
     assert "6 runs" in out
     assert "6 runs" in tipx("runs", "optim.lr=1e-6").out
     assert "near: selector" in tipx("runs", "selecto=full").err
+
+
+def test_what_comes_next_is_compared_with_the_newest_run_that_is_like_it(runs: Path, tmp_path: Path) -> None:
+    full, soft, random = (min((runs / "controls").glob(f"tiny-{rule}-*")) for rule in ("full", "soft_or", "random"))
+    for run in (runs / "controls").glob("tiny-*"):
+        os.utime(run / "metrics.jsonl", (1e9, 1e9))
+        os.utime(run / "config.yaml", (1e9, 1e9))
+    os.utime(soft / "metrics.jsonl", (2e9, 2e9))
+    os.utime(random / "metrics.jsonl", (3e9, 3e9))
+    place = f"--runs-dir {runs}"
+    inspect = f"tipx inspect {full.name} {place}"
+    evaluate = f"tipx eval {full.name} benchmark=arithmetic eval=sampled n=16 {place}"
+    run = StoredRun(Run(full))
+    assert next_commands(run, None) == [inspect, evaluate, f"tipx compare {random.name} {full.name} {place}"]
+    (random / "summary.json").unlink()  # a run that is not finished is none to compare with
+    assert next_commands(run, None)[-1] == f"tipx compare {soft.name} {full.name} {place}"
+    assert "--config-dir my --runs-dir" in next_commands(run, Path("my"))[1]
+    twin = Path(shutil.copytree(full, tmp_path / "runs" / "alone" / full.name))
+    shutil.rmtree(twin / "rollouts")  # nothing was sampled there
+    assert next_commands(StoredRun(Run(twin)), None) == [evaluate.replace(full.name, str(twin)), f"tipx runs {place}"]
+    (full / "config.yaml").write_text("{")
+    assert next_commands(StoredRun(Run(full)), None) == []
+
+
+def test_a_run_is_not_removed_by_the_name_of_a_group(runs: Path, tipx: Tipx) -> None:
+    before = sorted(runs.glob("*/*"))
+    done = tipx("runs", "rm", "controls", "--yes")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "'controls' is a group; to remove all of its runs, type `tipx runs rm group=controls`" in done.err
+    assert sorted(runs.glob("*/*")) == before
+    assert "expected `tipx runs rm RUN...`" in tipx("runs", "--sort", "seed", "rm", "x").err
+
+
+def test_the_newest_run_is_removed(runs: Path, tipx: Tipx) -> None:
+    newest = sorted((runs / "controls").glob("tiny-*"))[4]
+    os.utime(newest / "metrics.jsonl", (2e9, 2e9))
+    done = tipx("runs", "rm", "@last", "--yes")
+    assert (done.code, done.out) == (0, f"runs/controls/{newest.name}\n")
+    assert not newest.exists()
+
+
+def test_removing_has_a_help_of_its_own(tipx: Tipx) -> None:
+    out = tipx("runs", "rm", "--help").out
+    assert "--yes" in out
+    assert "--sort" not in out
+    assert "--yes" not in tipx("runs", "--help").out
 
 
 def test_runs_are_removed_when_that_is_confirmed(runs: Path, tipx: Tipx) -> None:

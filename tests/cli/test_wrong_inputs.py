@@ -133,6 +133,22 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "pull offline": (["data", "pull", "aime25"], ["yentinglin/aime_2025", "opencompass/AIME2025", "hf download"]),
     "compare of nothing": (["compare", "a", "b"], ["'a' is no run", "tipx runs"]),
     "show of a wrong choice": (["show", "selector=nope"], ["selector=nope", "soft_or"]),
+    "no such newest run": (["inspect", "@lsat"], ["'@lsat': expected @last"]),
+    "the newest run of none": (["tokens", "@last"], ["@last: there is no run under runs", "tipx train"]),
+    "two folders of runs": (
+        [*TRAIN, "runs_dir=a", "--runs-dir", "b"],
+        ["runs_dir=a and --runs-dir b", "leave one out"],
+    ),
+    "two folders to read": (["runs", "rm", "x", "runs_dir=a", "--runs-dir", "b"], ["runs_dir=a and --runs-dir b"]),
+    "rm of nothing": (["runs", "rm"], ["no run to remove", "tipx runs rm RUN"]),
+    "rm of nothing there": (["runs", "rm", "nosuchrun", "-y"], ["'nosuchrun' is no run under runs"]),
+    "rm after an option": (["runs", "--sort", "seed", "rm"], ["expected `tipx runs rm RUN...`"]),
+    "words that are no filter": (["runs", "soft_or"], ["'soft_or': expected KEY=VALUE"]),
+    "two reports": (["report", "controls", "memory"], ["'memory': expected nothing more"]),
+    "one word too many": (["export", "x", "y", "z"], ["'z': expected nothing more", "tipx export --help"]),
+    "tokens of two runs": (["tokens", "x", "y"], ["'y': expected nothing more"]),
+    "two forms": (["list", "--json", "--csv"], ["--json and --csv"]),
+    "no such group": (["report", "grp"], ["no report and no group of runs 'grp'"]),
     "show of nothing": (["show", "nosuchrun"], ["'nosuchrun'", "tipx runs"]),
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 from rich.text import Text
+from typer.core import TyperGroup
 
 from tipx.cli import (
     compare,
@@ -35,8 +36,19 @@ from tipx.errors import Interrupted, TipxError
 from tipx.files.names import not_unicode
 from tipx.signals import at_once, is_main, set_over
 
+
+class Commands(TyperGroup):
+    """Some commands have a name of two words, beside one whose own words are anything: `tipx runs rm`, `tipx runs`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command of the first two words, if there is one, or of the first."""
+        pair = " ".join(args[:2])
+        return super().resolve_command(ctx, [pair, *args[2:]] if pair in self.commands else args)
+
+
 app = typer.Typer(
     name="tipx",
+    cls=Commands,
     help="Which tokens matter in on-policy distillation: train, evaluate and compare token-selection rules.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -53,6 +65,7 @@ app.command("tokens")(tokens.tokens)
 app.command("export")(export.export)
 app.command("publish")(publish.publish)
 app.command("runs")(runs.runs)
+app.command("runs rm")(runs.remove)
 app.command("report")(report.report)
 app.command("show")(show.show)
 app.command("explain")(explain.explain)

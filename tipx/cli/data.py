@@ -20,7 +20,10 @@ def group() -> None:
 
 @app.command()
 def check(names: Names = None, config_dir: ConfigDir = None, *, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
-    """Say of each benchmark and training set where it is, whether it is whole, and its checksum."""
+    """Say of each benchmark and training set where it is, whether it is whole, and its checksum.
+
+    `tipx data check math500 eval.path=math500.jsonl`
+    """
     from tipx.cli.datasets import check_datasets as job
     from tipx.display.console import console
     from tipx.display.output import Form, choose_form, print_frame
@@ -38,7 +41,10 @@ def check(names: Names = None, config_dir: ConfigDir = None, *, as_json: AsJson 
 
 @app.command()
 def hashes(names: Names = None, config_dir: ConfigDir = None) -> None:
-    """Print tipx/evals/benchmarks.json with the hashes of these benchmarks' problems (for maintainers)."""
+    """Print tipx/evals/benchmarks.json with the hashes of these benchmarks' problems (for maintainers).
+
+    `tipx data hashes math500`
+    """
     from tipx.cli.datasets import benchmark_hashes as job
     from tipx.display.console import print_text
 
@@ -47,7 +53,10 @@ def hashes(names: Names = None, config_dir: ConfigDir = None) -> None:
 
 @app.command()
 def pull(names: Names = None, config_dir: ConfigDir = None) -> None:
-    """Fetch benchmarks or training sets from the hub into its cache."""
+    """Fetch benchmarks or training sets from the hub into its cache.
+
+    `tipx data pull math500 aime24`
+    """
     from tipx.cli.datasets import pull_datasets as job
     from tipx.display.console import console
 

@@ -1,17 +1,17 @@
 """tipx doctor"""
 
-from pathlib import Path
-
-from tipx.cli.options import AsJson, RunsDir
+from tipx.cli.options import AsJson, RunsDir, RunsDirWords, refuse_words, take_runs_dir
 
 
-def doctor(runs_dir: RunsDir = Path("runs"), as_json: AsJson = False) -> None:
+def doctor(words: RunsDirWords = None, runs_dir: RunsDir = None, *, as_json: AsJson = False) -> None:
     """Print what a bug report needs: versions, devices, and where things are found (~ is your home folder)."""
     from tipx.display.console import console
     from tipx.display.output import print_json
     from tipx.doctor import examine_machine
 
-    facts = examine_machine(runs_dir)
+    rest, place = take_runs_dir(words, runs_dir)
+    refuse_words(rest, "doctor")
+    facts = examine_machine(place)
     if as_json:
         print_json(facts)
         return

@@ -4,15 +4,31 @@ from typing import Annotated
 
 import typer
 
-from tipx.cli.options import PLACE, AsCsv, AsJson, ConfigDir, Overrides
+from tipx.cli.completion import complete_run
+from tipx.cli.options import (
+    PLACE,
+    RUN_HELP,
+    AsCsv,
+    AsJson,
+    ConfigDir,
+    Overrides,
+    RunsDir,
+    add_runs_dir,
+    spell_run,
+    take_runs_dir,
+)
 
 
 def evaluate(
     target: Annotated[
-        str, typer.Argument(**PLACE, metavar="RUN|MODEL", help="A run (path, name or hash) or a model folder")
+        str,
+        typer.Argument(
+            **PLACE, metavar="RUN|MODEL", help=f"{RUN_HELP}; or a model folder", autocompletion=complete_run
+        ),
     ],
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
+    runs_dir: RunsDir = None,
     *,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -27,7 +43,8 @@ def evaluate(
     form = choose_form(as_json=as_json, as_csv=as_csv)
     screen, notes = (console(stderr=stderr, soft_wrap=True, highlight=False) for stderr in (False, True))
     with orderly("eval"):
-        done = evaluate_target(target, overrides or [], config_dir)
+        target = spell_run(target, take_runs_dir(overrides, runs_dir)[1])
+        done = evaluate_target(target, add_runs_dir(overrides, runs_dir), config_dir)
     for result, out, worked in done:
         if not worked:
             notes.print(f"already evaluated: {out}")

@@ -5,19 +5,26 @@ from typing import Annotated
 
 import typer
 
-from tipx.cli.options import PATH, PLACE, WORDS, RunsDir
+from tipx.cli.options import PATH, WORDS, RunName, RunsDir, RunsDirWords, refuse_words, spell_run, take_runs_dir
 
 
 def export(
-    run: Annotated[str, typer.Argument(**PLACE, metavar="RUN", help="A run: path, name or hash")],
+    run: RunName,
     folder: Annotated[Path, typer.Argument(**PATH | {"metavar": "DIR"}, help="A new or empty folder")],
+    words: RunsDirWords = None,
+    *,
     checkpoint: Annotated[str, typer.Option(**WORDS, help="A step, or last")] = "last",
     force: Annotated[bool, typer.Option("--force", help="Replace a model that is there")] = False,
-    runs_dir: RunsDir = Path("runs"),
+    runs_dir: RunsDir = None,
 ) -> None:
-    """Write a run's student as a plain transformers folder, with a model card made from the run."""
+    """Write a run's student as a plain transformers folder, with a model card made from the run.
+
+    `tipx export @last my-model --checkpoint 100`
+    """
     from tipx.display.console import console
     from tipx.export.model import export_model as job
 
-    made, step = job(run, folder, checkpoint, runs_dir, force=force)
+    rest, place = take_runs_dir(words, runs_dir)
+    refuse_words(rest, "export")
+    made, step = job(spell_run(run, place), folder, checkpoint, place, force=force)
     console().print(f"{made.path.name}, step {step}\nmodel    {folder}", soft_wrap=True, highlight=False)

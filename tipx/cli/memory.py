@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tipx.cli.options import PATH, AsCsv, AsJson, ConfigDir, Overrides
+from tipx.cli.options import PATH, AsCsv, AsJson, ConfigDir, Overrides, RunsDir, add_runs_dir
 
 TOKENS: Any = {"min": 1, "max": 10**7}
 RANKS: Any = {"min": 1, "max": 10**5}
@@ -30,8 +30,10 @@ class Device(StrEnum):
 def memory(  # noqa: PLR0913 - each is an option of its own
     overrides: Overrides = None,
     *,
-    tokens: Annotated[int | None, typer.Option(**TOKENS, help="Tokens of each response [the limit]")] = None,
-    prompt_tokens: Annotated[int | None, typer.Option(**TOKENS, help="Tokens of each prompt [the limit]")] = None,
+    tokens: Annotated[int | None, typer.Option(**TOKENS, help="Tokens of each response, by default the limit")] = None,
+    prompt_tokens: Annotated[
+        int | None, typer.Option(**TOKENS, help="Tokens of each prompt, by default the limit")
+    ] = None,
     processes: Annotated[int, typer.Option(**RANKS, help="Processes that share a step's sequences")] = 1,
     shard: Annotated[
         int, typer.Option(**RANKS, help="Ranks that share the weights, as ZeRO-3 would; tipx itself does not shard")
@@ -41,6 +43,7 @@ def memory(  # noqa: PLR0913 - each is an option of its own
     implementation: Annotated[How, typer.Option(help="materialise: all logits first, then select")] = How.TILED,
     out: Annotated[Path | None, typer.Option(**PATH, help="A folder for memory.csv, .json and .png")] = None,
     config_dir: ConfigDir = None,
+    runs_dir: RunsDir = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -64,7 +67,7 @@ def memory(  # noqa: PLR0913 - each is an option of its own
     )
     if out:
         make_folder(out)
-    frame = memory_frame(overrides or [], layout, implementation.value, config_dir)
+    frame = memory_frame(add_runs_dir(overrides, runs_dir), layout, implementation.value, config_dir)
     if form is Form.TABLE:
         for table in memory_tables(frame, layout):
             console().print(table)

@@ -1,16 +1,20 @@
 """tipx preflight"""
 
-from tipx.cli.options import AsCsv, AsJson, ConfigDir, Overrides
+from tipx.cli.options import AsCsv, AsJson, ConfigDir, Overrides, RunsDir, add_runs_dir
 
 
 def preflight(
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
+    runs_dir: RunsDir = None,
     *,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Check in seconds, without weights, whether model, data and lengths of a `tipx train` command fit together."""
+    """Check in seconds, without weights, whether model, data and lengths of a `tipx train` command fit together.
+
+    `tipx preflight model=qwen3 loop.max_prompt_tokens=1024`
+    """
     import pandas as pd
 
     from tipx import config
@@ -23,7 +27,7 @@ def preflight(
     from tipx.train.preflight import examine_facts, gather_facts
 
     form = choose_form(as_json=as_json, as_csv=as_csv)
-    exp = config.build(config.load(overrides or [], "train", config_dir), config_dir)
+    exp = config.build(config.load(add_runs_dir(overrides, runs_dir), "train", config_dir), config_dir)
     quiet_libraries()
     findings = [finding.row() for finding in (*examine_facts(gather_facts(exp)), memory_finding(exp))]
     if form is Form.TABLE:

@@ -1,31 +1,36 @@
 """tipx publish"""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tipx.cli.options import GROUP, PLACE, WORDS, RunsDir
+from tipx.cli.options import GROUP, PLACE, WORDS, RunName, RunsDir, RunsDirWords, refuse_words, spell_run, take_runs_dir
 
 
 def publish(
-    run: Annotated[str, typer.Argument(**PLACE, metavar="RUN", help="A run: path, name or hash")],
+    run: RunName,
+    words: RunsDirWords = None,
+    *,
     to: Annotated[
         str, typer.Option("--to", **PLACE | {"metavar": "FOLDER|OWNER/NAME"}, help="Where to, also on the hub")
     ],
     checkpoint: Annotated[str, typer.Option(**WORDS, help="A step, or last")] = "last",
     report: Annotated[str | None, typer.Option(**GROUP, help="A report that shows the run, as controls")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a model that is there")] = False,
-    runs_dir: RunsDir = Path("runs"),
+    runs_dir: RunsDir = None,
 ) -> None:
     """Write a run's student with its card, configuration, metrics and results, for others; nothing private is in it.
 
     Nothing is uploaded: the command that does it is printed.
+
+    `tipx publish demo --to my-student`
     """
     from tipx.display.console import console
     from tipx.export.publish import publish_run
 
-    done = publish_run(run, to, checkpoint, report, runs_dir, force=force)
+    rest, place = take_runs_dir(words, runs_dir)
+    refuse_words(rest, "publish")
+    done = publish_run(spell_run(run, place), to, checkpoint, report, place, force=force)
     page = f"\nreport   {done.report}" if done.report else ""
     console().print(
         f"{done.run.name}, step {done.step}\nmodel    {done.place.folder}{page}\nupload   {done.upload}",

@@ -22,7 +22,10 @@ def build(
     out: Annotated[Path, typer.Argument(**DIR, help="An empty or new folder")] = Path("tiny_pair"),
     seed: Annotated[int, typer.Option(min=0, max=10**6, help="Another seed makes another pair")] = 0,
 ) -> None:
-    """Train the embedded teacher and student again from the seed (a quarter of an hour on one core)."""
+    """Train the embedded teacher and student again from the seed (a quarter of an hour on one core).
+
+    `tipx tiny build my_pair --seed 1`
+    """
     from tipx.embedded.arithmetic.build import ARITHMETIC
     from tipx.embedded.build import build_pair
 
@@ -34,7 +37,10 @@ def agents(
     out: Annotated[Path, typer.Argument(**DIR, help="An empty or new folder")] = Path("tiny_agents"),
     seed: Annotated[int, typer.Option(min=0, max=10**6, help="Another seed makes another pair")] = 0,
 ) -> None:
-    """Train the embedded agents again from the seed (some minutes on one core)."""
+    """Train the embedded agents again from the seed (some minutes on one core).
+
+    `tipx tiny agents my_agents --seed 1`
+    """
     from tipx.embedded.agent.build import AGENTS
     from tipx.embedded.build import build_pair
 

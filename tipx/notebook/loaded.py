@@ -1,6 +1,5 @@
 """A run as frames."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from tipx.errors import ConfigError
 from tipx.inspect.frame import token_frame
 from tipx.inspect.rules import apply_rules
 from tipx.notebook.words import Words, split
+from tipx.report.listing import numbers
 from tipx.runs import metric_keys as keys
-from tipx.runs.metrics_file import Row
 from tipx.runs.reader import StoredRun
 
 
@@ -136,15 +135,3 @@ class LoadedRun:
         if len(found) > 1:
             raise ConfigError(f"{' '.join(words)}: expected one rule, got {', '.join(one.name for one in found)}")
         return pd.Series(found[0].weights_N, name=found[0].name)
-
-
-def numbers(facts: Row) -> Iterator[tuple[str, Any]]:
-    """(name, value) of each number of a result: those with a k, as in `pass_at`, are `pass@4`."""
-    for name in ("problems", "n", "mean", "mean_se", "greedy", "greedy_se"):
-        if name in facts:
-            yield name, facts[name]
-    for name, value in facts.items():
-        if name.endswith("_at") and isinstance(value, dict):
-            yield from ((f"{name.removesuffix('_at')}@{k}", one) for k, one in value.items())
-        elif isinstance(value, int | float):
-            yield name, value

@@ -1,16 +1,14 @@
 """Which runs and selectors there are."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from tipx.config import describe_choices
-from tipx.display.tables import run_row
-from tipx.notebook.loaded import LoadedRun, numbers
+from tipx.notebook.loaded import LoadedRun
 from tipx.notebook.words import Place, Words, split
-from tipx.report.listing import chosen
-from tipx.runs.reader import StoredRun, open_run
+from tipx.report.listing import chosen, wide_row
+from tipx.runs.reader import open_run
 
 
 def list_runs(runs_dir: Place = "runs", where: Words = ()) -> pd.DataFrame:
@@ -25,23 +23,11 @@ def list_runs(runs_dir: Place = "runs", where: Words = ()) -> pd.DataFrame:
     return pd.DataFrame([wide_row(run) for run in chosen(Path(runs_dir), split(where))])
 
 
-def wide_row(run: StoredRun) -> dict[str, Any]:
-    """All of a run that is one value."""
-    row = run_row(run)
-    if run.damage is not None:
-        return row
-    measured = (
-        (f"{result.benchmark or 'heldout'}.{name}", value)
-        for result in run.results
-        for name, value in numbers(result.facts)
-    )
-    for name, value in (*measured, *run.choices.items(), *run.config.items()):
-        row.setdefault(name, value)
-    return row
-
-
 def load_run(run: Place, runs_dir: Place = "runs") -> LoadedRun:
-    """A run by its path, its name, the start of its name, or its hash; raises RunError for none, and for several."""
+    """A run by its path, its name, the beginning of its name, or its hash; raises RunError for none, and for several.
+
+    `"@last"` is the run that was trained last, and the name of a group the one of its runs that was trained last.
+    """
     return LoadedRun(open_run(str(run), Path(runs_dir)))
 
 

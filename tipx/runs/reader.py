@@ -271,7 +271,7 @@ def stored_runs(runs_dir: Path) -> list[StoredRun]:
 
 
 def open_run(name: str, runs_dir: Path) -> StoredRun:
-    """The run given as a path, a name, the start of one, or a hash; raises RunError for none and for several."""
+    """The run of that name (see `runs.find.find_run`); raises RunError for none and for several."""
     return StoredRun(need_run(name, runs_dir))
 
 
