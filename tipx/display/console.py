@@ -33,7 +33,7 @@ def clean_text(text: str) -> str:
 
 
 def escape_text(text: str) -> str:
-    """The same with `\\u001B` for escape, as texts in double quotes have it in JSON and YAML: it is read as it was."""
+    r"""The same with `\u001B` for escape, as texts in double quotes have it in JSON and YAML: it is read as it was."""
     return COMMANDS.sub(lambda match: f"\\u{ord(match[0]):04X}", text)
 
 
