@@ -18,12 +18,13 @@ def show(
     """
     from tipx.display.config_yaml import config_of_overrides, config_of_run, config_yaml, named_run, values_and_origins
     from tipx.display.console import console
-    from tipx.display.output import print_json
 
     words = overrides or []
     run = named_run(words, runs_dir)
     shown = config_of_overrides(words, config_dir) if run is None else config_of_run(run, config_dir)
     if as_json:
+        from tipx.display.output import print_json
+
         print_json(values_and_origins(shown))
     else:
         console(soft_wrap=True, highlight=False).print(config_yaml(shown), end="")
