@@ -63,9 +63,9 @@ def test_all_is_there_where_there_is_room() -> None:
 
 
 def test_prose_is_wrapped_before_a_column_is_left_out() -> None:
-    lines = printed(130).splitlines()
+    lines = printed(150).splitlines()
     assert not [line for line in lines if "not shown" in line or PROSE in line]
-    assert PATH in printed(130)
+    assert PATH in printed(150)
 
 
 def test_columns_are_left_out_in_order_and_it_is_said() -> None:
