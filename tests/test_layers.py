@@ -49,6 +49,7 @@ WRITERS = {
     "models/gguf.py": "converted models, in the user's cache",
     "train/trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "rollout/vllm.py": "weights for a server, in a temporary folder",
+    "display/config_yaml.py": "nothing: YAML as text",
     "display/output.py": "nothing: pandas gives CSV as text",
     "report/formats.py": "nothing: pandas gives CSV as text",
     "runs/sweep_folder.py": "the plan of a sweep and its failures",

@@ -134,7 +134,7 @@ def test_what_is_said_beside_the_numbers_is_on_standard_error(place: Path) -> No
         done = call(place, *words, *form)
         assert done.err.startswith(f"already evaluated: runs/paper/{name(place)}/evals/000004/")
         assert "already" not in done.out
-    check = call(place, "data", "check", "math500", f"eval.path={place / 'nowhere'}", "--json")
+    check = call(place, "data", "check", "math500", f"eval.path={place / 'nowhere'}", "--json", columns=1000)
     assert check.err.startswith("unusable: ")
     assert check.err.removeprefix("unusable: ") == json.loads(check.out)[0]["wrong"] + "\n"
     saved = call(place, *MEMORY, "--out", "out", "--csv")

@@ -415,7 +415,7 @@ def refuse(event, args):
 sys.addaudithook(refuse)
 for words in COMMANDS:
     done = call(Path(PLACE), *words)
-    print(words[0], done.code, done.err.strip(), flush=True)
+    print(words[0], done.code, "; ".join(done.err.splitlines()), flush=True)
 """
 
 

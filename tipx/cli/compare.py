@@ -44,4 +44,4 @@ def compare(
         screen.print(comparison_table(record))
         if record["noise"]:
             said = f"inside the noise: {'; '.join(record['noise'])}"
-            screen.print(said, style="yellow", soft_wrap=True, highlight=False)
+            screen.print(said, style="yellow", highlight=False)

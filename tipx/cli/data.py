@@ -32,7 +32,7 @@ def check(names: Names = None, config_dir: ConfigDir = None, *, as_json: AsJson 
     frame = job(names or [], config_dir)
     shown = frame.drop(columns="wrong") if form is Form.TABLE else frame
     print_frame(shown, "benchmarks and training sets", form)
-    notes = console(stderr=True, soft_wrap=True, highlight=False)
+    notes = console(stderr=True, highlight=False)
     for line in frame["wrong"].dropna():
         notes.print(f"unusable: {line}", style="yellow")
     if form is Form.TABLE:

@@ -41,18 +41,19 @@ def evaluate(
     from tipx.signals import orderly
 
     form = choose_form(as_json=as_json, as_csv=as_csv)
-    screen, notes = (console(stderr=stderr, soft_wrap=True, highlight=False) for stderr in (False, True))
+    screen, notes = console(highlight=False), console(stderr=True, highlight=False)
     with orderly("eval"):
         target = spell_run(target, take_runs_dir(overrides, runs_dir)[1])
         done = evaluate_target(target, add_runs_dir(overrides, runs_dir), config_dir)
     for result, out, worked in done:
         if not worked:
-            notes.print(f"already evaluated: {out}")
+            notes.print(f"already evaluated: {out}", soft_wrap=True)
         for warning in warnings(result):
             notes.print(f"warning: {warning}", style="yellow")
         if form is Form.TABLE:
-            console().print(result_table(result))
-            screen.print(f"{asked(result)}\nresult   {out / 'result.json'}\nsamples  {out / 'samples.jsonl'}")
+            screen.print(result_table(result))
+            screen.print(asked(result))
+            screen.print(f"result   {out / 'result.json'}\nsamples  {out / 'samples.jsonl'}", soft_wrap=True)
     records = result_records((result, out) for result, out, _ in done)
     if form is Form.JSON:
         print_json(records)

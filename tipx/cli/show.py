@@ -32,13 +32,14 @@ def show(
     """
     from tipx.display.config_yaml import config_of_overrides, config_of_run, config_yaml, named_run, values_and_origins
     from tipx.display.console import console
-    from tipx.display.output import print_json
 
     rest, place = take_runs_dir(overrides, runs_dir)
     words = add_runs_dir(overrides, runs_dir)
     run = named_run([spell_run(rest[0], place)] if len(rest) == 1 else rest, place)
     shown = config_of_overrides(words, config_dir) if run is None else config_of_run(run, config_dir)
     if as_json:
+        from tipx.display.output import print_json
+
         print_json(values_and_origins(shown))
     else:
         console(soft_wrap=True, highlight=False).print(config_yaml(shown), end="")

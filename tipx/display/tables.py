@@ -17,19 +17,8 @@ from tipx.runs.results import FILE, SAMPLES, TRUNCATED
 FACTS = (keys.STEP, "steps", "student", "rule", "ratio", "seed", "kept", "before", "after")
 """What is known of a run unless it is damaged."""
 LEAST = (
-    "where",
-    "path",
-    "sha256",
-    "hub",
-    "kind",
-    "group",
-    "first",
-    "last",
-    "kept",
-    "seed",
-    "student",
-    "steps",
-    "before",
+    *("where", "path", "sha256", "hub", "kind", "group", "first", "last"),
+    *("kept", "seed", "student", "steps", "before", "score", "teacher", "optimizer"),
 )
 """Columns of frames that a narrow terminal leaves out, those that say least first; all others are always shown."""
 WHOLE = ("path", "where", "rule", "state", "here")

@@ -190,10 +190,10 @@ def line(table: Table, row: Sequence[Any], column: Column) -> dict[str, Any]:
 
 
 def terminal(table: Table) -> FittedTable:
-    """With bold for the best; row labels and numbers with their errors are never wrapped."""
-    found = FittedTable(table.report.title)
-    keys = len(table.report.rows)
-    for i, head in enumerate(heads(table)):
+    """With bold for the best; row labels and numbers are never wrapped. The last columns say least."""
+    names, keys = heads(table), len(table.report.rows)
+    found = FittedTable(table.report.title, least=names[:keys:-1])
+    for i, head in enumerate(names):
         found.add_column(Text(head), justify="left" if i < keys else "right", no_wrap=True)
 
     def dress(part: Parts) -> Text:

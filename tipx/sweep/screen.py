@@ -22,7 +22,7 @@ def points_table(states: Sequence[State], title: str, *, rows: int | None = None
     names = sorted({name for state in states for name in state.accuracy})
     best = {name: max(s.accuracy[name] for s in states if name in s.accuracy) for name in names}
     shared = shared_overrides(states)
-    table = FittedTable(title, least=("minutes", "step"), more="--dry-run --json")
+    table = FittedTable(title, least=("minutes", "step", "run"), more="--dry-run --json")
     table.add_column("point")
     if hashes:
         table.add_column("run", no_wrap=True)
