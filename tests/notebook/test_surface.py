@@ -88,9 +88,9 @@ def test_a_run_tells_what_it_is(loaded: tipx.LoadedRun, run: Run) -> None:
     assert loaded.evals().empty
 
 
-@pytest.mark.parametrize("name", ["made-0badcafe", "made", "0badcafe"])
+@pytest.mark.parametrize("name", ["made-0badcafe", "made", "0badcafe", "@last", "GROUP"])
 def test_it_is_found_by_its_name_and_hash(name: str, run: Run) -> None:
-    assert tipx.load_run(name, run.path.parents[1]).path == run.path
+    assert tipx.load_run(name.replace("GROUP", run.path.parent.name), run.path.parents[1]).path == run.path
 
 
 @pytest.mark.parametrize(

@@ -114,10 +114,15 @@ def reported() -> Iterator[None]:
     except UsageError as error:
         # Without arguments the help has been shown, and there is nothing to add.
         if text := error.format_message():
-            complain(f"{text.rstrip('.')}; see `tipx --help`")
+            complain(f"{text.rstrip('.')}; see `{' '.join(['tipx', *command_words(error.ctx)])} --help`")
         sys.exit(2)
     except typer.Abort:
         sys.exit(1)
+
+
+def command_words(ctx: Any) -> list[str]:
+    """`data pull` of the command that is being read; nothing where none is known yet."""
+    return [] if ctx is None or ctx.parent is None else [*command_words(ctx.parent), str(ctx.info_name)]
 
 
 def complain(message: str) -> None:
