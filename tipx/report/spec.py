@@ -35,9 +35,9 @@ class Report:
     """A table and its figures. `rows` and `columns` are config groups (selector) or dotted keys (optim.lr).
 
     `benchmark` is a column unless it is a row. The value `quadrants` is short for q1, q2, q3 and q4: where the kept
-    tokens are from; `gap` is the share of the way from start to teacher. `sweep` lists groups under the runs' folder; empty is the report's own name. `baseline` gives row
-    keys the values of the row that others are tested against. `paper` lists the tables of arXiv 2604.14084 whose
-    numbers are shown beside ours where a cell is the same thing.
+    tokens are from; `gap` is the share of the way from start to teacher. `sweep` lists groups under the runs' folder;
+    empty is the report's own name. `baseline` gives row keys the values of the row that others are tested against.
+    `paper` lists the tables of arXiv 2604.14084 whose numbers are shown beside ours where a cell is the same thing.
     """
 
     title: str
