@@ -125,7 +125,10 @@ def test_commits_and_results_that_differ_are_noted(sweep: Sweep, table: Make) ->
         "ffffffff (1), 01234567 (8)", "01234567 (8), ffffffff (1)"
     )
     assert "results were not evaluated alike, and cannot be compared (temperature: 0.5, 1.0)" in notes
-    assert "soft_or 0.5, arithmetic mean@4, %: no test against full: they were evaluated in different ways" in notes
+    assert (
+        "soft_or 0.5, random 0.2, arithmetic mean@4, %: no test against full: they were evaluated in different ways"
+        in notes
+    )
 
 
 def test_a_run_of_before_says_so(sweep: Sweep, table: Make) -> None:

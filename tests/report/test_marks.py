@@ -248,6 +248,13 @@ def test_no_bold_where_a_cell_cannot_be_tested(moved: Callable[..., list[Path]],
     ) in found.notes
 
 
+def test_rows_that_cannot_be_tested_for_one_reason_have_one_note(sweep: Sweep, table: Make) -> None:
+    sweep(seeds=1)
+    assert [note for note in table().notes if "no test against" in note] == [
+        "soft_or 0.5, random 0.2, arithmetic greedy, %: no test against full: one seed, and no value for each problem"
+    ]
+
+
 def test_other_seeds_are_no_pairs(sweep: Sweep, table: Make) -> None:
     # soft_or lacks seed 0, random seed 2: two runs each, and one seed in common.
     sweep(skip=(2, 3, 8))

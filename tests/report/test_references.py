@@ -1,5 +1,6 @@
 """The rows `teacher` and `start`: there where they were measured as the rows were, and in no test and no figure."""
 
+import json
 import shlex
 from collections.abc import Callable
 from math import sqrt
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.report.by_hand import copy_first, set_model, set_result, set_scores, to_held_out
+from tests.report.by_hand import add_result, copy_first, set_model, set_result, set_scores, to_held_out
 from tipx.config import load, resolve, with_benchmark_choices
 from tipx.report import Table, figures
 from tipx.report.formats import csv, markdown
@@ -104,14 +105,25 @@ def test_a_start_of_another_grader_is_left_out_and_said(made: list[Path], table:
     assert "no start on arithmetic: it was evaluated in another way (grading: 2, 1)" in found.notes
 
 
-@pytest.mark.parametrize("path", ["a\0b", "no/such/folder", " "])
+@pytest.mark.parametrize("path", ["a\0b", "no/such/folder", " ", "--config-dir=x"])
 def test_a_teacher_that_nobody_can_have_measured(path: str, sweep: Sweep, table: Make) -> None:
     (run,) = sweep(grid=GRID[:1], seeds=1)
     config = run / "config.yaml"
     tree = yaml.safe_load(config.read_text())
     tree["model"]["teacher"]["path"] = path
     config.write_text(yaml.safe_dump(tree))
-    assert table().references == {}
+    made = table()
+    assert made.references == {}
+    assert not [note for note in made.notes if "tipx eval -" in note], "a path is no option"
+
+
+def test_rows_of_two_benchmarks_have_no_common_start(sweep: Sweep, table: Make, tmp_path: Path) -> None:
+    for run in sweep(grid=GRID[:1], seeds=1, benchmarks=("arithmetic", "math500")):
+        for file in list(run.glob("evals/*/*/result.json")):
+            add_result(run, 0, file.parent.name, json.loads(file.read_text()))
+    own = tmp_path / "mine.yaml"
+    own.write_text("title: x\nrows: [selector, benchmark]\n")
+    assert table(str(own), sweeps=("controls",)).references == {}
 
 
 def test_rows_of_two_students_have_no_common_start(sweep: Sweep, table: Make, tmp_path: Path) -> None:

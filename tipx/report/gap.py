@@ -6,6 +6,7 @@ from tipx.errors import ReportError
 from tipx.report.formats import number
 from tipx.report.long import Measured
 from tipx.report.metrics import GAP
+from tipx.report.metrics import scores as scores_of
 from tipx.report.references import START, TEACHER, place_of
 from tipx.report.table import Cell, Column, Table
 
@@ -50,7 +51,7 @@ def fill_gaps(table: Table) -> None:
 def recovered(one: Measured, start: float, teacher: float) -> Measured:
     """The gap of a run, and of each of its problems."""
     whole = teacher - start
-    scores = {problem: (score - start) / whole for problem, score in one.facts.get("scores", {}).items()}
+    scores = {problem: (score - start) / whole for problem, score in scores_of(one.facts).items()}
     error = None if one.error is None else one.error / whole
     return replace(one, value=(one.value - start) / whole, error=error, facts=one.facts | {"scores": scores})
 

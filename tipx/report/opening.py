@@ -98,4 +98,5 @@ def hours(table: Table) -> str:
 def machine_seconds(run: StoredRun) -> float:
     """Of all phases that were timed, evaluations included."""
     logged = sum(value for phase in keys.PHASES for value in run.values(keys.TIME.of(phase)))
-    return logged * (run.start.get("processes") or 1)
+    processes = run.start.get("processes")  # as the run says, which may be somebody else's
+    return logged * (processes if type(processes) is int else 1)

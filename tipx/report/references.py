@@ -62,9 +62,9 @@ def place_of(table: Table, name: str) -> Values:
 
 
 def shared(role: str, measured: Sequence[Measured]) -> bool:
-    """Whether all runs have one model in that role."""
+    """Whether all runs have one model in that role, and one benchmark."""
     keys = [f"model.{role}.{key}" for key in ("path", *OWN)]
-    return len({tuple(one.run.config.get(key) for key in keys) for one in measured}) == 1
+    return len({(one.benchmark, *(one.run.config.get(key) for key in keys)) for one in measured}) == 1
 
 
 def at_start(measured: Sequence[Measured]) -> tuple[list[Measured], Row | None]:
@@ -117,7 +117,8 @@ def of_model(table: Table, name: str, one: Measured, runs_dir: Path) -> tuple[li
 def evaluated_path(role: str, one: Measured) -> str | None:
     """The model's path, if `tipx eval` of it measures the model that the run had."""
     path, own = str(one.run.config[f"model.{role}.path"]), (one.run.config.get(f"model.{role}.{key}") for key in OWN)
-    return None if one.metric.source != "benchmark" or any(own) or wrong_path(path) else path
+    no_model = wrong_path(path) or path.startswith("-")  # which would be an option
+    return None if one.metric.source != "benchmark" or any(own) or no_model else path
 
 
 def command_of(role: str, one: Measured, runs_dir: Path) -> str | None:

@@ -33,6 +33,7 @@ def add_tests(table: Table) -> None:
     used: set[Method] = set()
     for column in table.columns:
         found: dict[Values, Test] = {}
+        untested: dict[str, list[str]] = {}
         for row in table.rows:
             base = baseline_of(row, table)
             cell, against = table.cell(row, column), table.cell(base, column) if base else Cell()
@@ -41,10 +42,12 @@ def add_tests(table: Table) -> None:
             try:
                 method, difference = compare(cell, against, column)
             except CannotPair as reason:
-                table.notes.append(f"{label(row)}, {table.head(column)}: no test against {label(base)}: {reason}")
+                untested.setdefault(f"no test against {label(base)}: {reason}", []).append(label(row))
                 continue
             used.add(method)
             found[row] = Test(label(base), difference, difference.p, method)
+        for why, names in untested.items():
+            table.notes.append(f"{', '.join(names)}, {table.head(column)}: {why}")
         for (row, test), p in zip(found.items(), adjust_holm([t.result.p for t in found.values()]), strict=True):
             table.cells[row, column].test = replace(test, adjusted=p)
     if "permutation" in used:

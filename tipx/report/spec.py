@@ -46,7 +46,7 @@ class Report:
     """Config groups or dotted keys that tell columns apart. benchmark is a column unless it is a row."""
     values: tuple[str, ...] = ("mean",)
     """What stands in the cells: names as mean, greedy, kept, memory, best@4, or keys of metrics.jsonl. quadrants is
-    short for q1, q2, q3 and q4."""
+    short for q1, q2, q3 and q4; gap is the share of the way from start to teacher."""
     sweep: tuple[str, ...] = ()
     """Groups under the runs' folder whose runs are read. Empty is the report's own name."""
     baseline: dict[str, str | int | float | bool | None] = field(default_factory=dict)
