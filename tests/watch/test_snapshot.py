@@ -227,9 +227,9 @@ def test_only_what_is_new_is_read(
     watcher = Watcher(runs_dir)
     assert watcher.look().rows[0].step == 10
     assert len(parsed) == 10
-    for name in ("config", "provenance"):
-        monkeypatch.setattr(type(run), name, lambda _self: pytest.fail("it is read again"))
-    monkeypatch.setattr(SweepFolder, "points", lambda _self: pytest.fail("it is read again"))
+    group = watcher.groups["g"]
+    for cached in (group.points, group.command, group.runs[A].config, group.runs[A].provenance):
+        monkeypatch.setattr(cached, "read", lambda: pytest.fail("it is read again"))
     run.log(line(11))
     assert watcher.look().rows[0].step == 11
     assert len(parsed) == 11
