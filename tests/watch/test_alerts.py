@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from tests.watch.conftest import CONFIG, line
+from tipx.runs.directory import Run
 from tipx.runs.reader import StoredRun
+from tipx.sweep.job import failure_reason
+from tipx.train.session import describe_kept
 from tipx.watch import alerts
 from tipx.watch.alerts import LockHolder, RunFacts, find_alerts, find_full_disk, find_idle_sweep
 from tipx.watch.series import RunSeries
@@ -186,6 +189,15 @@ def test_a_process_that_died() -> None:
     assert "there is no checkpoint" in only_alert(facts(steps(), "stopped", saved=None)).seen
     # One that was told to stop saves its last step.
     assert kinds(facts(steps(), "stopped", saved=30)) == []
+
+
+def test_a_run_that_was_asked_to_stop(tmp_path: Path) -> None:
+    run = Run(tmp_path / "g" / "tiny-full-00000000")
+    log = tmp_path / "log"
+    for words in (describe_kept(run), "stopped after step 12, saved in x"):
+        log.write_text(f"step 12\nerror: {words}\n")
+        assert kinds(facts(steps(), "stopped", saved=None, error=failure_reason(log, 130))) == []
+    assert kinds(facts(steps(), "stopped", saved=None, error=failure_reason(log, -9))) == ["process ended"]
 
 
 def test_a_damaged_file() -> None:

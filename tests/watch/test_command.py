@@ -93,9 +93,8 @@ def test_it_follows_and_ends_with_130(make_run: MakeRun, server: Server, tmp_pat
     wait_for(lambda: "late/tiny-late-00000000" in process.output()[0])
     assert 'http-equiv="refresh"' in (tmp_path / "watch.html").read_text()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    _, err = process.communicate()
     assert (process.returncode, err) == (130, "error: stopped before the end; type the same command again\n")
-    assert out.count("finished") >= 2
     page = (tmp_path / "watch.html").read_text()
     assert "nobody watches" in page
     assert "tiny-late" in page

@@ -91,6 +91,8 @@ def test_each_line_is_read_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> 
         handle.write(text_of(ROWS[20:22]))
     tail.read()
     assert len(parsed) == 22
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("it did not change, and is opened"))
+    tail.read()
 
 
 def changed_in_place(file: Path, rows: list[dict[str, float]]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.hostile import EVERY
 from tests.watch.conftest import MakeRun, MakeSweep, line, text_of
 from tipx.display.console import COMMANDS
+from tipx.runs.checkpoints import Checkpoints
 from tipx.runs.reader import StoredRun
 from tipx.runs.sweep_folder import SweepFolder
 from tipx.watch import series, snapshot
@@ -175,6 +176,28 @@ def test_a_folder_that_is_absent_empty_or_appears_later(make_run: MakeRun, runs_
     assert Watcher(runs_dir, "gg").look(NOW).note.endswith("yet; did you mean g?")
 
 
+def test_a_run_that_is_removed_while_it_is_read(
+    make_run: MakeRun, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = make_run(A, TEN), make_run(B, TEN).finish({"steps": 10})
+
+    def remove(_: Checkpoints) -> None:
+        shutil.rmtree(run.path)
+        raise FileNotFoundError(2, "No such file")
+
+    def refuse(_: Checkpoints) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    watcher = Watcher(runs_dir, "g")
+    monkeypatch.setattr(Checkpoints, "saved", refuse)
+    seen = watcher.look()
+    assert states(seen) == {A: "damaged", B: "finished"}
+    assert seen.alerts[0].seen.endswith("it cannot be read (Permission denied)")
+    monkeypatch.setattr(Checkpoints, "saved", remove)
+    seen = watcher.look()
+    assert (states(seen), seen.alerts) == ({B: "finished"}, ())
+
+
 def test_groups_of_the_last_day(make_run: MakeRun, runs_dir: Path) -> None:
     make_run(A, TEN, at=NOW - 90_000, group="old")
     make_run(B, TEN, at=NOW - 80_000, group="new")
@@ -204,9 +227,9 @@ def test_only_what_is_new_is_read(
     watcher = Watcher(runs_dir)
     assert watcher.look().rows[0].step == 10
     assert len(parsed) == 10
-    for name in ("config", "provenance"):
-        monkeypatch.setattr(type(run), name, lambda _self: pytest.fail("it is read again"))
-    monkeypatch.setattr(SweepFolder, "points", lambda _self: pytest.fail("it is read again"))
+    group = watcher.groups["g"]
+    for cached in (group.points, group.command, group.runs[A].config, group.runs[A].provenance):
+        monkeypatch.setattr(cached, "read", lambda: pytest.fail("it is read again"))
     run.log(line(11))
     assert watcher.look().rows[0].step == 11
     assert len(parsed) == 11

@@ -31,6 +31,8 @@ IDLE_S = 300.0
 """A sweep is idle when no file of it was written for so long; a launcher may take minutes to start a point."""
 ENDING_S = 20.0
 """After a process let go of its run, its sweep may take so long to note why it ended."""
+ASKED_TO_STOP = "stopped"
+"""How the last words of a run begin that a signal asked to stop; a sweep notes them."""
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -103,8 +105,10 @@ def find_failure(run: RunFacts) -> Alert | None:
 
 
 def find_death(run: RunFacts) -> Alert | None:
-    """The process of a run ended without saving: a run that is told to stop saves its last step."""
+    """The process of a run ended without saving. One that is told to stop saves its last step, or says what it kept."""
     if run.row.state != "stopped" or run.saved == run.row.step or run.released_s < ENDING_S:
+        return None
+    if (run.error or "").startswith(ASKED_TO_STOP):
         return None
     step = f"at step {run.row.step}" if run.row.step else "before step 1"
     kept = "there is no checkpoint" if run.saved is None else f"the newest checkpoint is of step {run.saved}"

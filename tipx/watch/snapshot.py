@@ -89,6 +89,12 @@ class PointNote:
     log: Path | None = None
     again: str | None = None
 
+    def state_without_process(self, *, begun: bool) -> State:
+        """How a run stands that is not finished and that no process writes; `begun` is whether it has a line."""
+        if self.error is not None:
+            return "stopped" if self.killed else "failed"
+        return "waiting" if self.point is not None and not begun else "stopped"
+
 
 class WatchedRun:
     """One run directory, and what was read of it."""
@@ -115,18 +121,15 @@ class WatchedRun:
             self.tail.read()
         damage = self.find_damage(finished=finished, locked=locked)
         quiet_s, series, tree = self.quiet_seconds(now), self.tail.series, self.tree()
-        stalled = locked and not finished and self.is_stalled(now, quiet_s)
-        state: State = "stopped"
+        state: State
         if damage is not None:
             state = "damaged"
         elif finished:
             state = "finished"
         elif locked:
-            state = "stalled" if stalled else "running"
-        elif note.error is not None and not note.killed:
-            state = "failed"
-        elif note.point is not None and series.step is None and not note.killed:
-            state = "waiting"
+            state = "stalled" if self.is_stalled(now, quiet_s) else "running"
+        else:
+            state = note.state_without_process(begun=series.step is not None)
         step, steps = series.step or 0, tree["loop"]["steps"] if tree else None
         pace, left = series.step_s, None
         if pace is not None and steps is not None and state == "running":
@@ -160,7 +163,7 @@ class WatchedRun:
             sampled=(self.run.path / "rollouts").is_dir(),
             quiet_s=quiet_s,
             released_s=now - self.locked_at,
-            holder=find_lock_holder(self.run.path / ".lock") if stalled else None,
+            holder=find_lock_holder(self.run.path / ".lock") if state == "stalled" else None,
             error=note.error,
             log=note.log,
             again=note.again or self.own_command(),
@@ -271,10 +274,7 @@ class WatchedGroup:
         facts = []
         for name in [*labels, *(name for name in self.runs if name not in labels)]:
             note, label = notes.get(name, PointNote()), labels.get(name, name)
-            if name in self.runs:
-                facts.append(self.runs[name].look(now, note, label))
-            else:
-                facts.append(self.look_at_point(name, note, label))
+            facts.append(self.look_at_run(name, now, note, label))
         # One that was removed meanwhile is not damaged.
         facts = [run for run in facts if run.damage is None or is_run(run.path)]
         alerts += [alert for run in facts for alert in find_alerts(run)]
@@ -294,11 +294,21 @@ class WatchedGroup:
             killed = self.board.killed(point)
         return PointNote(point, error, killed, log if log.exists() else None, self.command.get())
 
+    def look_at_run(self, name: str, now: float, note: PointNote, label: str) -> RunFacts:
+        """How a run of that name stands, also one that is only planned."""
+        if name not in self.runs:
+            return self.look_at_point(name, note, label)
+        try:
+            return self.runs[name].look(now, note, label)
+        except OSError as error:  # it was removed at this moment, or may not be read
+            row = RunRow(one_line(self.folder.name), one_line(name), one_line(label), "damaged")
+            wrong = damaged(self.folder / name, f"it cannot be read ({error.strerror})", "allow reading it")
+            return RunFacts(row, self.folder / name, damage=str(wrong))
+
     def look_at_point(self, name: str, note: PointNote, label: str) -> RunFacts:
         """A point without a run: it waits, it starts, or it failed before its first step."""
-        state: State = "failed" if note.error is not None and not note.killed else "waiting"
-        if Run(self.folder / name).locked:
-            state = "running"
+        locked = Run(self.folder / name).locked
+        state: State = "running" if locked else note.state_without_process(begun=False)
         row = RunRow(one_line(self.folder.name), one_line(name), one_line(label), state)
         again = note.again or "the same command"
         return RunFacts(row, self.folder / name, error=note.error, log=note.log, again=again)
@@ -332,10 +342,11 @@ class Watcher:
         self.groups = {folder.name: self.groups.get(folder.name) or WatchedGroup(folder) for folder in there}
         facts, alerts = list[RunFacts](), list[Alert]()
         for name, group in self.groups.items():
-            if name == self.group or (self.group is None and group.is_active(now)):
-                runs, wrong = group.look(now)
-                facts += runs
-                alerts += wrong
+            with suppress(OSError):  # a folder that is removed at this moment
+                if name == self.group or (self.group is None and group.is_active(now)):
+                    runs, wrong = group.look(now)
+                    facts += runs
+                    alerts += wrong
         with suppress(OSError):
             full = find_full_disk(self.runs_dir, shutil.disk_usage(self.runs_dir).free, facts)
             alerts += [] if full is None else [full]
