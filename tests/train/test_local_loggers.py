@@ -183,7 +183,7 @@ def test_a_trackio_that_would_send_is_refused(name: str, monkeypatch: pytest.Mon
 
 
 @with_trackio
-@pytest.mark.parametrize(("project", "database"), [("..", None), ("tipx", b"no database, but a text " * 99)])
+@pytest.mark.parametrize(("project", "database"), [("registry-x", None), ("tipx", b"no database, but a text " * 99)])
 @pytest.mark.usefixtures("home")
 def test_what_trackio_cannot_use_is_one_line(project: str, database: bytes | None, tmp_path: Path) -> None:
     if database is not None:
