@@ -10,6 +10,7 @@ from tipx.export.licences import UNKNOWN, find_licence, shown_name
 from tipx.runs import metric_keys as keys
 from tipx.runs.metrics_file import Row
 from tipx.runs.reader import StoredRun
+from tipx.runs.results import is_number
 
 Tree = dict[str, Any]
 HELD_OUT = "held-out texts"
@@ -117,7 +118,7 @@ def results_section(run: StoredRun, step: int) -> str:
 def result_rows(result: Row) -> list[list[str]]:
     """Lines of one evaluation."""
     if "benchmark" in result:
-        of = f"{result['problems']} problems{', not all' if result['partial'] else ''}"
+        of = f"{result['problems']} problems{', not all' if result.get('partial') else ''}"
     else:
         of = f"{result['texts']} texts"
     where = result.get("benchmark", HELD_OUT)
@@ -137,7 +138,7 @@ def measured_numbers(result: Row) -> dict[str, tuple[str, str]]:
         "mean": ("accuracy", f"accuracy, mean of {result['n']} samples"),
         "greedy": ("accuracy", "accuracy, greedy"),
     }
-    return {key: name for key, name in named.items() if key in result}
+    return {key: name for key, name in named.items() if is_number(result.get(key))}
 
 
 def hub_results(result: Row) -> list[EvalResult]:
@@ -161,7 +162,7 @@ def hub_results(result: Row) -> list[EvalResult]:
 
 def number_text(result: Row, key: str) -> str:
     error = result.get(f"{key}_se")
-    return f"{result[key]:.3f}" + ("" if error is None else f" ± {error:.3f}")
+    return f"{result[key]:.3f}" + (f" ± {error:.3f}" if is_number(error) else "")
 
 
 def origin_facts(run: StoredRun, version: str, commit: str | None) -> Row:

@@ -64,9 +64,10 @@ class Scrubber:
     def for_texts_in(cls, *trees: Any) -> "Scrubber":
         """One that knows this user and machine, and what the values of these trees tell of others."""
         texts = [text for tree in trees for text in strings(tree)]
-        values = [*texts, *(text.partition("=")[2] for text in texts), str(Path.home()), str(Path.cwd())]
+        user, home = own_user()
+        values = [*texts, *(text.partition("=")[2] for text in texts), home, str(Path.cwd())]
         paths = {value: last_part(value) for value in values if WHOLE_PATH.fullmatch(value)}
-        users = {getpass.getuser(), *(name for text in texts for name in HOME_OF.findall(text))}
+        users = {user, *(name for text in texts for name in HOME_OF.findall(text))}
         machine = socket.gethostname()
         hosts = {machine, machine.split(".")[0], *(host for text in texts for host in private_hosts(text))}
         names = dict.fromkeys(users, "[user]") | dict.fromkeys(hosts, "[host]")
@@ -126,6 +127,14 @@ class Scrubber:
     def put(self, text: str, kind: str) -> str:
         self.removed[kind] += 1
         return text
+
+
+def own_user() -> tuple[str, str]:
+    """Name and home of who runs this; empty where a container gives its user neither."""
+    try:
+        return getpass.getuser(), str(Path.home())
+    except (KeyError, OSError, RuntimeError):
+        return "", ""
 
 
 def by_length(texts: dict[str, str]) -> dict[str, str]:
