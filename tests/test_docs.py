@@ -30,6 +30,8 @@ NAME = re.compile(r"`([\w./-]+\.(?:yaml|py|jsonl))`[^`\n]*:\s*$")
 """The words before a fence that shows a file."""
 LINK = re.compile(r"(?<!\\)\]\(<?([^)\s>]+)>?(?: \"[^\"]*\")?\)")
 PAGES = sorted(path.relative_to(PROJECT).as_posix() for path in (PROJECT / "docs").rglob("*.md"))
+TO_COME = {"watch.md", "loggers.md", "publish.md"}
+"""Pages of docs/howto that others link before they are written. Remove each when it is there."""
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", *PAGES]
 
 
@@ -155,7 +157,9 @@ def wrong_links(page: Path) -> list[str]:
     for link in links(text):
         place, _, anchor = link.partition("#")
         target = page.parent / place if place else page
-        if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+        if target.name in TO_COME:
+            assert not target.exists(), f"{target.name} has come: take it out of TO_COME"
+        elif not target.exists() or (anchor and anchor not in anchors(target.read_text())):
             wrong.append(link)
     return wrong
 

@@ -99,7 +99,7 @@ def test_every_table_of_conf_is_checked_and_no_other_list_says_which() -> None:
 
 def test_the_hashes_are_whole_and_made_by_the_rules_of_today() -> None:
     assert {name: len(found) for name, found in known_hashes().items()} == SHIPPED
-    # Whoever changes SPELLING makes them again: `tipx data hashes` in CONTRIBUTING.md.
+    # Whoever changes SPELLING makes them again: `tipx data hashes` in docs/howto/extend.md.
     assert json.loads(FILE.read_text())["spelling"] == spelling_mark()
     assert FILE.stat().st_size < 20_000
     assert {len(one) for found in known_hashes().values() for one in found} == {6}
