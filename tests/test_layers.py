@@ -68,8 +68,9 @@ CATCHERS = {
 TABLES = {
     "display/fit.py": "the one that breaks none",
     "inspect/text.py": "tokens of a rollout, which are wrapped like text",
-    "cli/listing.py": "two columns, the second of prose",
-    "cli/reporting.py": "as listing.py",
+    "cli/kinds.py": "two columns, the second of prose",
+    "display/explanation.py": "as kinds.py",
+    "cli/reporting.py": "as kinds.py",
 }
 WRITES = {
     "write_text",

@@ -36,7 +36,8 @@ def test_the_pages_are_as_they_are_made(name: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_every_page_there_is_made() -> None:
-    assert {path.name for path in (PROJECT / "docs" / "reference").glob("*.md")} - {"index.md"} == set(generate.PAGES)
+    by_hand = {"python.md"}  # with directives for the docstrings, which Sphinx fills
+    assert {path.name for path in (PROJECT / "docs" / "reference").glob("*.md")} - by_hand == set(generate.PAGES)
 
 
 def test_no_key_is_undocumented() -> None:

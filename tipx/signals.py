@@ -25,6 +25,7 @@ KEPT = {
     "train": "stopped before this start trained a step; what was saved is kept, and the same command continues",
     "eval": "stopped; the answers so far are kept, and the same command continues",
     "sweep": "stopped; every point is saved, and the same command continues",
+    "watch": "stopped watching; the runs go on",
 }
 """What a command keeps, as far as is known before it looks."""
 ELSE = "stopped before the end; type the same command again"

@@ -4,12 +4,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from tipx.config.trees import Tree
+from tipx.display.fit import FittedTable
 
 FACTS = (
     ("type", "type"),
@@ -83,12 +83,15 @@ def yaml_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if value == "" or "\n" in str(value) else str(value)
 
 
-def setting_table(settings: Sequence[Tree]) -> Table:
+def setting_table(settings: Sequence[Tree]) -> FittedTable:
     """Which choices give which value, one line for each value and file."""
     lines: dict[tuple[str, str], list[str]] = {}
     for one in settings:
         lines.setdefault((yaml_text(one["value"]), one["file"]), []).append(one["choice"])
-    out = Table("value", "file", "with", title="set by", title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+    out = FittedTable("set by")
+    out.add_column("value", no_wrap=True)
+    out.add_column("file", no_wrap=True)
+    out.add_column("with")
     for (value, file), took in lines.items():
         out.add_row(Text(value), Text(file), Text(", ".join(took)))
     return out
