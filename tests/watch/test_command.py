@@ -94,7 +94,7 @@ def test_it_follows_and_ends_with_130(make_run: MakeRun, server: Server, tmp_pat
     assert 'http-equiv="refresh"' in (tmp_path / "watch.html").read_text()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
-    assert (process.returncode, err) == (130, "error: stopped before the end; type the same command again\n")
+    assert (process.returncode, err) == (130, "error: stopped watching; the runs go on\n")
     page = (tmp_path / "watch.html").read_text()
     assert "nobody watches" in page
     assert "tiny-late" in page

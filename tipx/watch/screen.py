@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from tipx.display.console import Console, console
+from tipx.display.fit import FittedTable
 from tipx.watch.state import STATES, Alert, RunRow, Snapshot, State
 from tipx.watch.words import COLUMNS, clock_text, summary_text
 
@@ -25,6 +24,9 @@ COLOURS: dict[State, str] = {
 SPEAK_EVERY_S = 60.0
 """Without a terminal the sums are printed so often; changes are printed at once."""
 
+LEAST = ("tokens", "kept", "loss", "steps/min", "left")
+"""Columns that a narrow terminal does without, from the first."""
+
 Show = Callable[[Snapshot], None]
 
 
@@ -35,19 +37,23 @@ def render_snapshot(snapshot: Snapshot, room: int | None = None) -> RenderableTy
         shown = sorted(shown, key=lambda row: STATES.index(row.state))[:room]
     hidden = len(snapshot.rows) - len(shown)
     more = f", {hidden} not shown" if hidden else ""
-    parts: list[RenderableType] = [render_table(shown, snapshot.title)] if shown else []
+    groups = list(dict.fromkeys(row.group for row in shown))
+    parts = [render_table([row for row in shown if row.group == group], group) for group in groups]
     return Group(*parts, Text(summary_text(snapshot) + more), *map(render_alert, snapshot.alerts))
 
 
-def render_table(rows: list[RunRow], title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    several = len({row.group for row in rows}) > 1
-    table.add_column("run", overflow="fold")
-    table.add_column("state")
+def render_table(rows: list[RunRow], group: str) -> FittedTable:
+    """The runs of a group; words that all labels share are said once, above."""
+    labels = [row.label.split() for row in rows]
+    shared = set.intersection(*map(set, labels)) if len(labels) > 1 else set()
+    title = " ".join([group, *(word for word in labels[0] if word in shared)])
+    table = FittedTable(title, least=LEAST)
+    table.add_column("run")
+    table.add_column("state", no_wrap=True)
     for heading in COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        name = f"{row.group}/{row.label}" if several else row.label
+    for row, label in zip(rows, labels, strict=True):
+        name = " ".join(word for word in label if word not in shared) or row.label
         table.add_row(name, Text(row.state, COLOURS[row.state]), *(write(row) for write in COLUMNS.values()))
     return table
 
@@ -68,8 +74,9 @@ def open_screen() -> Iterator[Show]:
     with Live(Text("reading the runs"), console=screen, auto_refresh=False, vertical_overflow="ellipsis") as live:
 
         def show(snapshot: Snapshot) -> None:
-            # Title, heading, rule and sums take 5 lines; an alert takes about 3.
-            room = max(screen.height - 6 - 3 * len(snapshot.alerts), 4)
+            # Title, heading, rule and a note take 4 lines of each group, the sums 2; an alert takes about 3.
+            groups = len({row.group for row in snapshot.rows})
+            room = max(screen.height - 2 - 4 * groups - 3 * len(snapshot.alerts), 4)
             live.update(render_snapshot(snapshot, room), refresh=True)
 
         yield show
