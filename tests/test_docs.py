@@ -24,6 +24,8 @@ from tipx.sweep.plan import plan_sweep
 from tipx.sweep.question import read_sweep
 from tipx.types import TokenStats
 
+pytestmark = pytest.mark.long(35)
+
 PROJECT = Path(__file__).parent.parent
 FENCE = re.compile(r"^( *)(```+|~~~+)([^\n]*)\n(.*?)^ *\2", re.DOTALL | re.MULTILINE)
 NAME = re.compile(r"`([\w./-]+\.(?:yaml|py|jsonl))`[^`\n]*:\s*$")
