@@ -30,9 +30,8 @@ FENCE = re.compile(r"^( *)(```+|~~~+)([^\n]*)\n(.*?)^ *\2", re.DOTALL | re.MULTI
 NAME = re.compile(r"`([\w./-]+\.(?:yaml|py|jsonl))`[^`\n]*:\s*$")
 """The words before a fence that shows a file."""
 LINK = re.compile(r"(?<!\\)\]\(<?([^)\s>]+)>?(?: \"[^\"]*\")?\)")
-PAGES = sorted(path.relative_to(PROJECT).as_posix() for path in (PROJECT / "docs").rglob("*.md"))
-TO_COME = {"watch.md", "loggers.md", "publish.md"}
-"""Pages of docs/howto that others link before they are written. Remove each when it is there."""
+DOCS = PROJECT / "docs"
+PAGES = sorted(path.relative_to(PROJECT).as_posix() for path in [*DOCS.glob("*.md"), *DOCS.glob("[a-z]*/*.md")])
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", *PAGES]
 
 
@@ -158,18 +157,15 @@ def wrong_links(page: Path) -> list[str]:
     for link in links(text):
         place, _, anchor = link.partition("#")
         target = page.parent / place if place else page
-        if target.name in TO_COME:
-            assert not target.exists(), f"{target.name} has come: take it out of TO_COME"
-        elif not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
             wrong.append(link)
     return wrong
 
 
 def orphans(folder: Path) -> list[str]:
-    """The pages of a folder that its index does not link."""
-    index = folder / "index.md"
-    pages = {path.name for pattern in ("*.md", "*.ipynb") for path in folder.glob(pattern)} - {index.name}
-    return sorted(pages - {link.partition("#")[0] for link in links(index.read_text())})
+    """The pages in folders of a folder that its README.md does not link."""
+    pages = {path.relative_to(folder).as_posix() for end in ("md", "ipynb") for path in folder.glob(f"[a-z]*/*.{end}")}
+    return sorted(pages - set(links((folder / "README.md").read_text())))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -177,9 +173,8 @@ def test_links_and_pictures_lead_somewhere(document: str) -> None:
     assert wrong_links(PROJECT / document) == []
 
 
-@pytest.mark.parametrize("index", [page for page in PAGES if Path(page).name == "index.md"])
-def test_no_page_is_missing_in_its_index(index: str) -> None:
-    assert orphans((PROJECT / index).parent) == []
+def test_no_page_is_missing_in_the_list_of_pages() -> None:
+    assert orphans(DOCS) == []
 
 
 def test_wrong_links_and_orphans_would_be_found(tmp_path: Path) -> None:
@@ -189,9 +184,12 @@ def test_wrong_links_and_orphans_would_be_found(tmp_path: Path) -> None:
         "```\n[code](g.md)\n# No heading\n```\n\n[in a fence](#no-heading)\n"
     )
     (tmp_path / "b.md").write_text("# B\n\n## What it is?\n")
-    (tmp_path / "h.md").write_text("# Nobody links me\n")
     assert wrong_links(tmp_path / "index.md") == ["b.md#what", "c.md", "d.png", "f.md", "#no-heading"]
-    assert orphans(tmp_path) == ["h.md"]
+    (tmp_path / "README.md").write_text("[here](howto/linked.md)\n")
+    (tmp_path / "howto").mkdir()
+    for name in ("linked.md", "alone.md"):
+        (tmp_path / "howto" / name).write_text("# A page\n")
+    assert orphans(tmp_path) == ["howto/alone.md"]
 
 
 def test_the_parser_finds_what_it_should() -> None:
