@@ -30,6 +30,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 python_use_unqualified_type_names = True
 
+highlight_language = "none"  # a block is code only where it says so
 html_theme = "furo"
 html_title = "tipx"
 html_show_sphinx = False

@@ -30,7 +30,7 @@ def git_output(*args: str) -> str | None:
     """Output of a git command in the package's own folder; None outside a checkout."""
     try:
         done = subprocess.run(
-            # Without the lock that `status` takes to be quicker next time: a kill would leave it in the user's checkout.
+            # Without the lock that `status` takes: a kill would leave it in the user's checkout.
             ["git", "--no-optional-locks", *args],  # noqa: S607 - whichever git the user has
             cwd=Path(__file__).parent,
             capture_output=True,
