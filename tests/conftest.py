@@ -6,6 +6,7 @@ What is imported here is imported by the process that only hands out tests, too,
 import gc
 import os
 import pickle
+import shutil
 import sys
 from pathlib import Path
 
@@ -164,3 +165,24 @@ def overrides(pair_dir: Path, tmp_path: Path) -> Callable[..., list[str]]:
         ]
 
     return make
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real browser: TIPX_BROWSER, or a Chromium on the path, or what `playwright install chromium` fetched."""
+    from playwright.sync_api import sync_playwright  # here: few tests want it
+
+    found = os.environ.get("TIPX_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as playwright:
+        if found is None and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("no browser: install Chromium, or `playwright install chromium`, or set TIPX_BROWSER=PATH")
+        # A browser keeps fonts and settings in the user's home, if it is not told another place.
+        home = {"HOME": str(tmp_path_factory.mktemp("home"))}
+        env: dict[str, Any] = {key: value for key, value in os.environ.items() if not key.startswith("XDG_")} | home
+        root = ["--no-sandbox"] if os.geteuid() == 0 else []
+        one = playwright.chromium.launch(executable_path=found, args=root, env=env)
+        yield one
+        one.close()

@@ -156,7 +156,7 @@ def test_the_benchmarks_own_layout_is_read_too(data: Path, tmp_path: Path) -> No
     for part in PARTS:
         shutil.unpack_archive(data / part.archive, home / part.home)
     for folder in (tmp_path / "clone", home):
-        assert [row["rows"] for row in rows(str(folder))] == ["120", "120", "50", "50", "20"]
+        assert [row["rows"] for row in rows(str(folder))] == [120, 120, 50, 50, 20]
     # A folder with one of many benchmarks in it.
     (tmp_path / "all").mkdir()
     home.rename(tmp_path / "all" / "deepplanning")

@@ -1,36 +1,17 @@
-"""A real browser, found on this machine, and pages opened from the disk in it."""
+"""Pages opened from the disk in a real browser."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tests.inspect.worlds import HOSTILE, LONG, PLAIN, make_run
 from tipx.inspect.job import make_page
 from tipx.runs.reader import StoredRun
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """TIPX_BROWSER, or a Chromium on the path, or the one that `playwright install chromium` fetched."""
-    found = os.environ.get("TIPX_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
-    with sync_playwright() as playwright:
-        if found is None and not Path(playwright.chromium.executable_path).exists():
-            pytest.skip("no browser: install Chromium, or `playwright install chromium`, or set TIPX_BROWSER=PATH")
-        # A browser keeps fonts and settings in the user's home, if it is not told another place.
-        home = {"HOME": str(tmp_path_factory.mktemp("home"))}
-        env: dict[str, Any] = {key: value for key, value in os.environ.items() if not key.startswith("XDG_")} | home
-        root = ["--no-sandbox"] if os.geteuid() == 0 else []
-        one = playwright.chromium.launch(executable_path=found, args=root, env=env)
-        yield one
-        one.close()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.hostile import EVERY
-from tests.inspect.conftest import browser  # noqa: F401 - a fixture
 from tipx.errors import ConfigError, RunError
 from tipx.watch.page import curve_points, render_page, save_page
 from tipx.watch.state import STATES, Alert, RunRow, Snapshot
@@ -121,7 +120,7 @@ def test_it_is_written_over_itself_alone(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def opened(browser: Browser, tmp_path: Path) -> Iterator[Page]:  # noqa: F811
+def opened(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     """The page on a phone; fails at the end if the browser complained, or the page asked for anything but itself."""
     wrong: list[str] = []
     page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")

@@ -4,7 +4,10 @@ from tipx.cli.options import AsJson, RunsDir, RunsDirWords, refuse_words, take_r
 
 
 def doctor(words: RunsDirWords = None, runs_dir: RunsDir = None, *, as_json: AsJson = False) -> None:
-    """Print what a bug report needs: versions, devices, and where things are found (~ is your home folder)."""
+    """Print what a bug report needs: versions, devices, and where things are found (~ is your home folder).
+
+    `tipx doctor --json`
+    """
     from tipx.display.console import console
     from tipx.display.output import print_json
     from tipx.doctor import examine_machine

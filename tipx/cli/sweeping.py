@@ -8,6 +8,7 @@ from tipx.cli.options import runs_option
 from tipx.display.console import console
 from tipx.display.output import Form, print_frame
 from tipx.errors import RunFailed
+from tipx.runs import metric_keys as keys
 from tipx.runs.sweep_folder import State
 from tipx.sweep.plan import Plan
 from tipx.sweep.screen import points_table
@@ -35,7 +36,7 @@ def points_frame(plan: Plan, states: Sequence[State]) -> pd.DataFrame:
             "point": state.point.label,
             "run": state.point.run,
             "status": state.status,
-            "step": state.step,
+            keys.STEP: state.step,
             "seconds": state.seconds,
             **{f"{name}.mean": state.accuracy.get(name) for name in benchmarks},
             "error": state.error,

@@ -198,7 +198,9 @@ class TrackioLogger:
     """
 
     project: Words
+    """Project of trackio, which `trackio show --project` names."""
     group: Words | None
+    """Group of trackio. The preset takes the run's own `group`, so that a sweep's runs are together."""
 
     def check(self) -> None:
         if find_spec("trackio") is None:

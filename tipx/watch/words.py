@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 
+from tipx.runs import metric_keys as keys
 from tipx.watch.state import RunRow, Snapshot
 
 NOTHING = "-"
@@ -51,7 +52,7 @@ def summary_text(snapshot: Snapshot) -> str:
 
 
 COLUMNS: dict[str, Callable[[RunRow], str]] = {
-    "step": step_text,
+    keys.STEP: step_text,
     "steps/min": lambda row: number_text(row.steps_per_minute, ".3g"),
     "left": lambda row: span_text(row.seconds_left),
     "accuracy": lambda row: number_text(row.accuracy, ".3f"),
