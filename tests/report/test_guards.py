@@ -135,7 +135,7 @@ def test_a_run_of_before_says_so(sweep: Sweep, table: Make) -> None:
     made = sweep()
     file = made[0] / "provenance.json"
     file.write_text(json.dumps({"starts": [{}]}))
-    with pytest.raises(ReportError, match=f"selector: .*{made[0].name} was made before runs noted their choices"):
+    with pytest.raises(ReportError, match=f"selector: .*{made[0].name} has no choices noted"):
         table()
 
 

@@ -1,16 +1,21 @@
 """tipx train"""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tipx.cli.options import ConfigDir, Overrides, RunsDir, add_runs_dir
+from tipx.cli.options import PATH, ConfigDir, Overrides, RunsDir, add_runs_dir
 
 
 def train(
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, removing what this run has")] = False,
+    saved: Annotated[
+        Path | None,
+        typer.Option("--config", **PATH, help="A whole configuration, as `tipx show` prints it, in place of overrides"),
+    ] = None,
     config_dir: ConfigDir = None,
     runs_dir: RunsDir = None,
 ) -> None:
@@ -25,13 +30,14 @@ def train(
     from tipx.train.launch import relaunch_processes
 
     words = add_runs_dir(overrides, runs_dir)
-    relaunch_processes(config.load(words, "train", config_dir).loop.processes, sys.argv[1:])
+    composed = config.load(words, "train", config_dir) if saved is None else config.load_saved(saved, words)
+    relaunch_processes(composed.loop.processes, sys.argv[1:])
     from tipx.signals import orderly
     from tipx.train.session import say_what_is_kept
     from tipx.train.start import train_run
 
     with orderly("train"):
-        run, worked = train_run(words, fresh=fresh, config_dir=config_dir)
+        run, worked = train_run(words, fresh=fresh, config_dir=config_dir, saved=saved)
         with say_what_is_kept(run):
             print_run(run, worked=worked)
             print_next_commands(run, config_dir)

@@ -21,6 +21,7 @@ from tipx.config.launch import check_launcher, launch
 from tipx.config.lookup import look_up
 from tipx.config.origins import find_origins
 from tipx.config.rules import build_rules
+from tipx.config.saved import load_saved
 from tipx.config.trees import Tree
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "key_of",
     "launch",
     "load",
+    "load_saved",
     "look_up",
     "options",
     "rebuild",

@@ -53,7 +53,11 @@ def add_paper(table: Table) -> None:
 
 def corresponding(cell: Cell, column: Column) -> Fact | None:
     """The paper's cell, if every run here is of its kind."""
-    if not cell.measured or not all(same_recipe(one) and same_measure(one) for one in cell.measured):
+    if (
+        not cell.measured
+        or not cell.measured[0].run.choices
+        or not all(same_recipe(one) and same_measure(one) for one in cell.measured)
+    ):
         return None
     run = cell.measured[0].run
     ratio = value(run, "ratio")

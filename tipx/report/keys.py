@@ -31,7 +31,7 @@ def value(run: StoredRun, key: str) -> Value:
         return run.config[key]
     if not run.choices and any(other.startswith(f"{key.replace('/', '.')}.") for other in run.config):
         raise ReportError(
-            f"{key}: {run.path} was made before runs noted their choices; name dotted keys instead "
+            f"{key}: {run.path} has no choices noted (it is old, or of --config); name dotted keys instead "
             f"({key.replace('/', '.')}._target_), or train it again with --fresh"
         )
     return None

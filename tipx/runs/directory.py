@@ -334,7 +334,7 @@ class Run:
     def refuse_incomplete_provenance(self) -> None:
         """Raises Damaged if it lacks what every start notes; runs of before there was a mark noted less."""
         noted, file = self.provenance(), self.path / "provenance.json"
-        there = (noted.get("starts"), noted.get("choices"), noted.get("overrides") is not None)
+        there = (noted.get("starts"), noted.get("choices") is not None, noted.get("overrides") is not None)
         if (self.path / MARK).is_file() and not all(there):
             raise damaged(file, "its starts, choices or overrides are missing", UNNEEDED)
 

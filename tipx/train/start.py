@@ -14,9 +14,17 @@ from tipx.train.loop import distill
 from tipx.train.session import Session, say_what_is_kept
 
 
-def train_run(overrides: Sequence[str], *, fresh: bool, config_dir: Path | None) -> tuple[Run, bool]:
-    """Train the run that `overrides` describe, from wherever it stands; (run, whether there was anything to do)."""
-    cfg, choices = config.compose_with_choices(overrides, "train", config_dir)
+def train_run(
+    overrides: Sequence[str], *, fresh: bool, config_dir: Path | None, saved: Path | None = None
+) -> tuple[Run, bool]:
+    """Train the run that `overrides` describe, from wherever it stands; (run, whether there was anything to do).
+
+    With `saved` it is the run of the configuration in that file, and `overrides` say where it goes.
+    """
+    if saved is None:
+        cfg, choices = config.compose_with_choices(overrides, "train", config_dir)
+    else:
+        cfg, choices = config.load_saved(saved, overrides), {}
     exp: Experiment = config.build(cfg, config_dir)
     run = Run(run_path(config.resolve(cfg), choices))
     if run.finished and not fresh:
