@@ -32,10 +32,10 @@ $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
-# The reference is written anew from the code, then the site: docs/_build/index.html. A warning is an error.
+# The reference is written anew from the code, then the site: docs/_build/html/index.html. A warning is an error.
 docs: $(VENV)/.docs
 	$(BIN)/python docs/generate.py
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
 
 # With TRL and Liger, which the bench alone needs.
 $(VENV)/.bench: $(VENV)/.installed

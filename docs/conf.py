@@ -1,4 +1,4 @@
-"""The documentation site: `make docs` builds it into docs/_build with warnings as errors.
+"""The documentation site: `make docs` builds it into docs/_build/html with warnings as errors.
 
 The generator is Sphinx with MyST. It builds without a network, has a search that needs no server, pages of the Python
 interface from docstrings, notebooks, and checked links; it has been kept since 2008. Material for MkDocs ends in May
