@@ -16,7 +16,7 @@ import typer
 from tipx.cli import app
 from tipx.config.compose import ASKED
 from tipx.config.fields import FieldFacts, describe_fields
-from tipx.config.keys import PLAIN, ROOTS, Catalogue, Mount, Setting, catalogue, default_value, undocumented_keys
+from tipx.config.keys import PLAIN, ROOTS, KeyCatalogue, Mount, Setting, catalogue, default_value, undocumented_keys
 from tipx.runs.file_keys import OF_RUN, OF_SWEEP, RunFile
 from tipx.runs.metric_keys import DECLARED, MetricKey, split
 
@@ -101,7 +101,7 @@ KEY_HEAD = ("key", "type", "range", "default", "with", "meaning")
 Pairs = list[tuple[str, FieldFacts]]
 
 
-def root_keys(all_keys: Catalogue) -> Pairs:
+def root_keys(all_keys: KeyCatalogue) -> Pairs:
     """Keys and sections that no config group has."""
     packages = {mount.package for mount in all_keys.mounts}
     (target,) = all_keys.targets[""]
@@ -113,7 +113,7 @@ def root_keys(all_keys: Catalogue) -> Pairs:
     return pairs
 
 
-def class_keys(all_keys: Catalogue, place: str, *targets: str) -> Pairs:
+def class_keys(all_keys: KeyCatalogue, place: str, *targets: str) -> Pairs:
     """The fields of the classes of a section, by their keys, but those that are a config group.
 
     Entries of a mapping, whose names the user gives, are one: `benchmark.parts.<name>`.
@@ -125,7 +125,7 @@ def class_keys(all_keys: Catalogue, place: str, *targets: str) -> Pairs:
     return [(key, facts) for key, facts in pairs if key not in packages]
 
 
-def group_part(all_keys: Catalogue, mount: Mount) -> Lines:
+def group_part(all_keys: KeyCatalogue, mount: Mount) -> Lines:
     """One config group: what it is, its choices, and the keys of each class that these are of."""
     names = all_keys.mounts[mount]
     yield f"### `{mount.typed}`\n"
@@ -148,7 +148,7 @@ def group_part(all_keys: Catalogue, mount: Mount) -> Lines:
         yield from table(KEY_HEAD, [key_row(all_keys, mount, took, key, facts) for key, facts in pairs])
 
 
-def brought_choices(all_keys: Catalogue, mount: Mount, name: str) -> str:
+def brought_choices(all_keys: KeyCatalogue, mount: Mount, name: str) -> str:
     return ", ".join(code(f"{other.typed}={choice}") for other, choice in all_keys.brings(mount, name).items())
 
 
@@ -156,14 +156,14 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w-]", "", heading.lower())
 
 
-def group_meaning(all_keys: Catalogue, package: str) -> str:
+def group_meaning(all_keys: KeyCatalogue, package: str) -> str:
     """What the field says that a group fills."""
     place, _, name = package.rpartition(".")
     fields = [describe_fields(target) for target in all_keys.targets.get(place, {})]
     return next((one[name].meaning for one in fields if name in one), "")
 
 
-def keys_by_choice(all_keys: Catalogue, mount: Mount, first: Mount) -> list[tuple[list[str], Pairs]]:
+def keys_by_choice(all_keys: KeyCatalogue, mount: Mount, first: Mount) -> list[tuple[list[str], Pairs]]:
     """Keys of a group with the choices that have them. Elsewhere than at its first place only what is not there too."""
     inner = [m.package for m in all_keys.mounts if m.package.startswith(f"{mount.package}.")]
     found: dict[tuple[str, ...], Pairs] = {}
@@ -192,14 +192,14 @@ def is_in(place: str, section: str) -> bool:
     return f"{place}.".startswith(f"{section}.")
 
 
-def asks(all_keys: Catalogue, place: str, took: Sequence[str]) -> bool:
+def asks(all_keys: KeyCatalogue, place: str, took: Sequence[str]) -> bool:
     """Whether one of some choices of a benchmark says how a model folder is asked."""
     keys = [key for key in all_keys.settings if key.startswith(f"{place}.{ASKED}.")]
     return any(setting.choice in took for key in keys for setting in all_keys.settings[key])
 
 
 def key_row(
-    all_keys: Catalogue, mount: Mount | None, took: Sequence[str], key: str, facts: FieldFacts
+    all_keys: KeyCatalogue, mount: Mount | None, took: Sequence[str], key: str, facts: FieldFacts
 ) -> tuple[str, ...]:
     """A line of a table of keys, for those choices of a group; None and [] for what no group has."""
     own = f"{mount.typed}=" if mount else "="
@@ -221,7 +221,7 @@ def key_row(
     )
 
 
-def is_default(all_keys: Catalogue, mount: Mount | None, took: Sequence[str], key: str, facts: FieldFacts) -> bool:
+def is_default(all_keys: KeyCatalogue, mount: Mount | None, took: Sequence[str], key: str, facts: FieldFacts) -> bool:
     """Whether the composition without overrides has the key with one of these choices, and of this class."""
     if mount in all_keys.defaults:
         return f"{mount.typed}={all_keys.defaults[mount]}" in took
@@ -230,7 +230,7 @@ def is_default(all_keys: Catalogue, mount: Mount | None, took: Sequence[str], ke
     return mount is None or any(describe_fields(target).get(name) == facts for target in targets)
 
 
-def fits(all_keys: Catalogue, mount: Mount | None, took: Sequence[str], setting: Setting) -> bool:
+def fits(all_keys: KeyCatalogue, mount: Mount | None, took: Sequence[str], setting: Setting) -> bool:
     """Whether it is one of the choices that a key is told for, or brings one of them and gives another value."""
     if mount is None or setting.choice in took:
         return True
@@ -243,7 +243,7 @@ def fits(all_keys: Catalogue, mount: Mount | None, took: Sequence[str], setting:
     return brought in took and not same
 
 
-def choice_list(all_keys: Catalogue, choices: Sequence[str], own: str) -> str:
+def choice_list(all_keys: KeyCatalogue, choices: Sequence[str], own: str) -> str:
     """Choices by their names, those of other groups as they are typed; all of a group are one."""
     words: list[str] = []
     for mount, names in all_keys.mounts.items():

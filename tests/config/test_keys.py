@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from tipx.config import find_origins, load, look_up
 from tipx.config.fields import describe_fields
-from tipx.config.keys import ROOTS, Catalogue, Mount, catalogue, default_value, describe_key, undocumented_keys
+from tipx.config.keys import ROOTS, KeyCatalogue, Mount, catalogue, default_value, describe_key, undocumented_keys
 from tipx.config.trees import leaf_keys, value_at
 from tipx.errors import ConfigError
 
@@ -65,9 +65,9 @@ def test_every_key_has_a_meaning(root: str) -> None:
 def test_a_key_without_a_meaning_would_be_seen(tmp_path: Path) -> None:
     (tmp_path / "optim").mkdir()
     (tmp_path / "optim" / "mine.yaml").write_text("# Mine\ndefaults: [adamw]\nlrr: 1\n")
-    assert undocumented_keys(Catalogue("train", tmp_path)) == []  # a section's own meaning is better than none
+    assert undocumented_keys(KeyCatalogue("train", tmp_path)) == []  # a section's own meaning is better than none
     (tmp_path / "optim" / "mine.yaml").write_text("# @package _global_\n# Mine\nstrange: 1\n")
-    assert undocumented_keys(Catalogue("train", tmp_path)) == ["strange"]
+    assert undocumented_keys(KeyCatalogue("train", tmp_path)) == ["strange"]
 
 
 def test_every_field_of_a_class_is_in_the_yaml() -> None:

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tipx.export.publish import Place
+from tipx.export.publish import PublishPlace
 from tipx.runs.mark import is_run
 
 Tipx = Callable[..., Any]
@@ -258,7 +258,7 @@ def test_a_name_on_the_hub_has_a_folder_here(run: Path, tipx: Tipx, tmp_path: Pa
 def test_what_is_no_name_on_the_hub_is_a_folder(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()
-    assert Place.of(text) == Place(Path(text), None)
+    assert PublishPlace.of(text) == PublishPlace(Path(text), None)
 
 
 def test_wrong_words_are_one_line(run: Path, tipx: Tipx, tmp_path: Path) -> None:

@@ -13,20 +13,20 @@ from tipx.runs.reader import StoredRun
 from tipx.sweep.job import failure_reason
 from tipx.train.session import describe_kept
 from tipx.watch import alerts
-from tipx.watch.alerts import LockHolder, RunFacts, find_alerts, find_full_disk, find_idle_sweep
+from tipx.watch.alerts import LockHolder, WatchedFacts, find_alerts, find_full_disk, find_idle_sweep
 from tipx.watch.series import RunSeries
 from tipx.watch.state import Alert, RunRow, State
 
 PATH = Path("runs/g/tiny-full-00000000")
 
 
-def facts(rows: Sequence[dict[str, Any]] = (), state: State = "running", **known: Any) -> RunFacts:
+def facts(rows: Sequence[dict[str, Any]] = (), state: State = "running", **known: Any) -> WatchedFacts:
     """A run with these lines; it has a checkpoint at its last step unless that is given."""
     series = RunSeries()
     for row in rows:
         series.add(row)
     row = RunRow("g", PATH.name, "seed=0", state, step=series.step or 0)
-    return RunFacts(row, PATH, series, CONFIG, **{"saved": series.step, "sampled": True, **known})
+    return WatchedFacts(row, PATH, series, CONFIG, **{"saved": series.step, "sampled": True, **known})
 
 
 def steps(**numbers: Callable[[int], Any]) -> list[dict[str, Any]]:
@@ -34,13 +34,13 @@ def steps(**numbers: Callable[[int], Any]) -> list[dict[str, Any]]:
     return [line(step, **{name: of(step) for name, of in numbers.items()}) for step in range(1, 31)]
 
 
-def only_alert(run: RunFacts) -> Alert:
+def only_alert(run: WatchedFacts) -> Alert:
     (alert,) = find_alerts(run)
     assert alert.run == PATH.name
     return alert
 
 
-def kinds(run: RunFacts) -> list[str]:
+def kinds(run: WatchedFacts) -> list[str]:
     return [alert.kind for alert in find_alerts(run)]
 
 

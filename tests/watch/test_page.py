@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.hostile import EVERY
 from tipx.errors import ConfigError, RunError
 from tipx.watch.page import curve_points, render_page, save_page
-from tipx.watch.state import STATES, Alert, RunRow, Snapshot
+from tipx.watch.state import STATES, Alert, RunRow, WatchSnapshot
 
 CURVES = {"loss_curve": ((1, 3.0), (2, 1.0), (3, 2.0)), "accuracy_curve": ((0, 0.1), (3, 0.4))}
 ROWS = tuple(
@@ -39,7 +39,7 @@ ALERT = Alert(
     "its process ended at step 12 without saving",
     "`tipx sweep mine.yaml` continues it",
 )
-SEEN = Snapshot(1_800_000_000.0, "runs/g", ROWS, (ALERT,), ends=1_800_000_056.0)
+SEEN = WatchSnapshot(1_800_000_000.0, "runs/g", ROWS, (ALERT,), ends=1_800_000_056.0)
 
 
 class Tags(HTMLParser):
@@ -74,7 +74,7 @@ def test_it_says_what_the_snapshot_does_and_loads_itself_again() -> None:
     last = render_page(SEEN, None)
     assert "refresh" not in last
     assert "nobody watches" in last
-    assert "no run yet" in render_page(Snapshot(0.0, "runs", (), (), note="no run yet"), 2.0)
+    assert "no run yet" in render_page(WatchSnapshot(0.0, "runs", (), (), note="no run yet"), 2.0)
 
 
 @pytest.mark.parametrize("text", EVERY)

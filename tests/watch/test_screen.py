@@ -9,12 +9,12 @@ import pytest
 from tests.hostile import EVERY
 from tipx.display.console import COMMANDS, Console, Stream
 from tipx.watch.screen import Lines, render_snapshot
-from tipx.watch.state import Alert, RunRow, Snapshot, State, distinguish_labels, estimate_end, thin_curve
+from tipx.watch.state import Alert, RunRow, State, WatchSnapshot, distinguish_labels, estimate_end, thin_curve
 from tipx.watch.words import span_text, summary_text
 
 ROW = RunRow("g", "tiny-full-00000000", "seed=0", "running", 12, 40, 30.0, 56.0, 24.0, 0.25, 1.5, 0.2, 40.4)
 ALERT = Alert("stalled", "tiny-full-00000000", "no line for 95 s", "`kill -CONT 12` lets it go on")
-SEEN = Snapshot(1_800_000_000.0, "runs/g", (ROW,), (ALERT,), ends=1_800_000_056.0)
+SEEN = WatchSnapshot(1_800_000_000.0, "runs/g", (ROW,), (ALERT,), ends=1_800_000_056.0)
 
 
 def a_console(width: int = 120, *, color: bool = False) -> tuple[Console, io.StringIO]:
@@ -23,7 +23,7 @@ def a_console(width: int = 120, *, color: bool = False) -> tuple[Console, io.Str
     return Console(file=Stream(out), width=width, markup=False, color_system=system, force_terminal=color), out  # type: ignore[arg-type]
 
 
-def table(seen: Snapshot, room: int | None = None, width: int = 120) -> str:
+def table(seen: WatchSnapshot, room: int | None = None, width: int = 120) -> str:
     screen, out = a_console(width)
     screen.print(render_snapshot(seen, room))
     return out.getvalue()
@@ -44,7 +44,7 @@ def test_what_is_not_known_yet() -> None:
     odd = replace(ROW, loss=float("nan"), seconds_left=float("inf"), seconds=float("nan"), steps=None)
     assert "12/?" in table(replace(SEEN, rows=(odd,)))
     assert " nan " in table(replace(SEEN, rows=(odd,)))
-    assert table(Snapshot(0.0, "runs", (), (), note="no run yet")) == "no run yet\n"
+    assert table(WatchSnapshot(0.0, "runs", (), (), note="no run yet")) == "no run yet\n"
 
 
 def test_what_matters_has_the_room() -> None:

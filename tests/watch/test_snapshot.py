@@ -16,8 +16,8 @@ from tipx.runs.reader import StoredRun
 from tipx.runs.sweep_folder import SweepFolder
 from tipx.watch import series, snapshot
 from tipx.watch.alerts import LockHolder
-from tipx.watch.snapshot import Watcher, find_lock_holder
-from tipx.watch.state import Snapshot
+from tipx.watch.snapshot import RunsWatcher, find_lock_holder
+from tipx.watch.state import WatchSnapshot
 
 NOW = 1_800_000_000.0
 A, B, C = "tiny-full-00000000", "tiny-full-11111111", "tiny-full-22222222"
@@ -29,18 +29,18 @@ def runs_dir(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def states(seen: Snapshot) -> dict[str, str]:
+def states(seen: WatchSnapshot) -> dict[str, str]:
     return {row.run: row.state for row in seen.rows}
 
 
-def kinds(seen: Snapshot) -> list[tuple[str, str]]:
+def kinds(seen: WatchSnapshot) -> list[tuple[str, str]]:
     return [(alert.kind, alert.run) for alert in seen.alerts]
 
 
 def test_a_run_that_trains(make_run: MakeRun, runs_dir: Path) -> None:
     run = make_run(A, [*TEN, line(11, loss=0.5, accuracy=0.25, kept=0.1, length=30.0, s=3.0)], at=NOW - 5)
     with run.lock():
-        (row,) = Watcher(runs_dir, "g").look(NOW).rows
+        (row,) = RunsWatcher(runs_dir, "g").look(NOW).rows
     assert (row.group, row.run, row.label, row.state) == ("g", A, A, "running")
     assert (row.step, row.steps, row.seconds) == (11, 40, 13.0)
     assert (row.accuracy, row.loss, row.kept_frac, row.mean_length) == (0.25, 0.5, 0.1, 30.0)
@@ -61,7 +61,7 @@ def test_every_state_and_its_alert(make_run: MakeRun, make_sweep: MakeSweep, run
     board.log(board.points()[3]).write_text("error: disk full\n")
     board.fail(board.points()[5], "no such model")
     with running.lock():
-        seen = Watcher(runs_dir, "g").look(NOW)
+        seen = RunsWatcher(runs_dir, "g").look(NOW)
     assert states(seen) == {name: state for state, name in names.items()} | {
         "tiny-never-00000000": "failed",
         "tiny-damaged-00000000": "damaged",
@@ -84,14 +84,14 @@ def test_a_point_that_a_signal_ended(make_run: MakeRun, make_sweep: MakeSweep, r
     board = make_sweep(A)
     make_run(A, at=NOW)
     board.fail(board.points()[0], "killed by signal 9", killed=True)
-    seen = Watcher(runs_dir, "g").look(NOW)
+    seen = RunsWatcher(runs_dir, "g").look(NOW)
     assert states(seen) == {A: "stopped"}
     assert "(killed by signal 9)" in seen.alerts[0].seen
 
 
 def test_a_checkpoint_of_the_last_step_is_a_clean_stop(make_run: MakeRun, runs_dir: Path) -> None:
     run = make_run(A, TEN, at=NOW)
-    watcher = Watcher(runs_dir, "g")
+    watcher = RunsWatcher(runs_dir, "g")
     assert kinds(watcher.look(NOW)) == [("process ended", A)]
     assert watcher.look(NOW).alerts[0].advice == "`tipx train selector=full` continues it"
     run.save_checkpoint(10, lambda folder: (folder / "weights").write_bytes(b"x" * 1000) and None, 2)
@@ -99,7 +99,7 @@ def test_a_checkpoint_of_the_last_step_is_a_clean_stop(make_run: MakeRun, runs_d
 
 
 def test_a_sweep_has_time_to_note_why_a_point_ended(make_run: MakeRun, make_sweep: MakeSweep, runs_dir: Path) -> None:
-    board, run, watcher = make_sweep(A), make_run(A, TEN, at=NOW), Watcher(runs_dir, "g")
+    board, run, watcher = make_sweep(A), make_run(A, TEN, at=NOW), RunsWatcher(runs_dir, "g")
     with run.lock():
         watcher.look(NOW)
     assert kinds(watcher.look(NOW + 19)) == []
@@ -110,7 +110,7 @@ def test_a_sweep_has_time_to_note_why_a_point_ended(make_run: MakeRun, make_swee
 
 def test_a_run_that_stalls(make_run: MakeRun, runs_dir: Path) -> None:
     run = make_run(A, TEN, at=NOW)
-    watcher = Watcher(runs_dir, "g")
+    watcher = RunsWatcher(runs_dir, "g")
     with run.lock():
         assert states(watcher.look(NOW + 60)) == {A: "running"}
         seen = watcher.look(NOW + 95)
@@ -134,7 +134,7 @@ def test_a_run_that_stalls(make_run: MakeRun, runs_dir: Path) -> None:
 
 def test_clocks_that_differ(make_run: MakeRun, runs_dir: Path) -> None:
     run = make_run(A, TEN, at=NOW + 5000)
-    watcher = Watcher(runs_dir)
+    watcher = RunsWatcher(runs_dir)
     with run.lock():
         assert states(watcher.look(NOW)) == {A: "running"}
         assert states(watcher.look(NOW + 61)) == {A: "stalled"}
@@ -153,7 +153,7 @@ def test_who_holds_a_lock(make_run: MakeRun) -> None:
 
 
 def test_it_agrees_with_the_other_readers(trained_run: StoredRun) -> None:
-    (row,) = Watcher(trained_run.path.parent.parent).look().rows
+    (row,) = RunsWatcher(trained_run.path.parent.parent).look().rows
     assert (row.state, row.step, row.steps) == (trained_run.state, trained_run.step, trained_run.steps)
     assert row.accuracy == trained_run.accuracy_after
     assert row.loss == trained_run.rows[-1]["train/loss"]
@@ -163,7 +163,7 @@ def test_it_agrees_with_the_other_readers(trained_run: StoredRun) -> None:
 
 
 def test_a_folder_that_is_absent_empty_or_appears_later(make_run: MakeRun, runs_dir: Path) -> None:
-    every, one = Watcher(runs_dir), Watcher(runs_dir, "g")
+    every, one = RunsWatcher(runs_dir), RunsWatcher(runs_dir, "g")
     assert every.look(NOW).note.endswith("none is there")
     assert one.look(NOW).note == f"no run in {runs_dir / 'g'} yet"
     runs_dir.mkdir()
@@ -173,7 +173,7 @@ def test_a_folder_that_is_absent_empty_or_appears_later(make_run: MakeRun, runs_
     assert states(every.look(NOW)) == states(one.look(NOW)) == {A: "stopped"}
     shutil.rmtree(run.path)
     assert (every.look(NOW).rows, one.look(NOW).rows) == ((), ())
-    assert Watcher(runs_dir, "gg").look(NOW).note.endswith("yet; did you mean g?")
+    assert RunsWatcher(runs_dir, "gg").look(NOW).note.endswith("yet; did you mean g?")
 
 
 def test_a_run_that_is_removed_while_it_is_read(
@@ -188,7 +188,7 @@ def test_a_run_that_is_removed_while_it_is_read(
     def refuse(_: Checkpoints) -> None:
         raise PermissionError(13, "Permission denied")
 
-    watcher = Watcher(runs_dir, "g")
+    watcher = RunsWatcher(runs_dir, "g")
     monkeypatch.setattr(Checkpoints, "saved", refuse)
     seen = watcher.look()
     assert states(seen) == {A: "damaged", B: "finished"}
@@ -203,13 +203,13 @@ def test_groups_of_the_last_day(make_run: MakeRun, runs_dir: Path) -> None:
     make_run(B, TEN, at=NOW - 80_000, group="new")
     running = make_run(C, TEN, at=NOW - 90_000, group="long")
     with running.lock():
-        assert [row.group for row in Watcher(runs_dir).look(NOW).rows] == ["long", "new"]
-    assert [row.group for row in Watcher(runs_dir, "old").look(NOW).rows] == ["old"]
-    assert "`tipx watch GROUP` shows an older group" in Watcher(runs_dir).look(NOW + 90_000).note
+        assert [row.group for row in RunsWatcher(runs_dir).look(NOW).rows] == ["long", "new"]
+    assert [row.group for row in RunsWatcher(runs_dir, "old").look(NOW).rows] == ["old"]
+    assert "`tipx watch GROUP` shows an older group" in RunsWatcher(runs_dir).look(NOW + 90_000).note
 
 
 def test_a_run_that_begins_anew(make_run: MakeRun, runs_dir: Path) -> None:
-    run, watcher = make_run(A, TEN, at=NOW), Watcher(runs_dir)
+    run, watcher = make_run(A, TEN, at=NOW), RunsWatcher(runs_dir)
     assert watcher.look(NOW).rows[0].step == 10
     shutil.rmtree(run.path)
     make_run(A, [line(1, loss=9.0)], at=NOW)
@@ -224,7 +224,7 @@ def test_only_what_is_new_is_read(
     parsed: list[int] = []
     parse = series.parse_row
     monkeypatch.setattr(series, "parse_row", lambda text, before: parsed.append(len(text)) or parse(text, before))
-    watcher = Watcher(runs_dir)
+    watcher = RunsWatcher(runs_dir)
     assert watcher.look().rows[0].step == 10
     assert len(parsed) == 10
     group = watcher.groups["g"]
@@ -241,7 +241,7 @@ def test_damage_is_told_and_stops_nothing(make_run: MakeRun, runs_dir: Path, fil
     run.finish({"steps": 10})
     make_run(B, TEN).finish({"steps": 12})
     (run.path / file).write_bytes(b"\xff\x00[")
-    watcher = Watcher(runs_dir)
+    watcher = RunsWatcher(runs_dir)
     seen = watcher.look()
     assert states(seen) == {A: "damaged", B: "damaged"}
     texts = {alert.run: alert.seen for alert in seen.alerts}
@@ -255,8 +255,8 @@ def test_a_process_that_starts_has_not_written_all(make_run: MakeRun, runs_dir: 
     (run.path / "provenance.json").unlink()
     run.config_file.unlink()
     with run.lock():
-        assert states(Watcher(runs_dir, "g").look()) == {A: "running"}
-    assert states(Watcher(runs_dir, "g").look()) == {A: "damaged"}
+        assert states(RunsWatcher(runs_dir, "g").look()) == {A: "running"}
+    assert states(RunsWatcher(runs_dir, "g").look()) == {A: "damaged"}
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_process_that_starts_has_not_written_all(make_run: MakeRun, runs_dir: 
 def test_a_plan_that_is_damaged(make_run: MakeRun, make_sweep: MakeSweep, runs_dir: Path, text: str) -> None:
     make_sweep(A).file.write_text(text)
     make_run(A, TEN)
-    seen = Watcher(runs_dir).look()
+    seen = RunsWatcher(runs_dir).look()
     assert states(seen) == {A: "stopped"}
     assert ("command" in text) == (kinds(seen) == [("process ended", A)])
 
@@ -273,7 +273,7 @@ def test_a_plan_that_is_damaged(make_run: MakeRun, make_sweep: MakeSweep, runs_d
 def test_a_note_of_failure_that_is_damaged(make_sweep: MakeSweep, runs_dir: Path) -> None:
     board = make_sweep(A)
     board.failure(board.points()[0]).write_text("[")
-    seen = Watcher(runs_dir, "g").look()
+    seen = RunsWatcher(runs_dir, "g").look()
     assert states(seen) == {A: "failed"}
     assert "is damaged" in seen.alerts[0].seen
 
@@ -282,14 +282,14 @@ def test_a_note_of_failure_that_is_damaged(make_sweep: MakeSweep, runs_dir: Path
 def test_a_command_of_somebody_else(make_run: MakeRun, make_sweep: MakeSweep, runs_dir: Path, command: str) -> None:
     make_sweep(A, command=command)
     make_run(A, TEN)
-    (alert,) = Watcher(runs_dir, "g").look(time.time()).alerts
+    (alert,) = RunsWatcher(runs_dir, "g").look(time.time()).alerts
     safe = {"tipx sweep x; rm -rf ~": "tipx sweep 'x;' rm -rf '~'", "tipx sweep $(reboot)": "tipx sweep '$(reboot)'"}
     assert alert.advice == f"`{safe.get(command, 'the sweep' + chr(39) + 's command')}` continues it"
 
 
 def test_a_sweep_that_nobody_runs(make_sweep: MakeSweep, runs_dir: Path) -> None:
     make_sweep(A, B)
-    watcher = Watcher(runs_dir)
+    watcher = RunsWatcher(runs_dir)
     assert watcher.look().alerts == ()
     (alert,) = watcher.look(time.time() + 600).alerts
     assert (alert.kind, alert.run) == ("nothing runs", "g")
@@ -302,7 +302,7 @@ def test_a_full_disk(make_run: MakeRun, runs_dir: Path, monkeypatch: pytest.Monk
     free = shutil.disk_usage(runs_dir)._replace(free=1500)
     monkeypatch.setattr(snapshot.shutil, "disk_usage", lambda _: free)
     with run.lock():
-        (alert,) = Watcher(runs_dir).look().alerts
+        (alert,) = RunsWatcher(runs_dir).look().alerts
     assert alert.kind == "disk nearly full"
     assert alert.seen.startswith("1.5 kB are free, and the next checkpoints of 1 runs take 1.0")
 
@@ -311,7 +311,7 @@ def test_when_it_ends(make_run: MakeRun, make_sweep: MakeSweep, runs_dir: Path) 
     # 10 steps of 1 s took 10 s: 30 s are left of A. B and C wait, and take 40 s each: (30 + 40 + 40) s by one process.
     make_sweep(A, B, C)
     run = make_run(A, TEN, at=NOW)
-    watcher = Watcher(runs_dir, "g")
+    watcher = RunsWatcher(runs_dir, "g")
     assert watcher.look(NOW).ends is None
     with run.lock():
         assert watcher.look(NOW).ends == pytest.approx(NOW + 110)
@@ -331,7 +331,7 @@ def test_hostile_names_and_texts(make_run: MakeRun, make_sweep: MakeSweep, runs_
     board.file.write_text(json.dumps(plan))
     board.fail(board.points()[0], text * 200)
     make_run(f"{text}-11111111", TEN, group=text)
-    for watcher in (Watcher(runs_dir), Watcher(runs_dir, "g")):
+    for watcher in (RunsWatcher(runs_dir), RunsWatcher(runs_dir, "g")):
         seen = watcher.look()
         texts = [part for alert in seen.alerts for part in vars(alert).values()]
         texts += [part for row in seen.rows for part in (row.group, row.run, row.label)] + [seen.title, seen.note]
@@ -343,5 +343,5 @@ def test_hostile_names_and_texts(make_run: MakeRun, make_sweep: MakeSweep, runs_
 def test_a_number_that_is_none_in_json(make_run: MakeRun, runs_dir: Path) -> None:
     run = make_run(A)
     run.metrics_file.write_text(text_of([line(1, loss=float("nan"), s=10**400)]))
-    row = Watcher(runs_dir).look().as_json()["rows"][0]
+    row = RunsWatcher(runs_dir).look().as_json()["rows"][0]
     assert (row["loss"], row["seconds"], row["step"]) == (None, None, 1)

@@ -13,8 +13,8 @@ import pytest
 
 from tests.warm import HERE
 from tipx.watch.alerts import STALL_FLOOR_S
-from tipx.watch.snapshot import Watcher, find_lock_holder
-from tipx.watch.state import Snapshot
+from tipx.watch.snapshot import RunsWatcher, find_lock_holder
+from tipx.watch.state import WatchSnapshot
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SWEEP = """\
@@ -39,7 +39,7 @@ def test_a_point_that_fails_and_one_that_is_paused(tmp_path: Path) -> None:
     )
     paused = 0
     try:
-        folder, watcher = tmp_path / "runs" / "three", Watcher(tmp_path / "runs")
+        folder, watcher = tmp_path / "runs" / "three", RunsWatcher(tmp_path / "runs")
         until(lambda: has_lines(folder, "tiny-full-*", 1) and has_lines(folder, "tiny-prefix-*", 1))
         # A checkpoint of the one finds no room; the other is paused in a step.
         (failing,), (stalling,) = folder.glob("tiny-full-*"), folder.glob("tiny-prefix-*")
@@ -88,7 +88,7 @@ def test_a_point_that_fails_and_one_that_is_paused(tmp_path: Path) -> None:
         sweep.wait(300)
 
 
-def state_of(seen: Snapshot, run: Path) -> str:
+def state_of(seen: WatchSnapshot, run: Path) -> str:
     return next(row.state for row in seen.rows if row.run == run.name)
 
 

@@ -30,15 +30,15 @@ def watch(
     """
     from tipx.signals import orderly
     from tipx.watch.job import print_state, watch_runs
-    from tipx.watch.snapshot import Watcher
+    from tipx.watch.snapshot import RunsWatcher
 
     rest, folder = take_runs_dir(words, runs_dir)
     name = parse_group(rest)
     with orderly("watch"):
         if once or as_json:
-            print_state(Watcher(folder, name), html, as_json=as_json)
+            print_state(RunsWatcher(folder, name), html, as_json=as_json)
         else:
-            watch_runs(Watcher(folder, name), html, every)
+            watch_runs(RunsWatcher(folder, name), html, every)
 
 
 def parse_group(words: list[str]) -> str | None:

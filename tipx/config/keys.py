@@ -77,7 +77,7 @@ Given = dict[str, tuple[Any, str]]
 """Values by key, each with its file."""
 
 
-class Catalogue:
+class KeyCatalogue:
     """All keys of one root, `train` or `eval`. `folders` are searched in their order.
 
     `settings` are by key; those whose choice is "" are the composition without overrides, and `defaults` its choices.
@@ -235,9 +235,9 @@ def read_file(label: str, path: Path) -> ConfFile:
 
 
 @cache
-def catalogue(root: str, config_dir: Path | None = None) -> Catalogue:
+def catalogue(root: str, config_dir: Path | None = None) -> KeyCatalogue:
     """All keys of `train` or `eval`; raises ConfigError."""
-    return Catalogue(root, config_dir)
+    return KeyCatalogue(root, config_dir)
 
 
 # --- one key ---------------------------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ class KeyFacts:
     choices: tuple[str, ...]
 
 
-def describe_key(all_keys: Catalogue, key: str) -> list[KeyFacts]:
+def describe_key(all_keys: KeyCatalogue, key: str) -> list[KeyFacts]:
     """What a key or a section means: once for each class that the section above it may be of; [] if it is none."""
     place, _, name = key.rpartition(".")
     if name in PLAIN and (name == ASKED or not place):
@@ -267,7 +267,7 @@ def describe_key(all_keys: Catalogue, key: str) -> list[KeyFacts]:
     return described or (describe_key(all_keys, place) if known and place else [])
 
 
-def default_value(all_keys: Catalogue, key: str) -> Setting | None:
+def default_value(all_keys: KeyCatalogue, key: str) -> Setting | None:
     """What a composition without overrides has; None where it has no such key. An interpolation is followed."""
     setting = root_setting(all_keys, key)
     other = re.fullmatch(r"\$\{([\w.]+)\}", str(setting.value)) if setting else None
@@ -279,11 +279,11 @@ def default_value(all_keys: Catalogue, key: str) -> Setting | None:
     return replace(source, key=key, file=f"= {other[1]} ({source.file})")
 
 
-def root_setting(all_keys: Catalogue, key: str) -> Setting | None:
+def root_setting(all_keys: KeyCatalogue, key: str) -> Setting | None:
     return next((one for one in all_keys.settings.get(key, []) if not one.choice), None)
 
 
-def find_alias(all_keys: Catalogue, key: str) -> str | None:
+def find_alias(all_keys: KeyCatalogue, key: str) -> str | None:
     """The key that a key inside an interpolated section is: norm.scope of selector.score.norm.scope."""
     parts = key.split(".")
     for length in range(len(parts) - 1, 0, -1):
@@ -293,7 +293,7 @@ def find_alias(all_keys: Catalogue, key: str) -> str | None:
     return None
 
 
-def undocumented_keys(all_keys: Catalogue) -> list[str]:
+def undocumented_keys(all_keys: KeyCatalogue) -> list[str]:
     """Keys and sections whose meaning is nowhere."""
     every = [*all_keys.settings, *all_keys.sections]
     return [key for key in every if not any(one.facts.meaning for one in describe_key(all_keys, key))]

@@ -15,7 +15,7 @@ from tipx.config.fields import describe_class
 from tipx.config.keys import (
     ROOTS,
     TARGET,
-    Catalogue,
+    KeyCatalogue,
     KeyFacts,
     Mount,
     catalogue,
@@ -51,7 +51,7 @@ def look_up(word: str, overrides: Sequence[str], config_dir: Path | None = None)
 
 
 def look_up_whole(
-    word: str, catalogues: Sequence[Catalogue], overrides: Sequence[str], config_dir: Path | None
+    word: str, catalogues: Sequence[KeyCatalogue], overrides: Sequence[str], config_dir: Path | None
 ) -> Tree | None:
     """The facts of a whole key, a section or a group; None if the word is none."""
     if (metric := find_metric(word)) is not None:
@@ -67,11 +67,11 @@ def look_up_whole(
     return None
 
 
-def is_key(all_keys: Catalogue, word: str) -> bool:
+def is_key(all_keys: KeyCatalogue, word: str) -> bool:
     return word in all_keys.settings or word in all_keys.sections
 
 
-def find_mount(all_keys: Catalogue, word: str) -> Mount | None:
+def find_mount(all_keys: KeyCatalogue, word: str) -> Mount | None:
     """The config group that a word names, by what is typed or by its place; None if there is none."""
     return next((mount for mount in all_keys.mounts if word in (mount.typed, mount.package)), None)
 
@@ -83,14 +83,14 @@ def find_metric(word: str) -> MetricKey | None:
     return plain or next((one for one in DECLARED if one.part_of(name) is not None), None)
 
 
-def find_endings(word: str, catalogues: Sequence[Catalogue]) -> list[str]:
+def find_endings(word: str, catalogues: Sequence[KeyCatalogue]) -> list[str]:
     """Whole keys that end in a word after a dot; where there is none, keys of metrics.jsonl that do after a slash."""
     keys = [key for all_keys in catalogues for key in (*all_keys.settings, *all_keys.sections)]
     endings = list(dict.fromkeys(key for key in keys if key.endswith(f".{word}")))
     return endings or [one.name for one in DECLARED if one.name.endswith(f"/{word}")]
 
 
-def find_choices(word: str, catalogues: Sequence[Catalogue]) -> dict[str, str]:
+def find_choices(word: str, catalogues: Sequence[KeyCatalogue]) -> dict[str, str]:
     """Choices of that name, as they are typed, each with its comment."""
     return {
         f"{mount.typed}={word}": all_keys.comment(mount.group, word)
@@ -100,7 +100,7 @@ def find_choices(word: str, catalogues: Sequence[Catalogue]) -> dict[str, str]:
     }
 
 
-def unknown(word: str, catalogues: Sequence[Catalogue]) -> ConfigError:
+def unknown(word: str, catalogues: Sequence[KeyCatalogue]) -> ConfigError:
     keys = {key for all_keys in catalogues for key in (*all_keys.settings, *all_keys.sections)}
     names = {mount.typed for all_keys in catalogues for mount in all_keys.mounts} | {one.name for one in DECLARED}
     ends = {key.rpartition(".")[2] for key in keys}
@@ -108,7 +108,7 @@ def unknown(word: str, catalogues: Sequence[Catalogue]) -> ConfigError:
     return ConfigError(f"{word[:LONGEST]}: no such key; {did_you_mean(near)}`tipx show` lists every key")
 
 
-def short_meaning(key: str, catalogues: Sequence[Catalogue]) -> str:
+def short_meaning(key: str, catalogues: Sequence[KeyCatalogue]) -> str:
     """The first sentence on a key."""
     described = [one for all_keys in catalogues for one in describe_key(all_keys, key)]
     metric = find_metric(key)
@@ -132,7 +132,7 @@ def metric_facts(metric: MetricKey) -> Tree:
     }
 
 
-def key_facts(all_keys: Catalogue, key: str, overrides: Sequence[str], config_dir: Path | None) -> Tree:
+def key_facts(all_keys: KeyCatalogue, key: str, overrides: Sequence[str], config_dir: Path | None) -> Tree:
     """Of a key or a section: what it is, its value with and without the overrides, and every file that sets it."""
     default = without_overrides(all_keys, key)
     now = composed_value(all_keys.root, key, overrides, config_dir) if overrides else default
@@ -157,7 +157,7 @@ def key_facts(all_keys: Catalogue, key: str, overrides: Sequence[str], config_di
     }
 
 
-def needed_choices(described: Sequence[KeyFacts], key: str, all_keys: Catalogue) -> list[str]:
+def needed_choices(described: Sequence[KeyFacts], key: str, all_keys: KeyCatalogue) -> list[str]:
     """Choices with which a key is there; [] for one that is there whatever is chosen."""
     with_it = list(dict.fromkeys(choice for one in described for choice in one.choices))
     place = key.rpartition(".")[0]
@@ -165,7 +165,7 @@ def needed_choices(described: Sequence[KeyFacts], key: str, all_keys: Catalogue)
     return [] if "" in with_it and every == set(with_it) else [choice for choice in with_it if choice]
 
 
-def group_facts(all_keys: Catalogue, mount: Mount, overrides: Sequence[str], config_dir: Path | None) -> Tree:
+def group_facts(all_keys: KeyCatalogue, mount: Mount, overrides: Sequence[str], config_dir: Path | None) -> Tree:
     """Of a config group: what it says, its choices, and which of them is taken."""
     took = {m.typed: name for m, name in all_keys.defaults.items()}
     if overrides:
@@ -186,7 +186,7 @@ def group_facts(all_keys: Catalogue, mount: Mount, overrides: Sequence[str], con
 PRESETS = "A preset of other groups and keys, which are put over those of the composition."
 
 
-def without_overrides(all_keys: Catalogue, key: str) -> Tree:
+def without_overrides(all_keys: KeyCatalogue, key: str) -> Tree:
     """What `composed_value` gives where nothing is typed, without composing."""
     setting = default_value(all_keys, key)
     section = key in all_keys.sections and any(default_value(all_keys, k) for k in keys_in(all_keys, key))
@@ -200,7 +200,7 @@ def without_overrides(all_keys: Catalogue, key: str) -> Tree:
     }
 
 
-def keys_in(all_keys: Catalogue, section: str) -> list[str]:
+def keys_in(all_keys: KeyCatalogue, section: str) -> list[str]:
     return [key for key in all_keys.settings if key.startswith(f"{section}.")]
 
 

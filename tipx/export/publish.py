@@ -35,14 +35,14 @@ TOLD = {
 
 
 @dataclass(frozen=True)
-class Place:
+class PublishPlace:
     """Where a published model goes: a folder, and its name on the hub where it has one."""
 
     folder: Path
     hub_id: str | None
 
     @classmethod
-    def of(cls, text: str) -> "Place":
+    def of(cls, text: str) -> "PublishPlace":
         """`owner/name` is a name on the hub, and its folder `name` here; all else is a folder. Raises RunError."""
         if wrong := wrong_path(text):
             raise RunError(f"--to: {wrong}")
@@ -65,7 +65,7 @@ class Published:
 
     run: StoredRun
     step: int
-    place: Place
+    place: PublishPlace
     report: str | None
     reports: list[str]
     removed: Counter[str]
@@ -78,7 +78,7 @@ class Published:
 
 def publish_run(name: str, to: str, which: str, report: str | None, runs_dir: Path, *, force: bool) -> Published:
     """Write the folder. Raises RunError as `export_model` does, and for a report that does not show the run."""
-    place, run = Place.of(to), open_run(name, runs_dir)
+    place, run = PublishPlace.of(to), open_run(name, runs_dir)
     reports = find_reports(run)
     page = choose_report(run, reports, report)
     private = Scrubber.for_texts_in(run.tree, run.provenance, str(runs_dir.resolve()), str(place.folder.resolve()))

@@ -45,7 +45,7 @@ class LockHolder:
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class WatchedFacts:
     """All that the rules may look at.
 
     `saved` is the step of the newest checkpoint, and `checkpoint_bytes` its size. `quiet_s` is how long ago the run
@@ -79,7 +79,7 @@ class RunFacts:
         return Alert(kind, self.row.run, one_line(seen), one_line(advice))
 
 
-def find_alerts(run: RunFacts) -> list[Alert]:
+def find_alerts(run: WatchedFacts) -> list[Alert]:
     """What all rules say of a run."""
     rules = ON_STATE if run.row.state in ("finished", "waiting", "damaged") else ON_STATE + ON_NUMBERS
     return [alert for rule in rules if (alert := rule(run)) is not None]
@@ -88,7 +88,7 @@ def find_alerts(run: RunFacts) -> list[Alert]:
 # --- rules on the state ----------------------------------------------------------------------------------------------
 
 
-def find_damage(run: RunFacts) -> Alert | None:
+def find_damage(run: WatchedFacts) -> Alert | None:
     """A file of the run is not as tipx wrote it."""
     if run.damage is None:
         return None
@@ -96,7 +96,7 @@ def find_damage(run: RunFacts) -> Alert | None:
     return run.alert("damaged", seen, advice)
 
 
-def find_failure(run: RunFacts) -> Alert | None:
+def find_failure(run: WatchedFacts) -> Alert | None:
     """A point of a sweep failed, and its note says why."""
     if run.row.state != "failed":
         return None
@@ -104,7 +104,7 @@ def find_failure(run: RunFacts) -> Alert | None:
     return run.alert("failed", run.error or "no reason was noted", f"{log}`{run.again} --retry-failed` runs it again")
 
 
-def find_death(run: RunFacts) -> Alert | None:
+def find_death(run: WatchedFacts) -> Alert | None:
     """The process of a run ended without saving. One that is told to stop saves its last step, or says what it kept."""
     if run.row.state != "stopped" or run.saved == run.row.step or run.released_s < ENDING_S:
         return None
@@ -119,7 +119,7 @@ def find_death(run: RunFacts) -> Alert | None:
     )
 
 
-def find_stall(run: RunFacts) -> Alert | None:
+def find_stall(run: WatchedFacts) -> Alert | None:
     """A process holds the lock, and writes nothing."""
     if run.row.state != "stalled" or run.quiet_s is None:
         return None
@@ -139,7 +139,7 @@ def find_stall(run: RunFacts) -> Alert | None:
 # --- rules on numbers ------------------------------------------------------------------------------------------------
 
 
-def find_bad_loss(run: RunFacts) -> Alert | None:
+def find_bad_loss(run: WatchedFacts) -> Alert | None:
     """Loss or gradient was not finite in one of the last steps."""
     counts, recent = run.series.bad_steps.values, run.series.loss.values[-RECENT:]
     before = counts[-RECENT - 1] if len(counts) > RECENT else 0.0
@@ -158,7 +158,7 @@ def find_bad_loss(run: RunFacts) -> Alert | None:
     )
 
 
-def find_growing_responses(run: RunFacts) -> Alert | None:
+def find_growing_responses(run: WatchedFacts) -> Alert | None:
     """Responses became much longer than in the first steps."""
     medians = compare_ends(run.series.length)
     if medians is None or not medians[1] > LENGTH_FACTOR * medians[0] > 0:
@@ -167,7 +167,7 @@ def find_growing_responses(run: RunFacts) -> Alert | None:
     return run.alert("responses grow", describe_lengths(medians), advice)
 
 
-def find_shrinking_responses(run: RunFacts) -> Alert | None:
+def find_shrinking_responses(run: WatchedFacts) -> Alert | None:
     """Responses became much shorter than in the first steps."""
     medians = compare_ends(run.series.length)
     if medians is None or not medians[1] < medians[0] / LENGTH_FACTOR:
@@ -176,7 +176,7 @@ def find_shrinking_responses(run: RunFacts) -> Alert | None:
     return run.alert("responses shrink", describe_lengths(medians), advice)
 
 
-def find_truncation(run: RunFacts) -> Alert | None:
+def find_truncation(run: WatchedFacts) -> Alert | None:
     """More responses than in the first steps are ended by a limit."""
     medians = compare_ends(run.series.truncated)
     if medians is None or not medians[1] - medians[0] >= TRUNCATED_RISE:
@@ -190,7 +190,7 @@ def find_truncation(run: RunFacts) -> Alert | None:
     )
 
 
-def find_entropy_collapse(run: RunFacts) -> Alert | None:
+def find_entropy_collapse(run: WatchedFacts) -> Alert | None:
     """The student became sure of nearly all tokens."""
     medians = compare_ends(run.series.entropy)
     if medians is None or not medians[1] < ENTROPY_FACTOR * medians[0]:
@@ -203,7 +203,7 @@ def find_entropy_collapse(run: RunFacts) -> Alert | None:
     )
 
 
-Rule = Callable[[RunFacts], Alert | None]
+Rule = Callable[[WatchedFacts], Alert | None]
 ON_STATE: tuple[Rule, ...] = (find_damage, find_failure, find_death, find_stall)
 ON_NUMBERS: tuple[Rule, ...] = (
     find_bad_loss,
@@ -228,7 +228,7 @@ def describe_lengths(medians: tuple[float, float]) -> str:
     )
 
 
-def smaller_rate(run: RunFacts) -> str:
+def smaller_rate(run: WatchedFacts) -> str:
     """Half the learning rate, as it is typed."""
     rate = run.value("optim.lr")
     if not isinstance(rate, (int, float)):
@@ -236,7 +236,7 @@ def smaller_rate(run: RunFacts) -> str:
     return f"a smaller optim.lr, e.g. optim.lr={rate / 2:g} (it is {rate:g})"
 
 
-def look_at_responses(run: RunFacts) -> str:
+def look_at_responses(run: WatchedFacts) -> str:
     """How to see what the student writes."""
     if not run.sampled:
         return "no step's responses are saved (loop.sample_every)"
@@ -251,7 +251,7 @@ def is_stalled(quiet_s: float, longest_s: float) -> bool:
     return quiet_s > max(STALL_FLOOR_S, STALL_FACTOR * longest_s)
 
 
-def find_full_disk(runs_dir: Path, free: int, runs: list[RunFacts]) -> Alert | None:
+def find_full_disk(runs_dir: Path, free: int, runs: list[WatchedFacts]) -> Alert | None:
     """The next checkpoints of the runs that train have no room. One that saved none yet takes what the largest does."""
     training = [run for run in runs if run.row.state in ("running", "stalled")]
     largest = max((run.checkpoint_bytes for run in runs), default=0)
@@ -266,7 +266,7 @@ def find_full_disk(runs_dir: Path, free: int, runs: list[RunFacts]) -> Alert | N
     )
 
 
-def find_idle_sweep(group: str, command: str, quiet_s: float, runs: list[RunFacts]) -> Alert | None:
+def find_idle_sweep(group: str, command: str, quiet_s: float, runs: list[WatchedFacts]) -> Alert | None:
     """Points of a sweep wait, and no process works on any of them."""
     left = sum(run.row.state in ("waiting", "stopped") for run in runs)
     if not left or quiet_s <= IDLE_S or any(run.row.state in ("running", "stalled") for run in runs):

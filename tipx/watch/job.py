@@ -6,10 +6,10 @@ from pathlib import Path
 from tipx.display.console import console
 from tipx.watch.page import save_page
 from tipx.watch.screen import open_screen, render_snapshot
-from tipx.watch.snapshot import Watcher
+from tipx.watch.snapshot import RunsWatcher
 
 
-def print_state(watcher: Watcher, html: Path | None, *, as_json: bool) -> None:
+def print_state(watcher: RunsWatcher, html: Path | None, *, as_json: bool) -> None:
     """Print one state, as a table or as JSON, and write the page if there is to be one."""
     snapshot = watcher.look()
     if html is not None:
@@ -22,7 +22,7 @@ def print_state(watcher: Watcher, html: Path | None, *, as_json: bool) -> None:
         console(highlight=False).print(render_snapshot(snapshot))
 
 
-def watch_runs(watcher: Watcher, html: Path | None, every_s: float) -> None:
+def watch_runs(watcher: RunsWatcher, html: Path | None, every_s: float) -> None:
     """Show the state again and again. When a signal ends it, the page says that nobody writes it any more."""
     snapshot = None
     try:

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tipx.errors import ConfigError
 from tipx.files.atomic import refuse_others, write_text
-from tipx.watch.state import Curve, Snapshot
+from tipx.watch.state import Curve, WatchSnapshot
 from tipx.watch.words import COLUMNS, summary_text
 
 TEMPLATE = "page.html.j2"
@@ -20,7 +20,7 @@ WIDTH, HEIGHT, MARGIN = 120, 32, 3
 """Of a curve, in its own units."""
 
 
-def save_page(snapshot: Snapshot, out: Path, every_s: float | None) -> None:
+def save_page(snapshot: WatchSnapshot, out: Path, every_s: float | None) -> None:
     """Put the page in the place of `out`, whole.
 
     Raises ConfigError for a folder that is missing, and RunError for a file that tipx did not make.
@@ -31,7 +31,7 @@ def save_page(snapshot: Snapshot, out: Path, every_s: float | None) -> None:
     write_text(out, render_page(snapshot, every_s))
 
 
-def render_page(snapshot: Snapshot, every_s: float | None) -> str:
+def render_page(snapshot: WatchSnapshot, every_s: float | None) -> str:
     """The file's content; it is loaded again every `every_s` seconds, or never."""
     style = asset("page.css")
     environment = Environment(

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tipx.display.console import Console, console
 from tipx.display.fit import FittedTable
-from tipx.watch.state import STATES, Alert, RunRow, Snapshot, State
+from tipx.watch.state import STATES, Alert, RunRow, State, WatchSnapshot
 from tipx.watch.words import COLUMNS, clock_text, summary_text
 
 COLOURS: dict[State, str] = {
@@ -27,10 +27,10 @@ SPEAK_EVERY_S = 60.0
 LEAST = ("tokens", "kept", "loss", "steps/min", "left")
 """Columns that a narrow terminal does without, from the first."""
 
-Show = Callable[[Snapshot], None]
+Show = Callable[[WatchSnapshot], None]
 
 
-def render_snapshot(snapshot: Snapshot, room: int | None = None) -> RenderableType:
+def render_snapshot(snapshot: WatchSnapshot, room: int | None = None) -> RenderableType:
     """Table, sums and alerts; with `room`, at most so many runs, those that matter now."""
     shown = list(snapshot.rows)
     if room is not None and len(shown) > room:
@@ -73,7 +73,7 @@ def open_screen() -> Iterator[Show]:
         return
     with Live(Text("reading the runs"), console=screen, auto_refresh=False, vertical_overflow="ellipsis") as live:
 
-        def show(snapshot: Snapshot) -> None:
+        def show(snapshot: WatchSnapshot) -> None:
             # Title, heading, rule and a note take 4 lines of each group, the sums 2; an alert takes about 3.
             groups = len({row.group for row in snapshot.rows})
             room = max(screen.height - 2 - 4 * groups - 3 * len(snapshot.alerts), 4)
@@ -91,7 +91,7 @@ class Lines:
         self.alerts: set[tuple[str, str]] = set()
         self.spoke: tuple[float, str] = (0.0, "")
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: WatchSnapshot) -> None:
         now = clock_text(snapshot.time, snapshot.time)
         for row in snapshot.rows:
             if self.states.get((row.group, row.run)) != row.state:

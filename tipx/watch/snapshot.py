@@ -1,4 +1,4 @@
-"""From the files of a runs folder to a `Snapshot`; what did not change since the last look is not read again."""
+"""From the files of a runs folder to a `WatchSnapshot`; what did not change since the last look is not read again."""
 
 import difflib
 import math
@@ -22,14 +22,14 @@ from tipx.runs.mark import is_run
 from tipx.runs.sweep_folder import Point, SweepFolder
 from tipx.watch.alerts import (
     LockHolder,
-    RunFacts,
+    WatchedFacts,
     find_alerts,
     find_full_disk,
     find_idle_sweep,
     is_stalled,
 )
 from tipx.watch.series import MetricsTail
-from tipx.watch.state import Alert, RunRow, Snapshot, State, distinguish_labels, estimate_end, one_line, thin_curve
+from tipx.watch.state import Alert, RunRow, State, WatchSnapshot, distinguish_labels, estimate_end, one_line, thin_curve
 
 DAY_S = 86_400.0
 """A group that was written within so many seconds is shown without being asked for."""
@@ -110,7 +110,7 @@ class WatchedRun:
         self.wrote_at = 0.0
         self.locked_at = -math.inf
 
-    def look(self, now: float, note: PointNote, label: str) -> RunFacts:
+    def look(self, now: float, note: PointNote, label: str) -> WatchedFacts:
         """How it stands at `now`, seconds since 1970."""
         finished, locked = self.run.finished, self.run.locked  # before the lines: these are then all there are
         self.tail.read()
@@ -152,7 +152,7 @@ class WatchedRun:
             accuracy_curve=thin_curve(series.accuracy.steps, series.accuracy.values, CURVE_POINTS),
         )
         saved = [] if finished else self.run.checkpoints.saved()
-        return RunFacts(
+        return WatchedFacts(
             row=row,
             path=self.run.path,
             series=series,
@@ -258,7 +258,7 @@ class WatchedGroup:
         self.points = Reread(self.board.file, self.board.points)
         self.command = Reread(self.board.file, lambda: safe_command(self.board))
 
-    def look(self, now: float) -> tuple[list[RunFacts], list[Alert]]:
+    def look(self, now: float) -> tuple[list[WatchedFacts], list[Alert]]:
         """Its runs, points of the plan first and in their order, and what is wrong."""
         paths = {run.path.name: run for run in runs_of(self.folder)}
         self.runs = {name: self.runs.get(name) or WatchedRun(run) for name, run in paths.items()}
@@ -294,7 +294,7 @@ class WatchedGroup:
             killed = self.board.killed(point)
         return PointNote(point, error, killed, log if log.exists() else None, self.command.get())
 
-    def look_at_run(self, name: str, now: float, note: PointNote, label: str) -> RunFacts:
+    def look_at_run(self, name: str, now: float, note: PointNote, label: str) -> WatchedFacts:
         """How a run of that name stands, also one that is only planned."""
         if name not in self.runs:
             return self.look_at_point(name, note, label)
@@ -303,15 +303,15 @@ class WatchedGroup:
         except OSError as error:  # it was removed at this moment, or may not be read
             row = RunRow(one_line(self.folder.name), one_line(name), one_line(label), "damaged")
             wrong = damaged(self.folder / name, f"it cannot be read ({error.strerror})", "allow reading it")
-            return RunFacts(row, self.folder / name, damage=str(wrong))
+            return WatchedFacts(row, self.folder / name, damage=str(wrong))
 
-    def look_at_point(self, name: str, note: PointNote, label: str) -> RunFacts:
+    def look_at_point(self, name: str, note: PointNote, label: str) -> WatchedFacts:
         """A point without a run: it waits, it starts, or it failed before its first step."""
         locked = Run(self.folder / name).locked
         state: State = "running" if locked else note.state_without_process(begun=False)
         row = RunRow(one_line(self.folder.name), one_line(name), one_line(label), state)
         again = note.again or "the same command"
-        return RunFacts(row, self.folder / name, error=note.error, log=note.log, again=again)
+        return WatchedFacts(row, self.folder / name, error=note.error, log=note.log, again=again)
 
     def is_active(self, now: float) -> bool:
         """Whether one of its runs is running or was written within a day."""
@@ -328,19 +328,19 @@ def safe_command(board: SweepFolder) -> str:
     return shlex.join(words) if words[:2] == ["tipx", "sweep"] else "the sweep's command"
 
 
-class Watcher:
+class RunsWatcher:
     """Looks at a runs folder again and again; each look reads only what is new."""
 
     def __init__(self, runs_dir: Path, group: str | None = None) -> None:
         self.runs_dir, self.group = runs_dir, group
         self.groups: dict[str, WatchedGroup] = {}
 
-    def look(self, now: float | None = None) -> Snapshot:
+    def look(self, now: float | None = None) -> WatchSnapshot:
         """The state at `now`, seconds since 1970."""
         now = time.time() if now is None else now
         there = group_folders(self.runs_dir)
         self.groups = {folder.name: self.groups.get(folder.name) or WatchedGroup(folder) for folder in there}
-        facts, alerts = list[RunFacts](), list[Alert]()
+        facts, alerts = list[WatchedFacts](), list[Alert]()
         for name, group in self.groups.items():
             with suppress(OSError):  # a folder that is removed at this moment
                 if name == self.group or (self.group is None and group.is_active(now)):
@@ -352,7 +352,7 @@ class Watcher:
             alerts += [] if full is None else [full]
         rows = tuple(run.row for run in facts)
         title = one_line(str(self.runs_dir if self.group is None else self.runs_dir / self.group))
-        return Snapshot(now, title, rows, tuple(alerts), estimate_end(now, rows), "" if rows else self.why_empty())
+        return WatchSnapshot(now, title, rows, tuple(alerts), estimate_end(now, rows), "" if rows else self.why_empty())
 
     def why_empty(self) -> str:
         """What to say where there is nothing to show."""

@@ -54,7 +54,7 @@ class Alert:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class WatchSnapshot:
     """All that is shown at one moment; `time` is in seconds since 1970, `ends` when the last run may be finished.
 
     `note` says why there is no row.

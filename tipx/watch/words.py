@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from tipx.runs import metric_keys as keys
-from tipx.watch.state import RunRow, Snapshot
+from tipx.watch.state import RunRow, WatchSnapshot
 
 NOTHING = "-"
 
@@ -40,7 +40,7 @@ def clock_text(seconds: float, now: float) -> str:
     return time.strftime("%H:%M" if moment[:3] == today[:3] else "%Y-%m-%d %H:%M", moment)
 
 
-def summary_text(snapshot: Snapshot) -> str:
+def summary_text(snapshot: WatchSnapshot) -> str:
     """Counts, time of all phases of all runs, and when the last may be finished."""
     parts = [f"{count} {state}" for state, count in snapshot.counts.items()]
     parts.append(f"machine time {span_text(snapshot.seconds)}")
