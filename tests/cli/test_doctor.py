@@ -13,7 +13,7 @@ from tipx.cli import app
 def test_a_path_below_home_hides_the_users_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home = tmp_path / "anna"
     monkeypatch.setenv("HOME", str(home))
-    assert doctor.hide_home(home / "work" / "runs") == "~/work/runs"
+    assert doctor.hide_home(home / "lab" / "runs") == "~/lab/runs"
     assert doctor.hide_home(tmp_path / "annabel") == str(tmp_path / "annabel")
 
 

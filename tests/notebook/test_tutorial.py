@@ -39,7 +39,7 @@ def test_cells_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_outputs_are_stored_small_and_name_no_machine() -> None:
     text = NOTEBOOK.read_text()
     assert len(text) < LARGEST
-    assert not [place for place in ("/home/", "/tmp/", "/work/", "/root/", "Traceback") if place in text]
+    assert not [place for place in (str(Path.cwd()), str(Path.home()), "/home/", "/tmp/", "Traceback") if place in text]
     assert [cell["execution_count"] for cell in code_cells()] == list(range(1, len(code_cells()) + 1))
     # All but the first, which trains, show something.
     assert [bool(cell["outputs"]) for cell in code_cells()] == [False, *[True] * (len(code_cells()) - 1)]

@@ -89,6 +89,13 @@ def test_a_point_that_a_signal_ended(make_run: MakeRun, make_sweep: MakeSweep, r
     assert "(killed by signal 9)" in seen.alerts[0].seen
 
 
+def test_a_run_of_a_saved_configuration_is_continued_by_its_own_command(make_run: MakeRun, runs_dir: Path) -> None:
+    run = make_run(A, TEN, at=NOW)
+    run.note("starts", [{"argv": ["/bin/tipx", "train", "--config", "my own.yaml"]}])
+    (alert,) = RunsWatcher(runs_dir, "g").look(NOW).alerts
+    assert alert.advice == "`tipx train --config 'my own.yaml'` continues it"
+
+
 def test_a_checkpoint_of_the_last_step_is_a_clean_stop(make_run: MakeRun, runs_dir: Path) -> None:
     run = make_run(A, TEN, at=NOW)
     watcher = RunsWatcher(runs_dir, "g")

@@ -30,8 +30,11 @@ def train(
     from tipx.train.launch import relaunch_processes
 
     words = add_runs_dir(overrides, runs_dir)
-    composed = config.load(words, "train", config_dir) if saved is None else config.load_saved(saved, words)
-    relaunch_processes(composed.loop.processes, sys.argv[1:])
+    if saved is None:
+        processes = config.load(words, "train", config_dir).loop.processes
+    else:  # somebody else's file may hold anything: its values are looked at first
+        processes = config.build(config.load_saved(saved, words), config_dir).loop.processes
+    relaunch_processes(processes, sys.argv[1:])
     from tipx.signals import orderly
     from tipx.train.session import say_what_is_kept
     from tipx.train.start import train_run

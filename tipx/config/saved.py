@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from tipx.config.compose import refuse_interpolation, refuse_strange_keys
@@ -29,17 +30,19 @@ def load_saved(file: Path, words: Sequence[str]) -> DictConfig:
             f"{file}: expected a whole configuration, as `tipx show ... > FILE` writes it; parts go into --config-dir"
         )
     refuse_strange_keys(tree)
+    if missing := sorted(set(PLACE) - tree.keys()):
+        raise ConfigError(f"{file}: it has no {missing[0]}; give all that `tipx show` prints")
     for word in words:
         key, _, value = word.partition("=")
         if key not in PLACE:
             raise ConfigError(f"{word}: beside --config only {', '.join(PLACE)} may be typed; change {key} in {file}")
-        tree[key] = value
+        tree[key] = yaml.safe_load(value) if value[:1] in ("'", '"') else value
     for key in leaf_keys(tree):
         refuse_interpolation(key, value_at(tree, key))
         if re.fullmatch(rf"(.*\.)?{CODE}", key) and value_at(tree, key):
             raise ConfigError(
                 f"{file}: {key} is true, which runs code that comes with a model; write false, or train by overrides"
             )
-    if tree.get("name") is None:
+    if tree["name"] is None:
         tree["name"] = file.stem
     return OmegaConf.create(tree)

@@ -179,7 +179,11 @@ class WatchedRun:
     def own_command(self) -> str:
         """What was typed for a run that is no point of a sweep."""
         try:
-            return shlex.join(["tipx", "train", *(self.provenance.get().get("overrides") or [])])
+            noted = self.provenance.get()
+            argv = (noted.get("starts") or [{}])[-1].get("argv", [])
+            if "--config" in argv:  # a whole configuration in a file, with no overrides
+                return shlex.join(["tipx", *argv[1:]])
+            return shlex.join(["tipx", "train", *(noted.get("overrides") or [])])
         except Damaged:
             return "the run's `tipx train` command"
 
