@@ -61,7 +61,7 @@ def first(score_N: Float[Tensor, " N"], kept: int) -> Tensor:
 
 def tipx(rule: str, divergence: TokenDivergence, student: Hidden, teacher: Hidden, kept: int) -> Tensor:
     """This project: score in tiles what the rule asks for, keep, then the loss in tiles."""
-    engine, sums = Vocab(chunk="auto", budget_mib="auto"), None
+    engine, sums = Vocab(chunk="auto", budget_mib="auto", compile="auto"), None
     weights_K = torch.full((kept,), 1 / kept)
     if kept < len(student):
         index, sums = choose(engine, rule, student, teacher, kept)

@@ -18,6 +18,8 @@ from tipx.memory.predict import PARTS, PHASES, predict_memory
 from tipx.memory.steps import AimedVocab
 from tipx.models.pair import ModelSource
 from tipx.vocab import Vocab
+from tipx.vocab.compiled import Eager
+from tipx.vocab.vocab_pass import Tiles
 
 pytestmark = pytest.mark.long(20)
 
@@ -67,11 +69,16 @@ def test_six_layers_are_on_the_line_through_two_and_four(small: Small) -> None:
 
 
 def test_two_tiles_have_the_peak_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    # 96 rows: 8 MiB hold 3640 columns of a tile, so that 16,384 take five tiles.
-    case = Small(tokens=48, layers=1, vocab=16384).case()
+    # 96 rows: 8 MiB hold 10,752 columns of a compiled tile; 64,000 take six. They keep 16 rows, which are too few.
+    case = Small(tokens=48, layers=1, vocab=64_000, overrides=("vocab.budget_mib=8",)).case()
     few = total(case.whole())
-    monkeypatch.setattr(AimedVocab, "split_tiles", Vocab.split_tiles)
-    assert len(case.exp.vocab.split_tiles(96, 16384, torch.device("cpu"))[1]) == 5
+
+    def split_all(engine: Vocab, rows: int, size: int, device: torch.device, *, keep: bool) -> Tiles:
+        return replace(Vocab.split_tiles(engine, rows, size, device, keep=keep), kernels=Eager())
+
+    monkeypatch.setattr(AimedVocab, "split_tiles", split_all)
+    tiles = case.exp.vocab.split_tiles(96, 64_000, torch.device("cpu"), keep=True)
+    assert (len(tiles.columns), tiles.keeps) == (6, False)
     assert total(case.whole()) == few
 
 

@@ -46,6 +46,7 @@ class Small:
     checkpointing: bool = False
     offload: str = "none"
     vocab: int = 8192
+    overrides: tuple[str, ...] = ()
 
     @property
     def teacher(self) -> PretrainedConfig:
@@ -68,6 +69,7 @@ class Small:
             f"model.teacher.offload={self.offload}",
             f"rollout.max_new_tokens={self.tokens}",
             f"rollout.batch_size={self.sequences}",
+            *self.overrides,
         ]
         made: Experiment = build(load(words))
         return made

@@ -87,7 +87,7 @@ def make(name: str, seed: int) -> PreTrainedModel:
 
 def trainer(student: PreTrainedModel, teacher: PreTrainedModel, overrides: Overrides, *more: str) -> Trainer:
     exp = build(load(overrides("hardware.micro_batch=2", *more)))
-    exp = replace(exp, vocab=Vocab(chunk=3, budget_mib=1))
+    exp = replace(exp, vocab=Vocab(chunk=3, budget_mib=1, compile=False))
     pair = LoadedPair(teacher.requires_grad_(requires_grad=False), student, build_tokenizer(), V)
     return Trainer(exp, pair, exp.hardware.start("no"))
 

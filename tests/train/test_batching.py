@@ -177,7 +177,7 @@ def test_a_response_without_tokens_has_no_rows(student: Qwen3ForCausalLM) -> Non
 
 def statistics(rollout: Rollout, student: Qwen3ForCausalLM, teacher: Qwen3ForCausalLM, size: int) -> TokenStats:
     """All eight, computed `size` sequences at a time."""
-    vocab, tokens_N = Vocab(chunk=3, budget_mib=1), rollout.response_BT[rollout.valid_BT]
+    vocab, tokens_N = Vocab(chunk=3, budget_mib=1, compile=False), rollout.response_BT[rollout.valid_BT]
     with torch.no_grad():
         ours, theirs = (Hidden(states(rollout, model, size), lm_head(model)) for model in (student, teacher))
         found = vocab.compute_statistics(ours, theirs, tokens_N, STATISTICS, ReverseKL()).values

@@ -13,6 +13,8 @@ import tipx.vocab
 from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergence, TopKDivergence
 from tipx.types import STATISTICS
 from tipx.vocab import Head, Hidden, Vocab
+from tipx.vocab.compiled import Eager
+from tipx.vocab.vocab_pass import Tiles
 
 V, D = 13, 5
 KINDS: dict[str, TokenDivergence] = {
@@ -26,6 +28,8 @@ KINDS: dict[str, TokenDivergence] = {
     "all of them": TopKDivergence(base=ReverseKL(), k=13, support="teacher", tail=True),
 }
 DIVERGENCES = pytest.mark.parametrize("divergence", KINDS.values(), ids=KINDS.keys())
+KEEPS = pytest.mark.parametrize("keeps", [True, False], ids=["logits once", "logits twice"])
+FREE = {"student_entropy", "teacher_entropy", "reverse_kl", "forward_kl", "loss"}
 # Rows x columns of a tile, for 7 tokens of 13 entries.
 SIZES = pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 4), (7, 5), (2, 12), (7, 1), (100, 100)])
 
@@ -34,12 +38,13 @@ SIZES = pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 4), (7, 5), (2
 def tiled(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], Vocab]:
     """An engine with tiles of exactly so many rows and columns, narrower than its smallest budget makes them."""
 
-    def of(rows: int, columns: int) -> Vocab:
-        def split_tiles(_self: Vocab, n: int, size: int, _device: torch.device) -> tuple[list[slice], list[slice]]:
-            return tipx.vocab.split_slices(n, rows), tipx.vocab.split_slices(size, columns)
+    def of(rows: int, columns: int, *, keeps: bool = False) -> Vocab:
+        def split_tiles(_self: Vocab, n: int, size: int, _device: torch.device, *, keep: bool) -> Tiles:
+            slices = tipx.vocab.split_slices(n, rows), tipx.vocab.split_slices(size, columns)
+            return Tiles(*slices, keeps=keep and keeps, kernels=Eager())
 
         monkeypatch.setattr(Vocab, "split_tiles", split_tiles)
-        return Vocab(chunk=1, budget_mib=1)
+        return Vocab(chunk=1, budget_mib=1, compile=False)
 
     return of
 
@@ -91,11 +96,12 @@ def hard_cases() -> dict[str, tuple[Tensor, Tensor]]:
 
 @DIVERGENCES
 @SIZES
+@KEEPS
 def test_every_tiling_gives_the_same(
-    rows: int, columns: int, divergence: TokenDivergence, tiled: Callable[[int, int], Vocab]
+    rows: int, columns: int, divergence: TokenDivergence, tiled: Callable[..., Vocab], *, keeps: bool
 ) -> None:
     (student, teacher), tokens_N = pair(), torch.arange(7)
-    engine, weights_N = tiled(rows, columns), torch.linspace(0.1, 2.0, 7, dtype=torch.float64)
+    engine, weights_N = tiled(rows, columns, keeps=keeps), torch.linspace(0.1, 2.0, 7, dtype=torch.float64)
     s_NV, t_NV = log_probs(student), log_probs(teacher)
     expected = {
         "student_entropy": -(s_NV.exp() * s_NV).sum(-1),
@@ -117,8 +123,11 @@ def test_every_tiling_gives_the_same(
     plain = (weights_N * divergence(log_probs(student), t_NV)).sum()
     wanted = torch.autograd.grad(plain, leaves)
     for sums in (None, scores.forward_sums):  # from scratch, and from what scoring left
-        loss = engine.compute_loss(student, teacher, weights_N, divergence, sums)
+        loss, known = engine.compute_loss_and_statistics(student, teacher, weights_N, divergence, sums)
         torch.testing.assert_close(loss, plain, rtol=1e-12, atol=0)
+        assert known.keys() == ({"loss"} if sums else FREE)
+        for name, value_N in known.items():
+            torch.testing.assert_close(value_N, expected[name], rtol=1e-10, atol=1e-12, msg=name)
         for got, want in zip(torch.autograd.grad(loss, leaves), wanted, strict=True):
             torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
 
@@ -126,12 +135,13 @@ def test_every_tiling_gives_the_same(
 @DIVERGENCES
 @pytest.mark.parametrize("case", hard_cases())
 @pytest.mark.parametrize("columns", [1, 4, 5, V])
+@KEEPS
 def test_hard_logits_in_every_tiling(
-    columns: int, case: str, divergence: TokenDivergence, tiled: Callable[[int, int], Vocab]
+    columns: int, case: str, divergence: TokenDivergence, tiled: Callable[..., Vocab], *, keeps: bool
 ) -> None:
     if case == "one hot" and isinstance(divergence, TopKDivergence):
         return  # which of twelve equal entries is among the likeliest is anyone's guess
-    (student, teacher), engine = from_logits(*hard_cases()[case]), tiled(3, columns)
+    (student, teacher), engine = from_logits(*hard_cases()[case]), tiled(3, columns, keeps=keeps)
     leaf_VD = student.head.weight_VD.requires_grad_()
     weights_N = torch.tensor([0.5, 1.0, 2.0, 0.1], dtype=torch.float64)
     plain = (weights_N * divergence(log_probs(student), log_probs(teacher))).sum()
@@ -194,7 +204,7 @@ def test_tiles_are_not_kept_for_the_backward_pass(divergence: TokenDivergence) -
     student.states_ND.requires_grad_()
     kept: list[int] = []
     with saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
-        loss = Vocab(chunk=4, budget_mib=1).compute_loss(
+        loss = Vocab(chunk=4, budget_mib=1, compile=False).compute_loss(
             student, teacher, torch.ones(64, dtype=torch.float64), divergence
         )
     assert 0 < sum(kept) <= 64 * D + 97 * D + 97  # hidden states and head
@@ -202,16 +212,48 @@ def test_tiles_are_not_kept_for_the_backward_pass(divergence: TokenDivergence) -
     assert student.states_ND.grad is not None
 
 
-def test_auto_fills_the_budget() -> None:
+def test_tiles_fill_their_cache_and_the_budget() -> None:
     # 1 MiB / (4 bytes * 6 tensors * 100 rows) = 436.9 columns; at least one, however many the rows.
     cpu = torch.device("cpu")
-    rows, columns = Vocab(chunk=100, budget_mib=1).split_tiles(250, 1000, cpu)
-    assert rows == [slice(0, 100), slice(100, 200), slice(200, 250)]
-    assert columns == [slice(0, 436), slice(436, 872), slice(872, 1000)]
-    assert len(Vocab(chunk=10**6, budget_mib=1).split_tiles(10**6, 3, cpu)[1]) == 3
-    rows, columns = Vocab(chunk="auto", budget_mib="auto").split_tiles(1000, 10**5, cpu)
-    assert (rows[0].stop, columns[0].stop) == (128, 2730)  # 8 MiB / (4 * 6 * 128)
-    assert Vocab(chunk=5, budget_mib=1).split_tiles(0, 1000, cpu)[0] == []
+    tiles = Vocab(chunk=100, budget_mib=1, compile=False).split_tiles(250, 1000, cpu, keep=False)
+    assert tiles.rows == [slice(0, 100), slice(100, 200), slice(200, 250)]
+    assert tiles.columns == [slice(0, 436), slice(436, 872), slice(872, 1000)]
+    assert not tiles.keeps
+    many = Vocab(chunk=10**6, budget_mib=1, compile=False).split_tiles(10**6, 3, cpu, keep=False)
+    assert len(many.columns) == 3
+    plain = Vocab(chunk="auto", budget_mib=8, compile=False).split_tiles(1000, 10**5, cpu, keep=True)
+    assert (plain.rows[0].stop, plain.columns[0].stop, plain.keeps) == (256, 1365, False)  # 8 MiB / (4 * 6 * 256)
+    assert Vocab(chunk=5, budget_mib=1, compile=False).split_tiles(0, 1000, cpu, keep=False).rows == []
+
+
+def test_compiled_tiles_have_whole_blocks_and_one_shape() -> None:
+    # 8 MiB / (4 bytes * 2 tensors * 256 rows) = 4096 columns; the last tile goes beyond the vocabulary.
+    tiles = Vocab(chunk="auto", budget_mib=8, compile="auto").split_tiles(1000, 151_936, torch.device("cpu"), keep=True)
+    assert tiles.kernels.fused
+    assert {part.stop - part.start for part in tiles.columns} == {4096}
+    assert len(tiles.columns) == 38
+    small = Vocab(chunk="auto", budget_mib=8, compile="auto").split_tiles(1000, 16_383, torch.device("cpu"), keep=True)
+    assert not small.kernels.fused
+
+
+def test_logits_are_kept_where_the_budget_holds_64_rows() -> None:
+    # 64 rows of both models' logits over 100,000 entries are 48.8 MiB.
+    def split(mib: int) -> Tiles:
+        engine = Vocab(chunk="auto", budget_mib=mib, compile=False)
+        return engine.split_tiles(1000, 10**5, torch.device("cpu"), keep=True)
+
+    assert not split(48).keeps
+    assert split(49).keeps
+    assert split(49).rows[0] == slice(0, 64)
+    assert split(500).rows[0] == slice(0, 256)
+
+
+def test_auto_takes_a_small_part_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, budgets = Vocab(chunk="auto", budget_mib="auto", compile=False), []
+    for gib in (1, 4, 8, 1024):
+        monkeypatch.setattr("tipx.vocab.find_memory", lambda _device, gib=gib: gib * 2**30)
+        budgets.append([engine.find_budget(torch.device(kind)) for kind in ("cpu", "cuda")])
+    assert budgets == [[32, 32], [128, 128], [256, 256], [320, 2560]]
 
 
 @SIZES

@@ -13,13 +13,14 @@ from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergen
 from tipx.types import STATISTICS
 from tipx.vocab import STUDENT_ONLY, TEACHER_ONLY, Head, Hidden, Vocab
 from tipx.vocab.buffers import TileBuffers
+from tipx.vocab.vocab_pass import Tiles
 
 N, D_S, D_T, V = 7, 5, 4, 13
 CHUNKS = [1, 3, N, 100, "auto"]
 
 
 def engine(chunk: int | str) -> Vocab:
-    return Vocab(chunk=chunk, budget_mib="auto" if chunk == "auto" else 1)
+    return Vocab(chunk=chunk, budget_mib="auto" if chunk == "auto" else 1, compile=False)
 
 
 @dataclass(frozen=True)
@@ -178,40 +179,54 @@ def test_what_lies_between_needs_both(name: str) -> None:
         engine(3).compute_statistics(w.student, idle, w.tokens_N, frozenset({name}), ReverseKL())
 
 
-def products(loss: Callable[[Vocab, Hidden, Hidden], Tensor | None]) -> list[int]:
+def products(loss: Callable[[Vocab, Hidden, Hidden], Tensor | None], engine: Vocab) -> list[int]:
     """Products of (N x V) of student and teacher that something takes, gradients aside."""
     w = world()
     w.student.states_ND.requires_grad_()
     (student, ours), (teacher, theirs) = counted(w.student), counted(w.teacher)
-    total = loss(Vocab(chunk=3, budget_mib=1), student, teacher)
+    total = loss(engine, student, teacher)
     if total is not None:
         total.backward()
     return [sum(asked) / (N * V) for asked in (ours, theirs)]
 
 
+class Lean(Vocab):
+    """An engine that never keeps the logits of a whole row."""
+
+    def split_tiles(self, rows: int, size: int, device: torch.device, *, keep: bool) -> Tiles:
+        return super().split_tiles(rows, size, device, keep=False)
+
+
 def test_head_products_are_as_few_as_counted() -> None:
     w, weights_N = world(), torch.ones(N, dtype=torch.float64)
+    sizes: dict[str, Any] = {"chunk": 3, "budget_mib": 1, "compile": False}
+    engines = {"logits once": Vocab(**sizes), "logits twice": Lean(**sizes)}
 
     def score(needs: frozenset[str], divergence: TokenDivergence) -> list[int]:
-        return products(lambda e, s, t: e.compute_statistics(s, t, w.tokens_N, needs, divergence) and None)
+        return products(
+            lambda e, s, t: e.compute_statistics(s, t, w.tokens_N, needs, divergence) and None, engines["logits twice"]
+        )
 
-    def train(divergence: TokenDivergence) -> list[int]:
-        return products(lambda e, s, t: e.compute_loss(s, t, weights_N, divergence))
+    def train(divergence: TokenDivergence, how: str) -> list[int]:
+        return products(lambda e, s, t: e.compute_loss(s, t, weights_N, divergence), engines[how])
 
-    def both(divergence: TokenDivergence) -> list[int]:
+    def both(divergence: TokenDivergence, how: str) -> list[int]:
         def run(e: Vocab, s: Hidden, t: Hidden) -> Tensor:
             scores = e.compute_statistics(s, t, w.tokens_N, frozenset({"loss"}), divergence)
             return e.compute_loss(s, t, weights_N, divergence, scores.forward_sums)
 
-        return products(run)
+        return products(run, engines[how])
 
     assert score(STATISTICS - {"jsd"}, ReverseKL()) == [1, 1]  # one pass for seven statistics
     assert score(frozenset({"student_entropy", "student_logprob"}), ReverseKL()) == [1, 0]
     assert score(frozenset({"teacher_entropy"}), ReverseKL()) == [0, 1]
+    for divergence in (ReverseKL(), ForwardKL(), GeneralisedJSD(beta=0.5)):
+        assert train(divergence, "logits once") == [1, 1]
     for divergence in (ReverseKL(), ForwardKL()):
-        assert train(divergence) == [2, 2]  # forward, and again in the backward pass
-        assert both(divergence) == [2, 2]  # scoring was the forward pass
-    assert train(GeneralisedJSD(beta=0.5)) == [3, 3]  # the mixture needs log-sum-exps first
+        assert train(divergence, "logits twice") == [2, 2]  # forward, and again in the backward pass
+        for how in engines:
+            assert both(divergence, how) == [2, 2]  # scoring was the forward pass
+    assert train(GeneralisedJSD(beta=0.5), "logits twice") == [3, 3]  # the mixture needs log-sum-exps first
 
 
 def test_unknown_statistics_are_refused() -> None:
@@ -228,12 +243,12 @@ def test_stats_carry_no_gradient() -> None:
 
 
 def test_bf16_gives_fp32_statistics() -> None:
-    # Logits of a few units are rounded to 8 bits (relative 2^-9, here up to 0.02); all after them is fp32.
+    # The factors are rounded; their product is not.
     w = world(n=40, dtype=torch.bfloat16)
     stats = engine(16).compute_statistics(w.student, w.teacher, w.tokens_N, STATISTICS, ReverseKL()).values
     for name, expected_N in full_stats(w, ReverseKL()).items():
         assert stats[name].dtype == torch.float32
-        torch.testing.assert_close(stats[name].double(), expected_N, rtol=0.03, atol=0.03, msg=name)
+        torch.testing.assert_close(stats[name].double(), expected_N, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_bf16_loss_reaches_bf16_weights() -> None:
@@ -285,7 +300,7 @@ def test_hard_logits_give_the_plain_loss_and_gradients(divergence: TokenDivergen
     leaf = student.head.weight_VD.requires_grad_()
     weights_N = torch.rand(6, generator=g, dtype=torch.float64)
     plain = (weights_N * divergence(full_log_probs(student), full_log_probs(teacher).detach())).sum()
-    tiled = Vocab(chunk=2, budget_mib=1).compute_loss(student, teacher, weights_N, divergence)
+    tiled = Vocab(chunk=2, budget_mib=1, compile=False).compute_loss(student, teacher, weights_N, divergence)
     torch.testing.assert_close(tiled, plain)
     (got,), (want,) = torch.autograd.grad(tiled, [leaf]), torch.autograd.grad(plain, [leaf])
     assert got.isfinite().all()
@@ -303,30 +318,79 @@ def test_gradients_by_finite_differences() -> None:
     assert torch.autograd.gradcheck(loss, [leaf.requires_grad_() for leaf in leaves])
 
 
-class Products(TorchDispatchMode):
-    """Notes the types in which matrices are multiplied."""
+class WideProducts(TorchDispatchMode):
+    """A device that multiplies narrow factors into an fp32 result, as a GPU does; notes the types of all factors."""
 
     def __init__(self) -> None:
         super().__init__()
         self.dtypes: set[torch.dtype] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if "mm" in str(func):
-            self.dtypes |= {arg.dtype for arg in args if isinstance(arg, Tensor)}
+        if func.overloadpacket not in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_):
+            return func(*args, **(kwargs or {}))
+        left, right = [arg for arg in args if isinstance(arg, Tensor)][-2:]
+        self.dtypes |= {left.dtype, right.dtype}
+        out = (kwargs or {}).get("out")
+        if func is torch.ops.aten.mm.dtype_out:
+            return torch.mm(left.float(), right.float(), out=out)
+        if func is torch.ops.aten.addmm.dtype_out:
+            return torch.addmm(args[0], left.float(), right.float(), out=out)
         return func(*args, **(kwargs or {}))
 
 
-def test_autocast_makes_every_product_narrow() -> None:
-    # Weights are fp32, as in mixed precision; in fp32 an accelerator would take many times as long.
-    w = world(dtype=torch.float32)
-    for leaf in (w.student.states_ND, w.student.head.weight_VD):
-        leaf.requires_grad_()
-    with Products() as seen:
-        with torch.autocast("cpu", torch.bfloat16):
-            scores = engine(3).compute_statistics(w.student, w.teacher, w.tokens_N, frozenset({"loss"}), ReverseKL())
-            sums = scores.forward_sums
-            loss = engine(3).compute_loss(w.student, w.teacher, w.weights_N.float(), ReverseKL(), sums)
+@pytest.mark.parametrize("source", ["autocast", "weights"])
+@pytest.mark.parametrize("budget", [1, 512])
+def test_narrow_factors_give_fp32_logits_on_every_device(
+    source: str, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In mixed precision the weights are fp32; in fp32 products an accelerator would take many times as long.
+    def run() -> list[Tensor]:
+        w = world(n=200, v=3000, dtype=torch.float32 if source == "autocast" else torch.bfloat16)
+        for leaf in (w.student.states_ND, w.student.head.weight_VD):
+            leaf.requires_grad_()
+        engine = Vocab(chunk="auto", budget_mib=budget, compile=False)
+        with torch.autocast("cpu", torch.bfloat16, enabled=source == "autocast"):
+            scores = engine.compute_statistics(w.student, w.teacher, w.tokens_N, STATISTICS, ReverseKL())
+            loss = engine.compute_loss(w.student, w.teacher, w.weights_N.float(), ReverseKL())
         loss.backward()
-    assert seen.dtypes == {torch.bfloat16}
-    assert w.student.head.weight_VD.grad is not None
-    assert w.student.head.weight_VD.grad.dtype == torch.float32
+        grads = [w.student.states_ND.grad, w.student.head.weight_VD.grad]
+        assert [grad.dtype for grad in grads] == [w.student.states_ND.dtype] * 2
+        for name, value_N in full_stats(replace_by_rounded(w), ReverseKL()).items():
+            torch.testing.assert_close(scores.values[name].double(), value_N, rtol=1e-4, atol=1e-5, msg=name)
+        return [*scores.values.values(), loss.detach(), *grads]
+
+    here = run()
+    monkeypatch.setattr("tipx.vocab.products.multiplies_into_fp32", lambda _device: True)
+    with WideProducts() as device:
+        there = run()
+    # The reference of `run` multiplies in float64.
+    assert device.dtypes - {torch.float64} == {torch.bfloat16}
+    for one, other in zip(here, there, strict=True):
+        # There the gradient at the logits is a narrow factor, too.
+        assert (other.double() - one.double()).norm() <= 0.003 * one.double().norm()
+
+
+def replace_by_rounded(w: World) -> World:
+    """The factors as products take them, rounded to bfloat16."""
+    student, teacher = (
+        Hidden(hidden.states_ND.detach().bfloat16(), replace(hidden.head, weight_VD=hidden.head.weight_VD.bfloat16()))
+        for hidden in (w.student, w.teacher)
+    )
+    return replace(w, student=student, teacher=teacher)
+
+
+def test_narrow_states_and_weights_take_gradients_as_exact_as_they_are() -> None:
+    # In float64, on the same rounded factors. A product rounded to bfloat16 would leave 4 % here.
+    w = world(n=200, v=3000, dtype=torch.bfloat16, bias=False)
+    exact = Hidden(w.student.states_ND.double(), Head(w.student.head.weight_VD.double()))
+    teacher = Hidden(w.teacher.states_ND.double(), Head(w.teacher.head.weight_VD.double()))
+    errors = []
+    for leaves in ("states_ND", "weight_VD"):
+        grads = []
+        for student, other in ((w.student, w.teacher), (exact, teacher)):
+            leaf = student.states_ND if leaves == "states_ND" else student.head.weight_VD
+            leaf.requires_grad_()
+            loss = engine("auto").compute_loss(student, other, torch.ones(200), ReverseKL())
+            grads.append(torch.autograd.grad(loss, leaf)[0].double())
+        errors.append(float((grads[0] - grads[1]).norm() / grads[1].norm()))
+    assert max(errors) < 0.003, errors

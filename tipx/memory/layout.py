@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tipx.errors import ConfigError
 from tipx.train.experiment import Experiment
-from tipx.train.step_metrics import MONITORED
+from tipx.train.step_metrics import monitored
 
 Implementation = Literal["tiled", "materialise"]
 
@@ -74,7 +74,7 @@ def step_sizes(exp: Experiment, layout: Layout) -> Sizes:
         micro_batches=math.ceil(sequences / micro),
         kept=max(1, round(kept_share(exp) * micro * tokens)),
         checkpointing=exp.hardware.gradient_checkpointing,
-        scored=exp.selector.needs | (MONITORED if exp.loop.monitor_every else frozenset()),
+        scored=exp.selector.needs | (monitored(exp.selector) if exp.loop.monitor_every else frozenset()),
     )
 
 

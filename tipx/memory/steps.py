@@ -6,7 +6,7 @@ a `Tracker` that the caller entered.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -22,7 +22,9 @@ from tipx.models.head import backbone, lm_head
 from tipx.rollout.hf import HFRollouts
 from tipx.spec import spec
 from tipx.train.experiment import Experiment
-from tipx.vocab import TEACHER_ONLY, ForwardSums, Hidden, Vocab
+from tipx.vocab import AUTO_MIB_ELSEWHERE, TEACHER_ONLY, ForwardSums, Hidden, Vocab
+from tipx.vocab.compiled import Eager
+from tipx.vocab.vocab_pass import Tiles
 
 Held = tuple[object, ...]
 
@@ -34,10 +36,17 @@ class AimedVocab(Vocab):
     target: Literal["cuda", "cpu"]
     """The device whose tile sizes are taken."""
 
-    def split_tiles(self, rows: int, size: int, device: torch.device) -> tuple[list[slice], list[slice]]:
-        tall, wide = super().split_tiles(rows, size, torch.device(self.target))
+    def split_tiles(self, rows: int, size: int, device: torch.device, *, keep: bool) -> Tiles:
+        """The tiles, without kernels, which fake tensors cannot run."""
+        tiles = replace(super().split_tiles(rows, size, torch.device(self.target), keep=keep), kernels=Eager())
         # Full tiles are alike, and the first dies while the second is made: two have the peak of many.
-        return tall, wide[:2]
+        return tiles if tiles.keeps else replace(tiles, columns=tiles.columns[:2])
+
+    def find_budget(self, device: torch.device) -> int:
+        """As on a device with so much memory that nothing else limits it."""
+        if self.budget_mib == "auto" and device.type != "cpu":
+            return AUTO_MIB_ELSEWHERE
+        return super().find_budget(device)
 
 
 @dataclass
@@ -74,7 +83,7 @@ class PredictedStep:
     @cached_property
     def vocab(self) -> Vocab:
         own = self.exp.vocab
-        return AimedVocab(chunk=own.chunk, budget_mib=own.budget_mib, target=self.device)
+        return AimedVocab(chunk=own.chunk, budget_mib=own.budget_mib, compile=own.compile, target=self.device)
 
     @property
     def rows(self) -> int:

@@ -3,11 +3,11 @@
 Two configurations are one run if they give the same numbers. So the hash leaves out three kinds of things:
 
 1. where code lies: of a `_target_` in tipx only the class name counts, and a renamed class counts under its first name;
-2. what changes no number: places, logging, hardware (`OUTSIDE`);
+2. what changes no number: places, logging, hardware (`OUTSIDE`, `ALWAYS`);
 3. a setting that stands at the value which means "as before this setting existed" (`AS_BEFORE`), and a section that is
    switched off (`SWITCHED_OFF`).
 
-A new key or a moved class therefore leaves every finished run what it was. `tests/config/test_identity.py` holds this
+A new key or a moved class therefore leaves every finished run what it was. `tests/runs/test_identity.py` holds this
 with configurations that were stored on several dates. A run's directory carries the hash in its name as a label only:
 `runs.place.run_path` finds a run that has another label by the meaning of its stored configuration.
 """
@@ -42,6 +42,8 @@ AS_BEFORE: dict[str, dict[str, Any]] = {
     "Normalise": {"scope": "step"},
 }
 """Keys that are younger than some runs, and the value by which a run is what it was without the key."""
+ALWAYS: dict[str, dict[str, Any]] = {"Loop": {"monitor_every": 1}}
+"""Keys that change no number, but were hashed once: they count as this value, whatever they are."""
 SWITCHED_OFF: dict[str, dict[str, Any]] = {"Guard": {"enabled": False}, "HeldOut": {"texts": None}}
 """A section whose key stands at this value does nothing, and counts as if it were not there."""
 FIRST_NAME = {"Teacher": "ModelSource"}
@@ -68,6 +70,8 @@ def section_meaning(section: dict[str, Any], kind: str) -> dict[str, Any]:
             continue
         if key == "_target_":
             parts[key] = kind
+        elif key in ALWAYS.get(kind, {}):
+            parts[key] = ALWAYS[kind][key]
         elif not (isinstance(value, dict) and is_switched_off(value)):
             parts[key] = value_meaning(value, f"{kind}.{key}")
     return without_younger_keys(parts, kind)

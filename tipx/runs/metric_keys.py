@@ -52,7 +52,7 @@ TIMED = "where the phase ran"
 
 TRAINING = ("rollout", "score", "select", "train")
 """The phases of a training step, in their order."""
-PHASES = (*TRAINING, "sample", "eval", "heldout")
+PHASES = (*TRAINING, "monitor", "sample", "eval", "heldout")
 QUADRANTS = ("q1", "q2", "q3", "q4")
 PARTS = ("kept", "dropped", "all")
 

@@ -45,8 +45,9 @@ class Loop:
     """Where the student's hidden states for scoring come from. forward: a pass of its own. rollout: what generation
     left, which saves that pass; vLLM leaves none."""
     monitor_every: Whole
-    """Steps between two at which entropy, divergence and quadrant shares are logged, also where the selector needs
-    none. 0 is never."""
+    """Steps between two at which entropy, divergence and quadrant shares of all tokens are logged under every selector,
+    by one more forward pass of the student where needed. Other steps log what they know. 0 is never. It changes no
+    identity."""
     eval_every: Whole
     """Steps between two evaluations, the first of them before training. 0 is never."""
     eval_last: bool

@@ -23,6 +23,7 @@ from tipx.evals.exam import Exam
 from tipx.evals.runner import Subject, check_room, evaluate_exam
 from tipx.evals.suite import suite_parts
 from tipx.noise import Noise
+from tipx.processes import World
 from tipx.runs import metric_keys as keys
 from tipx.runs.metrics_file import Row
 from tipx.signals import asked_to_stop
@@ -75,15 +76,21 @@ def one_step(session: Session, step: int) -> Row:
     exp, world, meter, trainer = session.exp, session.world, session.meter, session.trainer
     torch.manual_seed(exp.seed * 1_000_003 + step)  # dropout, if a model has any; all else is keyed by (seed, step)
     noise, rows = Noise(exp.seed, step), world.shard_rows(exp.loop.sequences)
+    needs, logged = exp.selector.needs, statistics_to_log(session, step)
 
     with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
         numbers = session.chosen(step, rows)
-        states = exp.loop.score_from == "rollout" and bool(needs(session, step) - TEACHER_ONLY)
+        states = exp.loop.score_from == "rollout" and bool((needs | logged) - TEACHER_ONLY)
         rollout = session.sample(numbers, rows, noise.substream("rollout"), states=states)
     with meter.phase("score"):
-        scored, own_stats = trainer.score(rollout, needs(session, step))
-        stats = TokenStats(**{name: world.gather_BT(values_BT) for name, values_BT in own_stats.computed().items()})
+        scored, own_stats = trainer.score(rollout, needs)
+        stats = gather_stats(world, own_stats)
         valid_BT = world.gather_BT(rollout.valid_BT.long()).bool()
+    seen = stats
+    if missing := logged - stats.computed().keys():
+        with meter.phase("monitor"):
+            more = gather_stats(world, trainer.rescore(rollout, scored.teacher, missing))
+            seen = TokenStats(**{**more.computed(), **stats.computed()})
     with meter.phase("select"):
         weights_BT = exp.selector(stats, valid_BT, noise.substream("select"))
         own_weights_BT = weights_BT[rows.start : rows.stop, : rollout.valid_BT.shape[1]]
@@ -95,26 +102,31 @@ def one_step(session: Session, step: int) -> Row:
         update = trainer.update(rollout, scored, own_weights_BT, float(count))
 
     row: Row = {}
-    if rollout.logprobs_N is not None and stats.student_logprob is not None:
-        row = metrics.mismatch(world.gather_BT(scatter_tokens(rollout.logprobs_N, rollout.valid_BT)), stats, valid_BT)
+    if rollout.logprobs_N is not None and seen.student_logprob is not None:
+        row = metrics.mismatch(world.gather_BT(scatter_tokens(rollout.logprobs_N, rollout.valid_BT)), seen, valid_BT)
     ends = world.gather_list(list(zip(rollout.lengths, rollout.stop_reasons, strict=True)))
     if rollout.numbers:
         row |= metrics.agents(world.gather_list(rollout.numbers), ends)
     return (
         row
         | metrics.update(update)
-        | metrics.selection(stats, valid_BT, weights_BT, exp.quadrants)
+        | metrics.selection(seen, gather_stats(world, update.kept), valid_BT, weights_BT, exp.quadrants)
         | metrics.lengths(ends)
     )
 
 
-def needs(session: Session, step: int) -> frozenset[str]:
-    """Statistics to compute at a step: the selector's, and at monitored steps those of the log."""
-    loop = session.exp.loop
-    if not loop.due(loop.monitor_every, step):
-        return session.exp.selector.needs
-    compared = frozenset({"student_logprob"}) if session.exp.rollout.gives_logprobs else frozenset()
-    return session.exp.selector.needs | metrics.MONITORED | compared
+def statistics_to_log(session: Session, step: int) -> frozenset[str]:
+    """Statistics of all tokens that the log takes at a step: at monitored steps, and no more than must be scored."""
+    exp = session.exp
+    if not exp.loop.due(exp.loop.monitor_every, step):
+        return frozenset()
+    compared = frozenset({"student_logprob"}) if exp.rollout.gives_logprobs else frozenset()
+    return compared | metrics.monitored(exp.selector)
+
+
+def gather_stats(world: World, own: TokenStats) -> TokenStats:
+    """The statistics of the rows of all processes, on the CPU."""
+    return TokenStats(**{name: world.gather_BT(values_BT) for name, values_BT in own.computed().items()})
 
 
 def measured(session: Session, step: int) -> Row:

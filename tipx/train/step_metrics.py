@@ -1,7 +1,7 @@
 """What a step did: the numbers of one line of metrics.jsonl."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -10,10 +10,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tipx.runs import metric_keys as keys
+from tipx.selectors import Selector
+from tipx.selectors.everything import Everything
 from tipx.selectors.quadrant import Quadrants
 from tipx.types import Rollout, StopReason, TokenStats, response_ends
 
 MONITORED = frozenset({"student_entropy", "reverse_kl", "loss"})
+"""What the log says of tokens."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Update:
 
     `applied` is False when loss or gradient was not finite, and the weights were left alone; `bad_steps` counts those.
     `weights_changed` is the share of weights that are not what they were: in a short type a step may be too small.
+    `kept` are statistics of this process's kept tokens that came with the loss, before the step.
     """
 
     loss: float
@@ -30,6 +34,15 @@ class Update:
     applied: bool
     bad_steps: int
     weights_changed: float
+    kept: TokenStats = field(default_factory=TokenStats)
+
+
+def monitored(selector: Selector) -> frozenset[str]:
+    """The statistics in `MONITORED` that must be scored to be known of all tokens.
+
+    Where every token is trained on, they come with the loss.
+    """
+    return frozenset() if isinstance(selector.pick, Everything) else MONITORED
 
 
 def update(done: Update) -> dict[str, float]:
@@ -45,11 +58,15 @@ def update(done: Update) -> dict[str, float]:
 
 
 def selection(
-    stats: TokenStats, valid_BT: Bool[Tensor, "B T"], weights_BT: Float[Tensor, "B T"], quadrants: Quadrants
+    stats: TokenStats,
+    kept_stats: TokenStats,
+    valid_BT: Bool[Tensor, "B T"],
+    weights_BT: Float[Tensor, "B T"],
+    quadrants: Quadrants,
 ) -> dict[str, float]:
     """Kept share, and what kept and dropped tokens look like. Entropy and divergence (reverse KL) in nats.
 
-    Without monitored statistics only the counts are known, and only they are returned.
+    `stats` are of all tokens, `kept_stats` of the kept ones. What neither knows is left out.
     """
     kept_BT = (weights_BT > 0) & valid_BT
     tokens, kept_tokens = int(valid_BT.sum()), int(kept_BT.sum())
@@ -58,21 +75,23 @@ def selection(
         keys.KEPT_TOKENS: kept_tokens,
         keys.KEPT_FRAC: kept_tokens / max(tokens, 1),
     }
-    if MONITORED - stats.computed().keys():
-        return row
-    dropped_BT = valid_BT & ~kept_BT
-    for family, values_BT in ((keys.ENTROPY, stats["student_entropy"]), (keys.REVERSE_KL, stats["reverse_kl"])):
-        for part, mask_BT in (("kept", kept_BT), ("dropped", dropped_BT), ("all", valid_BT)):
-            if mask_BT.any():
+    everywhere, only_kept = dict(stats.computed()), dict(kept_stats.computed())
+    if kept_tokens == tokens:
+        everywhere = only_kept | everywhere
+    masks = {"kept": kept_BT, "dropped": valid_BT & ~kept_BT, "all": valid_BT}
+    for family, name in ((keys.ENTROPY, "student_entropy"), (keys.REVERSE_KL, "reverse_kl")):
+        for part, mask_BT in masks.items():
+            values_BT = everywhere.get(name, only_kept.get(name) if part == "kept" else None)
+            if values_BT is not None and mask_BT.any():
                 row[family.of(part)] = float(values_BT[mask_BT].mean())
-    mass = float(stats["loss"][valid_BT].sum())
-    if mass > 0:
-        row[keys.KEPT_LOSS_FRAC] = float(stats["loss"][kept_BT].sum()) / mass
-    quadrant_BT = quadrants(stats, valid_BT)
-    for number, name in enumerate(keys.QUADRANTS, 1):
-        inside_BT = quadrant_BT == number
-        row[keys.QUADRANT_FRAC.of(name)] = int(inside_BT.sum()) / max(tokens, 1)
-        row[keys.QUADRANT_FRAC_OF_KEPT.of(name)] = int((inside_BT & kept_BT).sum()) / max(kept_tokens, 1)
+    if "loss" in everywhere and (mass := float(everywhere["loss"][valid_BT].sum())) > 0:
+        row[keys.KEPT_LOSS_FRAC] = float(everywhere["loss"][kept_BT].sum()) / mass
+    if {"student_entropy", "reverse_kl"} <= everywhere.keys():
+        quadrant_BT = quadrants(TokenStats(**everywhere), valid_BT)
+        for number, name in enumerate(keys.QUADRANTS, 1):
+            inside_BT = quadrant_BT == number
+            row[keys.QUADRANT_FRAC.of(name)] = int(inside_BT.sum()) / max(tokens, 1)
+            row[keys.QUADRANT_FRAC_OF_KEPT.of(name)] = int((inside_BT & kept_BT).sum()) / max(kept_tokens, 1)
     return row
 
 

@@ -14,7 +14,7 @@ optimizer's step changes the weights.
 
 import warnings
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from tipx.processes import World
 from tipx.train import weights
 from tipx.train.batching import MicroBatch, idle_batch, micro_batches
 from tipx.train.experiment import Experiment
-from tipx.train.step_metrics import Update
+from tipx.train.step_metrics import MONITORED, Update
 from tipx.types import Rollout, TokenStats, scatter_tokens
 from tipx.vocab import TEACHER_ONLY, ForwardSums, Hidden, Scores, Vocab
 
@@ -50,12 +50,18 @@ class StudentLoss(nn.Module):
         super().__init__()
         self.student, self.rows, self.vocab, self.divergence = student, rows, vocab, divergence
 
-    def forward(self, batch: MicroBatch, scored: "ScoredTokens", weights_N: Float[Tensor, " N"]) -> Float[Tensor, ""]:
-        """Sum of weight * divergence over the micro-batch's kept tokens, nats. It is not yet divided by `count`."""
+    def forward(
+        self, batch: MicroBatch, scored: "ScoredTokens", weights_N: Float[Tensor, " N"]
+    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, " K"]]]:
+        """Sum of weight * divergence over the micro-batch's kept tokens, nats, and what is known of these tokens.
+
+        The sum is not yet divided by `count`.
+        """
         index_K = batch.index_N
         student = Hidden(batch.hidden_states(backbone(self.student)), lm_head(self.student, self.rows))
         sums = None if scored.forward_sums is None else scored.forward_sums[index_K]
-        return self.vocab.compute_loss(student, scored.teacher[index_K], weights_N[index_K], self.divergence, sums)
+        compute = self.vocab.compute_loss_and_statistics
+        return compute(student, scored.teacher[index_K], weights_N[index_K], self.divergence, sums)
 
 
 @dataclass(frozen=True)
@@ -179,8 +185,16 @@ class Trainer:
         must be the same number on every process. Each micro-batch adds its sum divided by `count`. Gradients are
         synchronised once, in the last micro-batch. So processes may have different numbers of micro-batches, but each
         needs at least one.
+
+        If scoring left no forward sums, the statistics in `MONITORED` of the kept tokens come with the loss. They are
+        in the result, 0 for other tokens.
         """
         total = torch.zeros((), device=self.world.device)
+        known = (
+            {}
+            if scored.forward_sums is not None
+            else {name: torch.zeros(len(scored.teacher), device=self.world.device) for name in MONITORED}
+        )
         weights_BT = weights_BT.to(self.world.device)
         weights_N = weights_BT[rollout.valid_BT]
         kept_BT = (weights_BT > 0) & rollout.valid_BT
@@ -188,11 +202,15 @@ class Trainer:
         with gradient_checkpointing(self.pair.student, self.exp.hardware.gradient_checkpointing):
             for batch in batches:
                 with nullcontext() if batch is batches[-1] else self.world.accelerator.no_sync(self.module):
-                    loss = self.module(batch, scored, weights_N) / count
+                    loss, statistics = self.module(batch, scored, weights_N)
+                    loss = loss / count
                     # The processes' gradients are averaged, but L is a sum over processes: undo the division.
                     self.world.accelerator.backward(loss * self.world.size)
                 total += loss.detach()
-        return self._apply_gradients(float(self.world.all_reduce_sum(total)))
+                for name in known.keys() & statistics.keys():
+                    known[name][batch.index_N] = statistics[name].float()
+        kept = TokenStats(**{name: scatter_tokens(value_N, rollout.valid_BT) for name, value_N in known.items()})
+        return replace(self._apply_gradients(float(self.world.all_reduce_sum(total))), kept=kept)
 
     def _apply_gradients(self, loss: float) -> Update:
         """Clip and apply the gradients. A step with a loss or norm that is not finite is skipped and counted.

@@ -8,8 +8,11 @@ one pass over the tiles, `loss` computes the loss and its gradient, `support` ha
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
+import psutil
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -17,18 +20,33 @@ from torch import Tensor
 from tipx.divergences import GeneralisedJSD, TokenDivergence
 from tipx.spec import Auto, Count, spec
 from tipx.vocab.buffers import TileBuffers
+from tipx.vocab.compiled import Eager, Fused
+from tipx.vocab.fold import BLOCK, OnlineSums
 from tipx.vocab.heads import Head, Hidden
-from tipx.vocab.loss import ForwardSums, LossInputs, TiledLoss, compute_forward_sums
+from tipx.vocab.loss import ForwardSums, Gradients, LossInputs, TiledLoss, compute_forward_sums
+from tipx.vocab.products import widen
 from tipx.vocab.support import RunningTopK
-from tipx.vocab.vocab_pass import OnlineSums, sum_one_model
+from tipx.vocab.vocab_pass import RowTile, Tiles, sum_one_model
 
 __all__ = ["ForwardSums", "Head", "Hidden", "Scores", "Vocab"]
 
-LIVE_TILES = 6  # tensors of one tile's size that are alive at the worst moment, fp32
-BUDGET_MIB = {"cpu": 8}  # such a tile stays in the cache; on other devices a launch costs more than memory does
-BUDGET_MIB_ELSEWHERE = 512
-TILE_ROWS = {"cpu": 128}
-TILE_ROWS_ELSEWHERE = 1024
+LIVE_TILES = {True: 2, False: 6}
+"""Tensors of one tile's size that are alive at the worst moment, fp32, with compiled kernels and without."""
+TILE_MIB = {"cpu": 8}
+"""MiB of the tensors of one tile. They stay in the nearest large cache, which on a GPU has some 50 MB."""
+TILE_MIB_ELSEWHERE = 32
+TILE_ROWS = {"cpu": 256}
+TILE_ROWS_ELSEWHERE = 2048
+FEWEST_KEPT_ROWS = 64
+"""Products of fewer rows read the head so often that making the logits twice costs less."""
+AUTO_SHARE = 32
+"""auto takes so small a part of the device's memory: of all of it, not of what is free now, so that a run that resumes
+makes the same tiles."""
+AUTO_MIB = {"cpu": 320}
+"""At most. It holds the logits of both models for one tile's rows and 150,000 vocabulary entries."""
+AUTO_MIB_ELSEWHERE = 2560
+SMALLEST_COMPILED = 16384
+"""Vocabulary entries from which `compile: auto` compiles."""
 
 TEACHER_ONLY = frozenset({"teacher_entropy", "teacher_logprob"})
 STUDENT_ONLY = frozenset({"student_entropy", "student_logprob"})
@@ -58,17 +76,39 @@ class Vocab:
     """The LM-head engine and its tiles. They change speed and memory, never the result beyond rounding."""
 
     chunk: Count | Auto
-    """Rows (tokens) of a tile. auto: 128 on the CPU, 1,024 elsewhere."""
+    """Rows (tokens) of a tile. auto: 256 on the CPU, 2,048 elsewhere."""
     budget_mib: Count | Auto
-    """MiB of the tensors of one tile, which set its columns. auto: 8 on the CPU, 512 elsewhere."""
+    """MiB for logits. Where they hold a tile's rows over the whole vocabulary, the loss makes logits once, not twice.
+    auto: 1/32 of the device's memory, at most 320 on the CPU and 2,560 elsewhere. 8 is the lean way."""
+    compile: bool | Auto
+    """true: one compiled kernel does all that is done with a tile. false: plain torch. auto: compiled from 16,384
+    vocabulary entries on, if a compiler works here."""
 
-    def split_tiles(self, rows: int, size: int, device: torch.device) -> tuple[list[slice], list[slice]]:
-        """Row slices and column slices of the tiles of a (rows x size) tensor."""
-        auto_rows = TILE_ROWS.get(device.type, TILE_ROWS_ELSEWHERE)
-        height = min(max(rows, 1), auto_rows if self.chunk == "auto" else self.chunk)
-        mib = BUDGET_MIB.get(device.type, BUDGET_MIB_ELSEWHERE) if self.budget_mib == "auto" else self.budget_mib
-        width = max(1, mib * 2**20 // (4 * LIVE_TILES * height))
-        return split_slices(rows, height), split_slices(size, width)
+    def split_tiles(self, rows: int, size: int, device: torch.device, *, keep: bool) -> Tiles:
+        """The tiles of a (rows x size) tensor. With `keep`, logits are kept where the budget allows."""
+        fused = size >= SMALLEST_COMPILED if self.compile == "auto" else self.compile
+        height = TILE_ROWS.get(device.type, TILE_ROWS_ELSEWHERE) if self.chunk == "auto" else self.chunk
+        height, budget = min(max(rows, 1), height), self.find_budget(device)
+        kept_rows = budget * 2**20 // (2 * 4 * size)
+        keeps = keep and kept_rows >= min(height, FEWEST_KEPT_ROWS)
+        if keeps:
+            height = min(height, kept_rows)
+        mib = min(budget, TILE_MIB.get(device.type, TILE_MIB_ELSEWHERE))
+        width = max(1, mib * 2**20 // (4 * LIVE_TILES[fused] * height))
+        if fused:
+            # Whole blocks; the last tile goes beyond the vocabulary, so that all have one shape.
+            width = min(max(width // BLOCK, 1), -(-size // BLOCK)) * BLOCK
+            columns = [slice(start, start + width) for start in range(0, size, width)]
+        else:
+            columns = split_slices(size, width)
+        return Tiles(split_slices(rows, height), columns, keeps, Fused() if fused else Eager())
+
+    def find_budget(self, device: torch.device) -> int:
+        """MiB for logits on the device."""
+        if self.budget_mib != "auto":
+            return self.budget_mib
+        least, most = TILE_MIB.get(device.type, TILE_MIB_ELSEWHERE), AUTO_MIB.get(device.type, AUTO_MIB_ELSEWHERE)
+        return max(least, min(most, find_memory(device) // AUTO_SHARE // 2**20))
 
     @torch.no_grad()
     def compute_statistics(
@@ -88,9 +128,11 @@ class Vocab:
             return Scores({}, None)
         if student is None and needs - TEACHER_ONLY:
             raise ValueError(f"statistics {sorted(needs)} need the student's hidden states")
-        rows, columns = self.split_tiles(len(tokens_N), teacher.head.vocab_size, tokens_N.device)
-        scorer = TileScorer(needs, divergence, columns, TileBuffers())
-        parts = [scorer.score_rows(student and student[part], teacher[part], tokens_N[part]) for part in rows]
+        student, teacher = student and student.in_type_of_products(), teacher.in_type_of_products()
+        tiles = self.split_tiles(len(tokens_N), teacher.head.vocab_size, tokens_N.device, keep=False)
+        scorer = TileScorer(needs, divergence, tiles, TileBuffers())
+        with without_autocast(tokens_N.device):
+            parts = [scorer.score_rows(student and student[r], teacher[r], tokens_N[r]) for r in tiles.rows]
         if not parts:
             return Scores({name: torch.zeros(0, device=tokens_N.device) for name in needs}, None)
         return Scores.concatenate(parts)
@@ -98,13 +140,15 @@ class Vocab:
     @torch.no_grad()
     def find_top_tokens(self, hidden: Hidden, k: int) -> tuple[Int[Tensor, "N k"], Float[Tensor, "N k"]]:
         """Ids and probabilities (over V) of the k likeliest tokens. The likeliest comes first."""
-        rows, columns = self.split_tiles(len(hidden), hidden.head.vocab_size, hidden.states_ND.device)
+        device, hidden = hidden.states_ND.device, hidden.in_type_of_products()
+        tiles = self.split_tiles(len(hidden), hidden.head.vocab_size, device, keep=False)
         buffers, k = TileBuffers(), min(k, hidden.head.vocab_size)
-        ids = [torch.zeros(0, k, dtype=torch.long, device=hidden.states_ND.device)]
-        probs = [torch.zeros(0, k, device=hidden.states_ND.device)]
-        for part in rows:
+        ids = [torch.zeros(0, k, dtype=torch.long, device=device)]
+        probs = [torch.zeros(0, k, device=device)]
+        for part in tiles.rows:
             top = RunningTopK(k, "student")
-            lse_N = sum_one_model(hidden[part], columns, buffers, top).lse_N
+            with without_autocast(device):
+                lse_N = sum_one_model(hidden[part], tiles, buffers, top).lse_N
             if top.ids_Nk is not None and top.own_logits_Nk is not None:
                 ids.append(top.ids_Nk)
                 probs.append((top.own_logits_Nk - lse_N[:, None]).exp().float())
@@ -123,19 +167,58 @@ class Vocab:
         `forward_sums` are those of scoring, for the same tokens and the same student weights. Without them the loss
         makes two more head products.
         """
+        return self.compute_loss_and_statistics(student, teacher, weights_K, divergence, forward_sums)[0]
+
+    def compute_loss_and_statistics(
+        self,
+        student: Hidden,
+        teacher: Hidden,
+        weights_K: Float[Tensor, " K"],
+        divergence: TokenDivergence,
+        forward_sums: ForwardSums | None = None,
+    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, " K"]]]:
+        """The loss, as `compute_loss` gives it, and the statistics of the kept tokens that it knows by the way.
+
+        These are the loss of each token and, without `forward_sums`, its entropies and both KLs.
+        """
+        leaves = [student.states_ND, student.head.weight_VD, student.head.bias_V]
         if len(weights_K) == 0:
             # A micro-batch that keeps no token still gives every weight a gradient: other processes wait for it.
-            inputs = [student.states_ND, student.head.weight_VD, student.head.bias_V]
-            return torch.stack([x[:0].sum() for x in inputs if x is not None]).sum()
-        rows, columns = self.split_tiles(len(weights_K), student.head.vocab_size, weights_K.device)
+            return torch.stack([leaf[:0].sum() for leaf in leaves if leaf is not None]).sum(), {}
+        device, wanted = weights_K.device, [leaf is not None and leaf.requires_grad for leaf in leaves]
+        tiles = self.split_tiles(len(weights_K), student.head.vocab_size, device, keep=forward_sums is None)
+        inputs = LossInputs(student.in_type_of_products(), teacher.in_type_of_products(), weights_K, divergence, tiles)
+        gradients, statistics = None, dict[str, Tensor]()
         if forward_sums is None:
-            with torch.no_grad():
-                buffers = TileBuffers()
-                parts = [compute_forward_sums(student[r], teacher[r], divergence, columns, buffers)[0] for r in rows]
-                forward_sums = ForwardSums.concatenate(parts)
-        loss_inputs = LossInputs(student.head, teacher, weights_K, forward_sums, divergence, rows, columns)
-        total: Tensor = TiledLoss.apply(student.states_ND, student.head.weight_VD, student.head.bias_V, loss_inputs)
-        return total
+            if tiles.keeps and torch.is_grad_enabled():
+                gradients = Gradients.zeros(inputs.student, wanted)
+            with without_autocast(device):
+                forward_sums, student_sums, teacher_sums = inputs.compute_forward(gradients)
+            statistics = collect_statistics(student_sums, teacher_sums)
+        total: Tensor = TiledLoss.apply(*leaves, inputs, forward_sums, gradients)
+        return total, statistics | {"loss": forward_sums.value_N}
+
+
+def find_memory(device: torch.device) -> int:
+    """Bytes of memory that the device has in all."""
+    if device.type == "cpu":
+        return int(psutil.virtual_memory().total)
+    return int(torch.accelerator.get_memory_info(device)[1])
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, factors are multiplied in the type that they have: `in_type_of_products` has cast them."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def collect_statistics(student: OnlineSums, teacher: OnlineSums) -> dict[str, Float[Tensor, " N"]]:
+    """The statistics that both models' sums give."""
+    return {
+        "student_entropy": student.entropy_N,
+        "teacher_entropy": teacher.entropy_N,
+        "reverse_kl": student.kl_to(teacher),
+        "forward_kl": teacher.kl_to(student),
+    }
 
 
 def split_slices(total: int, size: int) -> list[slice]:
@@ -145,50 +228,43 @@ def split_slices(total: int, size: int) -> list[slice]:
 
 @dataclass(frozen=True)
 class TileScorer:
-    """Computes the statistics named in `needs`, one row tile after another."""
+    """Computes the statistics named in `needs`, one row tile after another, and those that come with them for free."""
 
     needs: frozenset[str]
     divergence: TokenDivergence
-    columns: Sequence[slice]
+    tiles: Tiles
     buffers: TileBuffers
 
     def score_rows(self, student: Hidden | None, teacher: Hidden, tokens_N: Int[Tensor, " N"]) -> Scores:
         """The statistics of the rows of one tile."""
         forward_sums: ForwardSums | None = None
-        student_sums: OnlineSums | None = None
-        teacher_sums: OnlineSums | None = None
+        sums: dict[str, OnlineSums] = {}
         values: dict[str, Tensor] = {}
         if student is not None and self.needs - TEACHER_ONLY - STUDENT_ONLY:
-            forward_sums, student_sums, teacher_sums = compute_forward_sums(
-                student, teacher, self.divergence, self.columns, self.buffers
-            )
-            values = {
-                "reverse_kl": student_sums.kl_to(teacher_sums),
-                "forward_kl": teacher_sums.kl_to(student_sums),
-                "loss": forward_sums.value_N,
-            }
+            tile = RowTile(student, teacher, self.tiles, self.buffers)
+            forward_sums, sums["student"], sums["teacher"] = compute_forward_sums(tile, self.divergence)
+            values = collect_statistics(sums["student"], sums["teacher"]) | {"loss": forward_sums.value_N}
             if "jsd" in self.needs:
-                jsd = GeneralisedJSD(beta=0.5)
-                values["jsd"] = compute_forward_sums(student, teacher, jsd, self.columns, self.buffers)[0].value_N
+                values["jsd"] = compute_forward_sums(tile, GeneralisedJSD(beta=0.5))[0].value_N
         elif student is not None and self.needs & STUDENT_ONLY:
-            student_sums = sum_one_model(student, self.columns, self.buffers)
-        if teacher_sums is None and self.needs & TEACHER_ONLY:
-            teacher_sums = sum_one_model(teacher, self.columns, self.buffers)
-        for role, hidden, sums in (("student", student, student_sums), ("teacher", teacher, teacher_sums)):
-            if hidden is not None and sums is not None:
-                values[f"{role}_entropy"] = sums.entropy_N
+            sums["student"] = sum_one_model(student, self.tiles, self.buffers)
+        if "teacher" not in sums and self.needs & TEACHER_ONLY:
+            sums["teacher"] = sum_one_model(teacher, self.tiles, self.buffers)
+        for role, hidden in (("student", student), ("teacher", teacher)):
+            if hidden is not None and role in sums:
+                values[f"{role}_entropy"] = sums[role].entropy_N
                 if f"{role}_logprob" in self.needs:
-                    values[f"{role}_logprob"] = gather_token_logits(hidden, tokens_N) - sums.lse_N
-        return Scores({name: values[name] for name in self.needs}, forward_sums)
+                    values[f"{role}_logprob"] = gather_token_logits(hidden, tokens_N) - sums[role].lse_N
+        if unknown := self.needs - values.keys():
+            raise KeyError(f"no statistics of these names: {sorted(unknown)}")
+        return Scores(values, forward_sums)
 
 
 def gather_token_logits(hidden: Hidden, tokens_N: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
     """The logit of each row's own sampled token, from one row of the head for each."""
     head = hidden.head
-    own = Head(head.weight_VD[tokens_N], None, 1.0, None)
-    product_N = (hidden.states_ND * own.weight_VD).sum(
-        -1, dtype=torch.promote_types(own.weight_VD.dtype, torch.float32)
-    )
+    wide = widen(head.weight_VD.dtype)
+    product_N = (hidden.states_ND.to(wide) * head.weight_VD[tokens_N].to(wide)).sum(-1)
     if head.bias_V is not None:
         product_N = product_N + head.bias_V[tokens_N]
     product_N = product_N * head.scale

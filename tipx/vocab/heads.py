@@ -3,13 +3,15 @@
 Axes: N tokens, D hidden size, V vocabulary rows that both models share, C columns (vocabulary entries) of one tile.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tipx.vocab.buffers import TileBuffers
+from tipx.vocab.products import multiply, widen, widen_factor
 
 ALL = slice(None)
 
@@ -48,33 +50,24 @@ class Head:
     def logits_tile(
         self, states_ND: Float[Tensor, "N D"], columns: slice, buffers: TileBuffers, name: str
     ) -> Float[Tensor, "N C"]:
-        """The same as `logits`, without gradient, written to the buffer `name`.
+        """The same as `logits`, without gradient, from states in the head's type, written to the buffer `name`.
 
-        Under autocast the product is made in the type of autocast, as in `logits`.
+        Where `columns` go beyond the vocabulary, the logits are -inf.
         """
         weight_CD = self.weight_VD.detach()[columns]
-        kind = weight_CD.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight_CD.dtype
-        out_NC = buffers.get(name, len(states_ND), len(weight_CD), dtype, weight_CD.device)
-        torch.mm(states_ND.detach().to(dtype), weight_CD.to(dtype).T, out=out_NC)
-        wide = torch.promote_types(dtype, torch.float32)
-        if wide != dtype:
-            out_NC = buffers.like(name, out_NC, wide).copy_(out_NC)
+        states_ND, count = states_ND.detach(), len(weight_CD)
+        wide, device = widen(weight_CD.dtype), weight_CD.device
+        out_NC = buffers.get(name, len(states_ND), columns.stop - columns.start, wide, device)
+        logits_NC = out_NC[:, :count]
+        multiply(widen_factor(states_ND, buffers, "states"), widen_factor(weight_CD, buffers, "weights").T, logits_NC)
         if self.bias_V is not None:
-            out_NC.add_(self.bias_V.detach()[columns])
+            logits_NC.add_(self.bias_V.detach()[columns])
         if self.scale != 1.0:
-            out_NC.mul_(self.scale)
-        return out_NC if self.softcap is None else out_NC.div_(self.softcap).tanh_().mul_(self.softcap)
-
-    def backward_scaling(self, grad_NC: Float[Tensor, "N C"], logits_NC: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
-        """Chain rule through scale and softcap: from the gradient at the logits to that at hidden W^T + bias.
-
-        `grad_NC` is overwritten. `logits_NC` are the logits themselves.
-        """
+            logits_NC.mul_(self.scale)
         if self.softcap is not None:
-            # d/dx cap tanh(x / cap) = 1 - tanh^2 = 1 - (logit / cap)^2.
-            grad_NC = grad_NC.mul_(1 - (logits_NC / self.softcap) ** 2)
-        return grad_NC.mul_(self.scale) if self.scale != 1.0 else grad_NC
+            logits_NC.div_(self.softcap).tanh_().mul_(self.softcap)
+        out_NC[:, count:] = -math.inf
+        return out_NC
 
     def log_probs(self, hidden_ND: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
         """log P over the whole vocabulary, of shape (N, V). Use it for references and small heads only."""
@@ -93,6 +86,17 @@ class Hidden:
 
     def __len__(self) -> int:
         return len(self.states_ND)
+
+    def in_type_of_products(self) -> "Hidden":
+        """The same without gradient, in the type in which products are made: that of autocast, or the head's own.
+
+        A head that must be cast is cast here as a whole, once, and not tile by tile.
+        """
+        weight_VD = self.head.weight_VD.detach()
+        kind = weight_VD.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight_VD.dtype
+        # Mamba keeps its states in fp32, whatever its weights are in.
+        return Hidden(self.states_ND.detach().to(dtype), replace(self.head, weight_VD=weight_VD.to(dtype)))
 
     def logits(self, columns: slice = ALL) -> Float[Tensor, "N C"]:
         return self.head.logits(self.states_ND, columns)

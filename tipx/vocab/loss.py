@@ -12,13 +12,15 @@ For reverse KL f = log p - log q and the slope is the divergence itself; for for
 log-sum-exps and the slope are known (`ForwardSums`), a tile of logits is enough to make the same tile of G = w dD/ds.
 That tile is added to dL/dh = G W and dL/dW = G^T h before the next one is made.
 
-Cost in head products (K x V x D) for the KLs: 2 forward (student and teacher), then backward 2 to recompute both logits
-and 2 for the two gradients. Scoring has already made the 2 forward ones. Its sums may be used again as long as the
-student's weights are the same, which means before the optimizer's step.
+Cost in head products (K x V x D) for the KLs: 2 forward (student and teacher) and 2 for the two gradients. Where memory
+holds the logits of a row tile over the whole vocabulary (`Tiles.keeps`), the forward pass makes the gradients as well,
+and that is all: 4. Else the backward pass makes both logits again: 6. Scoring has made the 2 forward ones already. Its
+sums may be used again as long as the student's weights are the same, which means before the optimizer's step. Then the
+loss takes 4 in either way.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,9 +29,11 @@ from torch import Tensor
 
 from tipx.divergences import TokenDivergence, TopKDivergence
 from tipx.vocab.buffers import TileBuffers
-from tipx.vocab.heads import Head, Hidden
-from tipx.vocab.support import FLOOR, RunningTopK, Support, build_support
-from tipx.vocab.vocab_pass import OnlineSums, sum_both_models
+from tipx.vocab.fold import GradientInputs, OnlineSums
+from tipx.vocab.heads import Hidden
+from tipx.vocab.products import add_product, widen, widen_factor
+from tipx.vocab.support import RunningTopK, Support, build_support
+from tipx.vocab.vocab_pass import RowTile, Tiles
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,7 @@ class ForwardSums:
         )
 
 
-def compute_forward_sums(
-    student: Hidden, teacher: Hidden, divergence: TokenDivergence, columns: Sequence[slice], buffers: TileBuffers
-) -> tuple[ForwardSums, OnlineSums, OnlineSums]:
+def compute_forward_sums(tile: RowTile, divergence: TokenDivergence) -> tuple[ForwardSums, OnlineSums, OnlineSums]:
     """The forward sums of one row tile, and the online sums of student and teacher.
 
     One pass over the vocabulary is enough for the KLs and for top-k divergences. Others need a second pass, since their
@@ -79,107 +81,145 @@ def compute_forward_sums(
     if isinstance(divergence, TopKDivergence):
         candidates = RunningTopK(divergence.k, "student"), RunningTopK(divergence.k, "teacher")
         tops = [top for top in candidates if divergence.support in (top.role, "union")]
-        student_sums, teacher_sums = sum_both_models(student, teacher, columns, buffers, tops)
+        student_sums, teacher_sums = tile.sum_both_models(tops)
         lse_NN = (student_sums.lse_N, teacher_sums.lse_N)
         support, top_value_and_slope, lse_NN = build_support(divergence, tops, lse_NN)
         return ForwardSums(*lse_NN, *top_value_and_slope, support), student_sums, teacher_sums
-    student_sums, teacher_sums = sum_both_models(student, teacher, columns, buffers)
+    student_sums, teacher_sums = tile.sum_both_models()
+    lse_NN = (student_sums.lse_N, teacher_sums.lse_N)
     reverse_kl_N, forward_kl_N = student_sums.kl_to(teacher_sums), teacher_sums.kl_to(student_sums)
     value_and_slope = divergence.from_sums(reverse_kl_N, forward_kl_N)
     if value_and_slope is None:
         value_and_slope = torch.zeros_like(student_sums.m_N), torch.zeros_like(student_sums.m_N)
-        for part in columns:
-            log_p_NC = normalise_logits_(student.logits_tile(part, buffers, "student"), student_sums.lse_N)
-            log_q_NC = normalise_logits_(teacher.logits_tile(part, buffers, "teacher"), teacher_sums.lse_N)
-            value_and_slope[0].add_(divergence(log_p_NC, log_q_NC))
-            value_and_slope[1].add_(divergence.slope(log_p_NC, log_q_NC))
-    return ForwardSums(student_sums.lse_N, teacher_sums.lse_N, *value_and_slope), student_sums, teacher_sums
+        for part in tile.tiles.columns:
+            student_NC, teacher_NC = tile.make_logits("student", part), tile.make_logits("teacher", part)
+            value_N, slope_N = tile.tiles.kernels.sum_divergence(student_NC, teacher_NC, lse_NN, divergence)
+            value_and_slope[0].add_(value_N)
+            value_and_slope[1].add_(slope_N)
+    return ForwardSums(*lse_NN, *value_and_slope), student_sums, teacher_sums
 
 
-def normalise_logits_(logits_NC: Float[Tensor, "N C"], lse_N: Float[Tensor, " N"]) -> Float[Tensor, "N C"]:
-    """log P in place. Masked entries become a large negative number, so that differences of two stay numbers."""
-    return logits_NC.sub_(lse_N[:, None]).clamp_(min=FLOOR)
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of the loss, summed in fp32. None for what takes no gradient."""
+
+    states_KD: Float[Tensor, "K D"] | None
+    weight_VD: Float[Tensor, "V D"] | None
+    bias_V: Float[Tensor, " V"] | None
+
+    @classmethod
+    def zeros(cls, student: Hidden, wanted: Sequence[bool]) -> "Gradients":
+        """Gradients of 0 for those of (states, weight, bias) that are wanted."""
+        tensors = (student.states_ND, student.head.weight_VD, student.head.bias_V)
+        return cls(
+            *(
+                torch.zeros_like(tensor, dtype=widen(tensor.dtype)) if want and tensor is not None else None
+                for tensor, want in zip(tensors, wanted, strict=True)
+            )
+        )
+
+    def add_rows(self, tile: RowTile, rows: slice, inputs: "LossInputs", sums: ForwardSums) -> None:
+        """Add the gradients of the rows of one tile, `sums` being theirs: dL/dh += G W and dL/dW += G^T h."""
+        head, states_ND, buffers = tile.student.head, tile.student.states_ND, tile.buffers
+        wide = widen(head.weight_VD.dtype)
+        weights_N = inputs.weights_K[rows].to(wide)
+        for part in tile.tiles.columns:
+            student_NC, teacher_NC = tile.make_logits("student", part), tile.make_logits("teacher", part)
+            numbers = GradientInputs(
+                sums.student_lse_N,
+                sums.teacher_lse_N,
+                sums.slope_N,
+                weights_N,
+                None if sums.support is None else sums.support.mark_outside(part),
+                None if sums.support is None else sums.support.tail_N,
+            )
+            grad_NC = tile.tiles.kernels.compute_tile_gradient(
+                student_NC, teacher_NC, numbers, inputs.divergence, head.scale, head.softcap
+            )
+            weight_CD = head.weight_VD[part]
+            grad_NC = grad_NC[:, : len(weight_CD)]
+            if self.bias_V is not None:
+                self.bias_V[part].add_(grad_NC.sum(0))
+            weight_CD = widen_factor(weight_CD, buffers, "weights")
+            factor_ND = widen_factor(states_ND, buffers, "states")
+            if weight_CD.dtype != wide:
+                grad_NC = buffers.like("narrow", grad_NC, weight_CD.dtype).copy_(grad_NC)
+            if self.states_KD is not None:
+                add_product(self.states_KD[rows], grad_NC, weight_CD)
+            if self.weight_VD is not None:
+                add_product(self.weight_VD[part], grad_NC.T, factor_ND)
+
+    def scaled_like(self, tensors: Sequence[Tensor | None], scale: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients times `scale`, each in the type of its tensor. They are overwritten."""
+        return tuple(
+            None if grad is None or tensor is None else grad.mul_(scale).to(tensor.dtype)
+            for grad, tensor in zip((self.states_KD, self.weight_VD, self.bias_V), tensors, strict=True)
+        )
 
 
 @dataclass(frozen=True)
 class LossInputs:
-    """Everything that the loss takes besides the student's own tensors. `rows` and `columns` are the tiles."""
+    """Everything that the loss takes besides the student's own tensors, which are in `student` without gradient."""
 
-    head: Head
+    student: Hidden
     teacher: Hidden
     weights_K: Float[Tensor, " K"]
-    forward_sums: ForwardSums
     divergence: TokenDivergence
-    rows: Sequence[slice]
-    columns: Sequence[slice]
+    tiles: Tiles
 
-    def compute_gradients(
-        self, states_KD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, scale: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Gradients of scale * loss with respect to hidden states, head weight and bias. They are summed in fp32."""
-        head = replace(self.head, weight_VD=weight_VD, bias_V=bias_V)
-        wide, buffers = torch.promote_types(weight_VD.dtype, torch.float32), TileBuffers()
-        grad_states_KD = torch.zeros_like(states_KD, dtype=wide)
-        grad_weight_VD = torch.zeros_like(weight_VD, dtype=wide)
-        grad_bias_V = None if bias_V is None else torch.zeros_like(bias_V, dtype=wide)
-        for rows in self.rows:
-            states_ND, weights_N = states_KD[rows], (self.weights_K[rows].to(wide) * scale)[:, None]
-            for part in self.columns:
-                grad_NC = self.compute_tile_gradient(Hidden(states_ND, head), rows, part, buffers).mul_(weights_N)
-                if grad_bias_V is not None:
-                    grad_bias_V[part].add_(grad_NC.sum(0))
-                if weight_VD.dtype != wide:
-                    grad_NC = buffers.like("narrow", grad_NC, weight_VD.dtype).copy_(grad_NC)
-                # dL/dh += G W and dL/dW += G^T h, with this tile's columns of G and rows of W.
-                add_product(grad_states_KD[rows], grad_NC, weight_VD[part])
-                add_product(grad_weight_VD[part], grad_NC.T, states_ND.to(weight_VD.dtype))
-        narrow = None if grad_bias_V is None or bias_V is None else grad_bias_V.to(bias_V.dtype)
-        return grad_states_KD.to(states_KD.dtype), grad_weight_VD.to(weight_VD.dtype), narrow
+    def row_tiles(self) -> Iterator[tuple[slice, RowTile]]:
+        """The tiles of rows, one after another in the same buffers."""
+        buffers = TileBuffers()
+        for rows in self.tiles.rows:
+            yield rows, RowTile(self.student[rows], self.teacher[rows], self.tiles, buffers)
 
-    def compute_tile_gradient(
-        self, student: Hidden, rows: slice, part: slice, buffers: TileBuffers
-    ) -> Float[Tensor, "N C"]:
-        """One tile of each row's dD/dz, where z = W h + b is the head's product before scale and softcap."""
-        sums = self.forward_sums[rows]
-        log_q_NC = normalise_logits_(self.teacher[rows].logits_tile(part, buffers, "teacher"), sums.teacher_lse_N)
-        logits_NC = student.logits_tile(part, buffers, "student")
-        # The softcap's derivative needs the logits, which the next line overwrites.
-        original_NC = logits_NC.clone() if self.head.softcap is not None else logits_NC
-        log_p_NC = normalise_logits_(logits_NC, sums.student_lse_N)
-        if sums.support is not None:
-            sums.support.mask_outside(log_p_NC, log_q_NC, part)
-        grad_NC = self.divergence.gradient(log_p_NC, log_q_NC, sums.slope_N[:, None])
-        return self.head.backward_scaling(grad_NC, original_NC)
+    @torch.no_grad()
+    def compute_forward(self, gradients: Gradients | None = None) -> tuple[ForwardSums, OnlineSums, OnlineSums]:
+        """The forward sums of all rows, and both models' online sums. Adds to `gradients` on the way, if given."""
+        parts = []
+        for rows, tile in self.row_tiles():
+            parts.append(compute_forward_sums(tile, self.divergence))
+            if gradients is not None:
+                gradients.add_rows(tile, rows, self, parts[-1][0])
+        sums, student, teacher = zip(*parts, strict=True)
+        return ForwardSums.concatenate(sums), OnlineSums.concatenate(student), OnlineSums.concatenate(teacher)
 
-
-def add_product(sum_AC: Float[Tensor, "A C"], left_AB: Float[Tensor, "A B"], right_BC: Float[Tensor, "B C"]) -> None:
-    """sum += left @ right. Narrow factors give a narrow product, which is added in the type of the sum."""
-    # Autocast makes products narrow, but leaves in-place operations alone.
-    if sum_AC.dtype == left_AB.dtype and not torch.is_autocast_enabled(sum_AC.device.type):
-        sum_AC.addmm_(left_AB, right_BC)
-    else:
-        sum_AC.add_(left_AB @ right_BC)
+    @torch.no_grad()
+    def add_gradients(self, gradients: Gradients, sums: ForwardSums) -> None:
+        """Add the gradients of all rows, from what the forward pass left."""
+        for rows, tile in self.row_tiles():
+            gradients.add_rows(tile, rows, self, sums[rows])
 
 
 class TiledLoss(torch.autograd.Function):
     """sum_k weight_k * divergence_k, differentiable in the student's hidden states, head weight and bias.
 
-    The forward pass only adds up the divergences that `ForwardSums` holds. The backward pass recomputes the logits.
+    `sums` are of the forward pass. With `gradients`, these are the loss's, made in the forward pass, and the backward
+    pass only scales them. Without, the backward pass makes the logits again.
     """
 
     @staticmethod
-    def forward(ctx: Any, states_KD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, inputs: LossInputs) -> Tensor:
+    def forward(
+        ctx: Any,
+        states_KD: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        inputs: LossInputs,
+        sums: ForwardSums,
+        gradients: Gradients | None,
+    ) -> Tensor:
         ctx.save_for_backward(states_KD, weight_VD, *([] if bias_V is None else [bias_V]))
-        ctx.inputs = inputs
-        kind = states_KD.device.type
-        # Autocast is off in a backward pass, but the recomputed logits must be those of the forward pass.
-        ctx.cast = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
-        return (inputs.forward_sums.value_N * inputs.weights_K).sum()
+        ctx.inputs, ctx.sums, ctx.gradients = inputs, sums, gradients
+        return (sums.value_N * inputs.weights_K).sum()
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
         states_KD, weight_VD, *rest = ctx.saved_tensors
-        kind, dtype, enabled = ctx.cast
-        with torch.autocast(kind, dtype, enabled=enabled):
-            grads = ctx.inputs.compute_gradients(states_KD, weight_VD, rest[0] if rest else None, scale)
-        return *grads, None
+        gradients = ctx.gradients
+        if gradients is None:
+            gradients = Gradients.zeros(ctx.inputs.student, ctx.needs_input_grad[:3])
+            with torch.autocast(scale.device.type, enabled=False):
+                ctx.inputs.add_gradients(gradients, ctx.sums)
+        ctx.gradients = None  # they are about to be overwritten
+        tensors = (states_KD, weight_VD, rest[0] if rest else None)
+        return *gradients.scaled_like(tensors, scale), None, None, None

@@ -10,8 +10,8 @@ With a tail, all other entries together are one more entry, of probability 1 - s
 entry v of the tail only through that sum. So df/dp_v is the same for all of them, and is a function of the tail's ratio
 P_tail / Q_tail. Without a tail, both models are renormalised over the support, and p is 0 outside of it.
 
-The backward pass goes over all V columns in tiles, with the elementwise gradient of the base divergence. `Support`
-therefore replaces log q (or both) outside the support so that this gradient comes out right.
+The backward pass goes over all V columns in tiles, with the elementwise gradient of the base divergence. Outside the
+support log q (or both) is replaced so that this gradient comes out right, by `fold.compute_tile_gradient`.
 """
 
 import math
@@ -24,8 +24,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tipx.divergences import TopKDivergence, mark_repeats
-
-FLOOR = -1e30  # stands for -inf where a difference must stay a number
 
 
 class RunningTopK:
@@ -58,6 +56,9 @@ class Support:
 
     `tail_N` is log P_S(tail) - log P_T(tail), where the tail is all other entries together. It is None for a divergence
     without a tail.
+
+    The gradient of the base divergence at entry v is p_v f(log p_v - log q_v) - p_v slope. An entry of the tail keeps
+    its own p_v and gets the log-ratio of the whole tail. Without a tail the p_v of an entry outside becomes 0.
     """
 
     ids_NU: Int[Tensor, "N U"]
@@ -72,28 +73,14 @@ class Support:
         tails = [part.tail_N for part in parts if part.tail_N is not None]
         return cls(torch.cat([part.ids_NU for part in parts]), torch.cat(tails) if tails else None)
 
-    def mask_outside(self, log_p_NC: Float[Tensor, "N C"], log_q_NC: Float[Tensor, "N C"], columns: slice) -> None:
-        """Replace, in place, the log-probabilities of entries outside the support by those that give their gradient.
-
-        The gradient of the base divergence at entry v is p_v f(log p_v - log q_v) - p_v slope. An entry of the tail
-        keeps its own p_v and gets the log-ratio of the whole tail. Without a tail its p_v becomes 0.
-        """
-        outside_NC = ~self.mark_columns(columns)
-        if self.tail_N is None:
-            log_p_NC.masked_fill_(outside_NC, FLOOR)
-            log_q_NC.masked_fill_(outside_NC, FLOOR)
-        else:
-            # log p_v - log q_v is now tail_N.
-            log_q_NC.copy_(log_q_NC.where(~outside_NC, log_p_NC - self.tail_N[:, None]))
-
-    def mark_columns(self, columns: slice) -> Bool[Tensor, "N C"]:
-        """True where a column of the tile is in the token's support."""
+    def mark_outside(self, columns: slice) -> Bool[Tensor, "N C"]:
+        """True where a column of the tile is not in the token's support."""
         width = columns.stop - columns.start
         column_NU = self.ids_NU - columns.start
         # Entries of other tiles go into one more column, which is cut off.
         column_NU = column_NU.where((column_NU >= 0) & (column_NU < width), width)
-        mask_NC = torch.zeros(len(column_NU), width + 1, dtype=torch.bool, device=column_NU.device)
-        return mask_NC.scatter_(1, column_NU, value=True)[:, :width]
+        outside_NC = torch.ones(len(column_NU), width + 1, dtype=torch.bool, device=column_NU.device)
+        return outside_NC.scatter_(1, column_NU, value=False)[:, :width]
 
 
 def build_support(

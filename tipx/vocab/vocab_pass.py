@@ -15,116 +15,79 @@ m of the logits seen so far. Where a tile raises the maximum from m to m', old s
 Logits of +-1e4 then neither overflow nor lose precision. The tiles must cover every column exactly once.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tipx.vocab.buffers import TileBuffers
+from tipx.vocab.compiled import Eager
+from tipx.vocab.fold import OnlineSums
 from tipx.vocab.heads import Hidden
-from tipx.vocab.support import FLOOR, RunningTopK
+from tipx.vocab.support import RunningTopK
 
 
-@dataclass
-class OnlineSums:
-    """Sums of one model over the columns seen so far, one number for each token.
+@dataclass(frozen=True)
+class Tiles:
+    """How a (rows x vocabulary) tensor is cut: slices of rows and of columns.
 
-    Let x be this model's logits and m their maximum so far, y the other model's logits and n their maximum. Then
-
-        z     = sum e^(x-m)
-        own   = sum e^(x-m) (x-m)        so E[x] = own / z + m
-        cross = sum e^(x-m) (y-n)        so E[y] = cross / z + n
+    With `keeps`, the logits of one tile of rows are kept for all columns, so that a second reading of them makes no
+    second product. The last slice of columns may go beyond the vocabulary: its logits there are -inf.
     """
 
-    m_N: Float[Tensor, " N"]
-    z_N: Float[Tensor, " N"]
-    own_N: Float[Tensor, " N"]
-    cross_N: Float[Tensor, " N"]
-
-    @classmethod
-    def empty(cls, like_N: Tensor) -> "OnlineSums":
-        """The sums before the first tile."""
-        return cls(torch.full_like(like_N, FLOOR), *(torch.zeros_like(like_N) for _ in range(3)))
-
-    @property
-    def lse_N(self) -> Float[Tensor, " N"]:
-        """log sum e^x."""
-        return self.m_N + self.z_N.log()
-
-    @property
-    def entropy_N(self) -> Float[Tensor, " N"]:
-        """Entropy of the softmax, nats. The maximum m cancels: H = lse - E[x] = log z - own / z."""
-        return self.z_N.log() - self.own_N / self.z_N
-
-    def kl_to(self, other: "OnlineSums") -> Float[Tensor, " N"]:
-        """KL(this || other), nats. Both maxima cancel. Rounding may give a little less than 0, which becomes 0."""
-        mean_N = (self.own_N - self.cross_N) / self.z_N
-        return (mean_N - self.z_N.log() + other.z_N.log()).clamp(min=0)
-
-    def raise_maximum(
-        self, x_NC: Float[Tensor, "N C"], out_NC: Float[Tensor, "N C"]
-    ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N C"]]:
-        """Make the sums relative to the maximum of the old columns and of the new tile `x_NC`.
-
-        Returns m - m', which is <= 0, and e^(x-m') of the tile, written to `out_NC`. `x_NC` becomes x - m' in place.
-        The new columns are not added yet. `cross` also depends on the other model's maximum, which the caller corrects.
-        """
-        m_N = torch.maximum(self.m_N, x_NC.amax(-1))
-        rise_N = self.m_N - m_N
-        keep_N = rise_N.exp()
-        self.m_N, self.z_N, self.cross_N = m_N, keep_N * self.z_N, keep_N * self.cross_N
-        # x - m' = (x - m) + (m - m'), so the first moment gets the shift times the (already rescaled) sum z.
-        self.own_N = keep_N * self.own_N + rise_N * self.z_N
-        # Shifted entries are <= 0. The clamp turns masked ones (-inf) into numbers, of weight exactly 0.
-        x_NC.sub_(m_N[:, None]).clamp_(min=FLOOR)
-        return rise_N, torch.exp(x_NC, out=out_NC)
+    rows: Sequence[slice]
+    columns: Sequence[slice]
+    keeps: bool
+    kernels: Eager
 
 
-def sum_one_model(
-    hidden: Hidden, columns: Iterable[slice], buffers: TileBuffers, top: RunningTopK | None = None
-) -> OnlineSums:
+@dataclass(frozen=True)
+class RowTile:
+    """Logits of both models at the rows of one tile, by tiles of columns. A tile lasts until the next one is made.
+
+    With `keeps` all of them last, until the next `RowTile` of the same buffers.
+    """
+
+    student: Hidden
+    teacher: Hidden
+    tiles: Tiles
+    buffers: TileBuffers
+    made: dict[str, Float[Tensor, "N C"]] = field(default_factory=dict)
+
+    def make_logits(self, role: Literal["student", "teacher"], columns: slice) -> Float[Tensor, "N C"]:
+        """The logits of one model at some columns. Who keeps them must not write to what he will read again."""
+        hidden = self.student if role == "student" else self.teacher
+        if not self.tiles.keeps:
+            return hidden.logits_tile(columns, self.buffers, role)
+        name = f"{role} {columns.start}"
+        if name not in self.made:
+            self.made[name] = hidden.logits_tile(columns, self.buffers, name)
+        return self.made[name]
+
+    def sum_both_models(self, tops: Sequence[RunningTopK] = ()) -> tuple[OnlineSums, OnlineSums]:
+        """The sums of student and teacher from one head product of each. Updates each of `tops`."""
+        sums: tuple[OnlineSums, OnlineSums] | None = None
+        for part in self.tiles.columns:
+            student_NC, teacher_NC = self.make_logits("student", part), self.make_logits("teacher", part)
+            for top in tops:
+                top.update(student_NC, teacher_NC, part.start)
+            sums = sums or (OnlineSums.empty(student_NC[:, 0]), OnlineSums.empty(teacher_NC[:, 0]))
+            sums = self.tiles.kernels.fold_both_models(student_NC, teacher_NC, *sums)
+        if sums is None:
+            raise ValueError("the vocabulary has no entries")
+        return sums
+
+
+def sum_one_model(hidden: Hidden, tiles: Tiles, buffers: TileBuffers, top: RunningTopK | None = None) -> OnlineSums:
     """The sums of one model, with `cross` left at 0. `top` is updated with every tile, if given."""
     sums: OnlineSums | None = None
-    for part in columns:
-        x_NC = hidden.logits_tile(part, buffers, "student")
+    for part in tiles.columns:
+        logits_NC = hidden.logits_tile(part, buffers, "student")
         if top is not None:
-            top.update(x_NC, x_NC, part.start)
-        sums = sums or OnlineSums.empty(x_NC[:, 0])
-        _, e_NC = sums.raise_maximum(x_NC, buffers.like("p", x_NC))
-        sums.z_N = sums.z_N + e_NC.sum(-1)
-        sums.own_N = sums.own_N + buffers.row_dot(e_NC, x_NC)
+            top.update(logits_NC, logits_NC, part.start)
+        sums = tiles.kernels.fold_one_model(logits_NC, sums or OnlineSums.empty(logits_NC[:, 0]))
     if sums is None:
         raise ValueError("the vocabulary has no entries")
     return sums
-
-
-def sum_both_models(
-    student: Hidden,
-    teacher: Hidden,
-    columns: Iterable[slice],
-    buffers: TileBuffers,
-    tops: Sequence[RunningTopK] = (),
-) -> tuple[OnlineSums, OnlineSums]:
-    """The sums of student and teacher, `cross` included, from one head product of each. Updates each of `tops`."""
-    student_sums: OnlineSums | None = None
-    teacher_sums: OnlineSums | None = None
-    for part in columns:
-        s_NC, t_NC = student.logits_tile(part, buffers, "student"), teacher.logits_tile(part, buffers, "teacher")
-        for top in tops:
-            top.update(s_NC, t_NC, part.start)
-        student_sums = student_sums or OnlineSums.empty(s_NC[:, 0])
-        teacher_sums = teacher_sums or OnlineSums.empty(t_NC[:, 0])
-        rise_s_N, p_NC = student_sums.raise_maximum(s_NC, buffers.like("p", s_NC))
-        rise_t_N, q_NC = teacher_sums.raise_maximum(t_NC, buffers.like("q", t_NC))
-        # The other model's maximum rose too: correct the old part of `cross` by it, before z gets the new columns.
-        student_sums.cross_N = student_sums.cross_N + rise_t_N * student_sums.z_N + buffers.row_dot(p_NC, t_NC)
-        teacher_sums.cross_N = teacher_sums.cross_N + rise_s_N * teacher_sums.z_N + buffers.row_dot(q_NC, s_NC)
-        student_sums.z_N = student_sums.z_N + p_NC.sum(-1)
-        teacher_sums.z_N = teacher_sums.z_N + q_NC.sum(-1)
-        student_sums.own_N = student_sums.own_N + buffers.row_dot(p_NC, s_NC)
-        teacher_sums.own_N = teacher_sums.own_N + buffers.row_dot(q_NC, t_NC)
-    if student_sums is None or teacher_sums is None:
-        raise ValueError("the vocabulary has no entries")
-    return student_sums, teacher_sums
