@@ -367,7 +367,7 @@ def test_narrow_factors_give_fp32_logits_on_every_device(
     assert device.dtypes - {torch.float64} == {torch.bfloat16}
     for one, other in zip(here, there, strict=True):
         # There the gradient at the logits is a narrow factor, too.
-        assert (other.double() - one.double()).norm() <= 0.003 * one.double().norm()
+        assert (other.double() - one.double()).norm() <= 0.005 * one.double().norm()
 
 
 def replace_by_rounded(w: World) -> World:

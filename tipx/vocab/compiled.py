@@ -50,9 +50,10 @@ class Eager:
         divergence: TokenDivergence,
         scale: float,
         softcap: float | None,
-    ) -> Float[Tensor, "N C"]:
-        """See `fold.compute_tile_gradient`. The result may lie where the student's logits were."""
-        return fold.compute_tile_gradient(student_NC, teacher_NC, inputs, divergence, scale, softcap)
+        out_NC: Float[Tensor, "N C"],
+    ) -> None:
+        """See `fold.compute_tile_gradient`. The result goes to `out_NC`, which may be the student's tile."""
+        write_gradient(student_NC, teacher_NC, inputs, divergence, scale, softcap, out_NC)
 
 
 class Fused(Eager):
@@ -86,14 +87,22 @@ class Fused(Eager):
         divergence: TokenDivergence,
         scale: float,
         softcap: float | None,
-    ) -> Float[Tensor, "N C"]:
-        run_compiled(write_gradient, student_NC, teacher_NC, inputs, divergence, scale, softcap)
-        return student_NC
+        out_NC: Float[Tensor, "N C"],
+    ) -> None:
+        run_compiled(write_gradient, student_NC, teacher_NC, inputs, divergence, scale, softcap, out_NC)
 
 
-def write_gradient(student_NC: Tensor, *rest: Any) -> None:
-    """Puts the gradient where the student's logits are, so that a kernel needs no memory of its own."""
-    student_NC.copy_(fold.compute_tile_gradient(student_NC, *rest))
+def write_gradient(
+    student_NC: Tensor,
+    teacher_NC: Tensor,
+    inputs: GradientInputs,
+    divergence: TokenDivergence,
+    scale: float,
+    softcap: float | None,
+    out_NC: Tensor,
+) -> None:
+    """The gradient in memory that is there already, in the type of that memory."""
+    out_NC.copy_(fold.compute_tile_gradient(student_NC, teacher_NC, inputs, divergence, scale, softcap))
 
 
 FAILED: set[str] = set()

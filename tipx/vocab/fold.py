@@ -80,8 +80,8 @@ def fold_one_model(logits_NC: Float[Tensor, "N C"], sums: OnlineSums) -> OnlineS
     m_NB, x_NBW = subtract_maximum(split_blocks(logits_NC))
     e_NBW = x_NBW.exp()
     z_NB = e_NBW.sum(-1)
-    blocks = append_blocks(sums, OnlineSums(m_NB, z_NB, (e_NBW * x_NBW).sum(-1), torch.zeros_like(z_NB)))
-    return join_blocks(blocks, blocks)
+    blocks = OnlineSums(m_NB, z_NB, (e_NBW * x_NBW).sum(-1), torch.zeros_like(z_NB))
+    return add_tile(sums, sums, join_blocks(blocks, blocks), m_NB.amax(-1))
 
 
 def fold_both_models(
@@ -94,36 +94,39 @@ def fold_both_models(
     m_NB, x_NBW = subtract_maximum(split_blocks(student_NC))
     n_NB, y_NBW = subtract_maximum(split_blocks(teacher_NC))
     p_NBW, q_NBW = x_NBW.exp(), y_NBW.exp()
-    student = append_blocks(
-        student_sums, OnlineSums(m_NB, p_NBW.sum(-1), (p_NBW * x_NBW).sum(-1), (p_NBW * y_NBW).sum(-1))
+    student = OnlineSums(m_NB, p_NBW.sum(-1), (p_NBW * x_NBW).sum(-1), (p_NBW * y_NBW).sum(-1))
+    teacher = OnlineSums(n_NB, q_NBW.sum(-1), (q_NBW * y_NBW).sum(-1), (q_NBW * x_NBW).sum(-1))
+    student_tile, teacher_tile = join_blocks(student, teacher), join_blocks(teacher, student)
+    return (
+        add_tile(student_sums, teacher_sums, student_tile, teacher_tile.m_N),
+        add_tile(teacher_sums, student_sums, teacher_tile, student_tile.m_N),
     )
-    teacher = append_blocks(
-        teacher_sums, OnlineSums(n_NB, q_NBW.sum(-1), (q_NBW * y_NBW).sum(-1), (q_NBW * x_NBW).sum(-1))
-    )
-    return join_blocks(student, teacher), join_blocks(teacher, student)
-
-
-def append_blocks(sums: OnlineSums, new: OnlineSums) -> OnlineSums:
-    """The sums so far as one block beside the new ones, of shape (N, 1 + B)."""
-    return OnlineSums(*(torch.cat([old_N[:, None], new_NB], -1) for old_N, new_NB in zip(sums, new, strict=True)))
 
 
 def join_blocks(blocks: OnlineSums, other: OnlineSums) -> OnlineSums:
-    """The sums over all blocks, relative to the highest maximum. `other` are the other model's blocks.
+    """The sums over all blocks, relative to the highest maximum. `other` are the other model's blocks."""
+    m_N, other_m_N = blocks.m_N.amax(-1, keepdim=True), other.m_N.amax(-1, keepdim=True)
+    moved = move_maximum(blocks, m_N, other.m_N - other_m_N)
+    return OnlineSums(m_N[..., 0], moved.z_N.sum(-1), moved.own_N.sum(-1), moved.cross_N.sum(-1))
 
-    From a block's maximum m to the highest m', x - m' = (x - m) + (m - m'). So z is multiplied by e^(m-m') <= 1, and
-    the first moment also gets the shift times z. `cross` gets the shift of the other model's maximum.
+
+def add_tile(sums: OnlineSums, other: OnlineSums, tile: OnlineSums, other_tile_m_N: Tensor) -> OnlineSums:
+    """The sums with those of one more tile. `other` are the other model's sums, `other_tile_m_N` its tile's maximum."""
+    m_N, other_m_N = torch.maximum(sums.m_N, tile.m_N), torch.maximum(other.m_N, other_tile_m_N)
+    old, new = move_maximum(sums, m_N, other.m_N - other_m_N), move_maximum(tile, m_N, other_tile_m_N - other_m_N)
+    return OnlineSums(m_N, old.z_N + new.z_N, old.own_N + new.own_N, old.cross_N + new.cross_N)
+
+
+def move_maximum(sums: OnlineSums, m_N: Float[Tensor, "*N"], other_shift_N: Float[Tensor, "*N"]) -> OnlineSums:
+    """The same sums relative to a higher maximum m'. `other_shift_N` is n - n' of the other model.
+
+    x - m' = (x - m) + (m - m'). So z is multiplied by e^(m-m') <= 1, and the first moment also gets the shift times z.
+    `cross` gets the shift of the other model's maximum.
     """
-    m_N = blocks.m_N.amax(-1)
-    shift_NB = blocks.m_N - m_N[:, None]
-    other_shift_NB = other.m_N - other.m_N.amax(-1, keepdim=True)
-    scale_NB = shift_NB.exp()
-    return OnlineSums(
-        m_N,
-        (scale_NB * blocks.z_N).sum(-1),
-        (scale_NB * (blocks.own_N + shift_NB * blocks.z_N)).sum(-1),
-        (scale_NB * (blocks.cross_N + other_shift_NB * blocks.z_N)).sum(-1),
-    )
+    shift_N = sums.m_N - m_N
+    scale_N = shift_N.exp()
+    own_N, cross_N = sums.own_N + shift_N * sums.z_N, sums.cross_N + other_shift_N * sums.z_N
+    return OnlineSums(m_N, scale_N * sums.z_N, scale_N * own_N, scale_N * cross_N)
 
 
 def compute_log_probs(logits_NC: Float[Tensor, "N C"], lse_N: Float[Tensor, " N"]) -> Float[Tensor, "N C"]:

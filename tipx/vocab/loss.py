@@ -133,17 +133,15 @@ class Gradients:
                 None if sums.support is None else sums.support.mark_outside(part),
                 None if sums.support is None else sums.support.tail_N,
             )
-            grad_NC = tile.tiles.kernels.compute_tile_gradient(
-                student_NC, teacher_NC, numbers, inputs.divergence, head.scale, head.softcap
+            weight_CD = widen_factor(head.weight_VD[part], buffers, "weights")
+            factor_ND = widen_factor(states_ND, buffers, "states")
+            grad_NC = student_NC if weight_CD.dtype == wide else buffers.like("narrow", student_NC, weight_CD.dtype)
+            tile.tiles.kernels.compute_tile_gradient(
+                student_NC, teacher_NC, numbers, inputs.divergence, head.scale, head.softcap, grad_NC
             )
-            weight_CD = head.weight_VD[part]
             grad_NC = grad_NC[:, : len(weight_CD)]
             if self.bias_V is not None:
-                self.bias_V[part].add_(grad_NC.sum(0))
-            weight_CD = widen_factor(weight_CD, buffers, "weights")
-            factor_ND = widen_factor(states_ND, buffers, "states")
-            if weight_CD.dtype != wide:
-                grad_NC = buffers.like("narrow", grad_NC, weight_CD.dtype).copy_(grad_NC)
+                self.bias_V[part].add_(grad_NC.sum(0, dtype=wide))
             if self.states_KD is not None:
                 add_product(self.states_KD[rows], grad_NC, weight_CD)
             if self.weight_VD is not None:
