@@ -1,6 +1,7 @@
 """docs/concepts/rules.md names every rule, and what it says of each is what the code does."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -139,21 +140,25 @@ def count_products(
     engine, trained = Vocab(chunk=2, budget_mib=1, compile=False), divergence or ReverseKL()
     made: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        make_logits, add = Head.logits_tile, tipx.vocab.loss.add_product
+        make_logits = Head.logits_tile
 
         def logits_tile(*args: object) -> torch.Tensor:
             logits_NC = make_logits(*args)
             made.append(logits_NC.numel() * D)
             return logits_NC
 
-        def add_product(*args: torch.Tensor) -> None:
-            made.append(args[1].numel() * args[2].shape[1])
-            add(*args)
+        def counting(product: Callable[..., None]) -> Callable[..., None]:
+            def run(left_AB: torch.Tensor, right_BC: torch.Tensor, out_AC: torch.Tensor) -> None:
+                made.append(left_AB.numel() * right_BC.shape[1])
+                product(left_AB, right_BC, out_AC)
+
+            return run
 
         patch.setattr(tipx.vocab, "FEWEST_KEPT_ROWS", 1 if keep else 10**9)
         patch.setattr(Vocab, "find_budget", lambda _self, _device: 1 if keep else 0)
         patch.setattr(Head, "logits_tile", logits_tile)
-        patch.setattr(tipx.vocab.loss, "add_product", add_product)
+        for name in ("multiply", "add_product"):
+            patch.setattr(tipx.vocab.loss, name, counting(getattr(tipx.vocab.loss, name)))
         scores = engine.compute_statistics(student, teacher, torch.zeros(N, dtype=torch.long), needs, trained)
         scoring = sum(made)
         sums = scores.forward_sums if reuse else None

@@ -37,8 +37,11 @@ STATS = TokenStats(
 WEIGHTS_BT = torch.tensor([[0, 1, 0, 0.5], [1, 0, 0, 0]])
 
 
-def selection(weights_BT: Tensor, stats: TokenStats = STATS) -> dict[str, float]:
-    return metrics.selection(stats, VALID_BT, weights_BT, MEDIANS)
+NOTHING = TokenStats()
+
+
+def selection(weights_BT: Tensor, stats: TokenStats = STATS, kept_stats: TokenStats = NOTHING) -> dict[str, float]:
+    return metrics.selection(stats, kept_stats, VALID_BT, weights_BT, MEDIANS)
 
 
 def test_selection_by_hand() -> None:
@@ -81,9 +84,20 @@ def test_a_loss_of_zero_has_no_share() -> None:
     assert "select/kept_loss_frac" not in row
 
 
-def test_without_the_monitored_statistics_only_counts_are_known() -> None:
+def test_what_is_not_known_of_all_tokens_is_left_out() -> None:
+    counts = {"rollout/tokens": 6, "select/kept_tokens": 3, "select/kept_frac": 0.5}
+    assert selection(WEIGHTS_BT, TokenStats()) == counts
+    entropy = {"kept": 11 / 3, "dropped": 10 / 3, "all": 3.5}
     row = selection(WEIGHTS_BT, TokenStats(student_entropy=STATS.student_entropy))
-    assert row == {"rollout/tokens": 6, "select/kept_tokens": 3, "select/kept_frac": 0.5}
+    assert row == pytest.approx(counts | {f"select/entropy_{part}": value for part, value in entropy.items()})
+    # Of kept tokens the loss knows all, of others nothing: what stands there must not count.
+    row = selection(WEIGHTS_BT, TokenStats(), kept_stats=STATS)
+    assert row == pytest.approx(counts | {"select/entropy_kept": 11 / 3, "select/reverse_kl_kept": 14 / 3})
+
+
+def test_the_loss_of_every_token_knows_what_scoring_would_say() -> None:
+    everything = VALID_BT.float()
+    assert selection(everything, TokenStats(), kept_stats=STATS) == selection(everything)
 
 
 def test_a_row_is_made_of_numbers_that_json_knows() -> None:

@@ -162,7 +162,7 @@ def token_totals(texts: Sequence[Encoded], score: Score, world: World) -> list[d
     given, scored = [text.given for text in texts], [text.scored for text in texts]
     rollout = from_lists(given, scored, ["length"] * len(texts), world.device)
     stats = score(rollout, NEEDS)
-    sums = {name: values_BT.to(torch.float64).sum(-1).tolist() for name, values_BT in stats.computed().items()}
+    sums = {name: stats[name].to(torch.float64).sum(-1).tolist() for name in sorted(NEEDS)}
     return [
         {"tokens": len(text.scored)} | {name: values[b] for name, values in sorted(sums.items())}
         for b, text in enumerate(texts)

@@ -87,7 +87,7 @@ def one_step(session: Session, step: int) -> Row:
         stats = gather_stats(world, own_stats)
         valid_BT = world.gather_BT(rollout.valid_BT.long()).bool()
     seen = stats
-    if missing := logged - stats.computed().keys():
+    if missing := logged.difference(stats.computed()):
         with meter.phase("monitor"):
             more = gather_stats(world, trainer.rescore(rollout, scored.teacher, missing))
             seen = TokenStats(**{**more.computed(), **stats.computed()})

@@ -191,7 +191,7 @@ class Vocab:
         gradients, statistics = None, dict[str, Tensor]()
         if forward_sums is None:
             if tiles.keeps and torch.is_grad_enabled():
-                gradients = Gradients.zeros(inputs.student, wanted)
+                gradients = Gradients.start(inputs.student, wanted)
             with without_autocast(device):
                 forward_sums, student_sums, teacher_sums = inputs.compute_forward(gradients)
             statistics = collect_statistics(student_sums, teacher_sums)

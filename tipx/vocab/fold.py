@@ -117,7 +117,7 @@ def add_tile(sums: OnlineSums, other: OnlineSums, tile: OnlineSums, other_tile_m
     return OnlineSums(m_N, old.z_N + new.z_N, old.own_N + new.own_N, old.cross_N + new.cross_N)
 
 
-def move_maximum(sums: OnlineSums, m_N: Float[Tensor, "*N"], other_shift_N: Float[Tensor, "*N"]) -> OnlineSums:
+def move_maximum(sums: OnlineSums, m_N: Tensor, other_shift_N: Tensor) -> OnlineSums:
     """The same sums relative to a higher maximum m'. `other_shift_N` is n - n' of the other model.
 
     x - m' = (x - m) + (m - m'). So z is multiplied by e^(m-m') <= 1, and the first moment also gets the shift times z.

@@ -31,7 +31,7 @@ from tipx.divergences import TokenDivergence, TopKDivergence
 from tipx.vocab.buffers import TileBuffers
 from tipx.vocab.fold import GradientInputs, OnlineSums
 from tipx.vocab.heads import Hidden
-from tipx.vocab.products import add_product, widen, widen_factor
+from tipx.vocab.products import add_product, multiply, widen, widen_factor
 from tipx.vocab.support import RunningTopK, Support, build_support
 from tipx.vocab.vocab_pass import RowTile, Tiles
 
@@ -108,13 +108,14 @@ class Gradients:
     bias_V: Float[Tensor, " V"] | None
 
     @classmethod
-    def zeros(cls, student: Hidden, wanted: Sequence[bool]) -> "Gradients":
-        """Gradients of 0 for those of (states, weight, bias) that are wanted."""
+    def start(cls, student: Hidden, wanted: Sequence[bool]) -> "Gradients":
+        """Gradients for those of (states, weight, bias) that are wanted: 0, or what the first rows overwrite."""
         tensors = (student.states_ND, student.head.weight_VD, student.head.bias_V)
+        make = (torch.zeros_like, torch.empty_like, torch.zeros_like)
         return cls(
             *(
-                torch.zeros_like(tensor, dtype=widen(tensor.dtype)) if want and tensor is not None else None
-                for tensor, want in zip(tensors, wanted, strict=True)
+                make_like(tensor, dtype=widen(tensor.dtype)) if want and tensor is not None else None
+                for tensor, want, make_like in zip(tensors, wanted, make, strict=True)
             )
         )
 
@@ -143,9 +144,11 @@ class Gradients:
             if self.bias_V is not None:
                 self.bias_V[part].add_(grad_NC.sum(0, dtype=wide))
             if self.states_KD is not None:
-                add_product(self.states_KD[rows], grad_NC, weight_CD)
+                add_product(grad_NC, weight_CD, self.states_KD[rows])
             if self.weight_VD is not None:
-                add_product(self.weight_VD[part], grad_NC.T, factor_ND)
+                # The first rows are not added to 0: that would read and write the whole matrix once more.
+                put_product = multiply if rows.start == 0 else add_product
+                put_product(grad_NC.T, factor_ND, self.weight_VD[part])
 
     def scaled_like(self, tensors: Sequence[Tensor | None], scale: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients times `scale`, each in the type of its tensor. They are overwritten."""
@@ -215,7 +218,7 @@ class TiledLoss(torch.autograd.Function):
         states_KD, weight_VD, *rest = ctx.saved_tensors
         gradients = ctx.gradients
         if gradients is None:
-            gradients = Gradients.zeros(ctx.inputs.student, ctx.needs_input_grad[:3])
+            gradients = Gradients.start(ctx.inputs.student, ctx.needs_input_grad[:3])
             with torch.autocast(scale.device.type, enabled=False):
                 ctx.inputs.add_gradients(gradients, ctx.sums)
         ctx.gradients = None  # they are about to be overwritten

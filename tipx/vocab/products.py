@@ -39,7 +39,7 @@ def multiply(left_AB: Float[Tensor, "A B"], right_BC: Float[Tensor, "B C"], out_
         torch.mm(left_AB, right_BC, out_dtype=out_AC.dtype, out=out_AC)
 
 
-def add_product(sum_AC: Float[Tensor, "A C"], left_AB: Float[Tensor, "A B"], right_BC: Float[Tensor, "B C"]) -> None:
+def add_product(left_AB: Float[Tensor, "A B"], right_BC: Float[Tensor, "B C"], sum_AC: Float[Tensor, "A C"]) -> None:
     """sum += left @ right. The factors have one type, and are those of `widen_factor`."""
     if left_AB.dtype == sum_AC.dtype:
         sum_AC.addmm_(left_AB, right_BC)
