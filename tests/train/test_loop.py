@@ -60,7 +60,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
 
 @pytest.mark.parametrize("selector", ["soft_or", "random", "q3_only"])
 def test_every_step_reports_what_was_kept_and_what_it_cost(selector: str, overrides: Overrides) -> None:
-    run = train(overrides(f"selector={selector}", "ratio=0.5"))
+    run = train(overrides(f"selector={selector}", "ratio=0.5", "loop.monitor_every=1"))
     assert column(run, "step") == [1, 2, 3, 4]
     for row in run.rows():
         assert row.keys() >= EVERY_STEP
@@ -107,7 +107,7 @@ def test_the_student_runs_once_less_when_scores_come_from_the_rollout(
     monkeypatch.setattr(MicroBatch, "hidden_states", counted)
     for place in ("forward", "rollout"):
         # Eight sequences of the longest kind at once: one micro-batch for the teacher, the score, and the update.
-        size = ["hardware.micro_batch=8", "loop.steps=1", "selector=full", "loop.sample_every=0"]
+        size = ["hardware.micro_batch=8", "loop.steps=1", "selector=soft_or", "loop.sample_every=0"]
         train(overrides(*size, f"loop.score_from={place}", "loop.eval_every=0"))
     assert seen == {"forward": 3, "rollout": 2}
 
@@ -124,7 +124,21 @@ def test_what_no_one_needs_is_not_computed(overrides: Overrides) -> None:
     run = train(overrides("selector=random", "loop.monitor_every=3"))
     monitored = [row["step"] for row in run.rows() if "quadrant/q1_frac" in row]
     assert monitored == [3, 4]  # each third, and the last
+    assert [row["step"] for row in run.rows() if "time/monitor_s" in row] == [3, 4]
+    for row in run.rows():  # what the loss knows
+        assert row["select/reverse_kl_kept"] == pytest.approx(row["train/loss"], rel=1e-4)
     assert all(0 < row["select/kept_frac"] < 1 for row in run.rows())
+
+
+@pytest.mark.parametrize("selector", ["random", "entropy_top", "full"])
+def test_monitoring_changes_no_bit_of_training(selector: str, overrides: Overrides) -> None:
+    rule = [f"selector={selector}", "ratio=0.5", "loop.steps=2"]
+    runs = [train(overrides(*rule, f"loop.monitor_every={n}", f"name=every-{n}")) for n in (1, 0)]
+    often, never = (run.rows() for run in runs)
+    names = {"train/loss", "train/grad_norm", "rollout/tokens", "select/reverse_kl_kept"}
+    assert [{key: row[key] for key in names} for row in often] == [{key: row[key] for key in names} for row in never]
+    # Where every token is trained on, the loss knows all that is logged.
+    assert ("quadrant/q3_frac" in never[0]) == (selector == "full")
 
 
 def test_accuracy_before_in_between_and_after(overrides: Overrides) -> None:
@@ -292,6 +306,6 @@ def test_statistics_that_are_no_numbers_do_not_crash_a_step(
         return scored, TokenStats(**{name: value * nan for name, value in stats.computed().items()})
 
     monkeypatch.setattr(Trainer, "score", wrapped)
-    run = train(overrides(f"selector={selector}", "ratio=0.5"))
+    run = train(overrides(f"selector={selector}", "ratio=0.5", "loop.monitor_every=1"))
     assert column(run, "step") == [1, 2, 3, 4]
     assert column(run, "train/applied")[2:] == [True, True]
