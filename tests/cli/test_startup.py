@@ -54,3 +54,7 @@ def test_what_composes_loads_no_gpu_stack(args: str, tmp_path: Path) -> None:
 )
 def test_what_reads_runs_loads_neither_torch_nor_hydra(args: str, tmp_path: Path) -> None:
     assert not loaded(tmp_path, *args.split()) & (GPU_STACK | COMPOSE)
+
+
+def test_a_list_of_runs_draws_nothing(tmp_path: Path) -> None:
+    assert "matplotlib" not in loaded(tmp_path, "runs")

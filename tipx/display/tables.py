@@ -84,8 +84,8 @@ def show_frame(frame: pd.DataFrame, title: str) -> FittedTable:
     """A table of a frame; fractions with three decimals, a dash for what is not known."""
     table = FittedTable(title, least=[name for name in LEAST if name in frame.columns[1:]])
     for i, name in enumerate(frame.columns):
-        known = [value for value in frame[name] if not pd.isna(value)]
-        numbers = bool(known) and all(isinstance(value, Number) for value in known)
+        known = frame[name].dropna()
+        numbers = len(known) > 0 and all(isinstance(value, Number) for value in known)
         justify: Literal["left", "right"] = "right" if numbers else "left"
         table.add_column(name, justify=justify, no_wrap=numbers or i == 0 or name in WHOLE)
     for row in frame.itertuples(index=False):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tipx.display.plots import DASHES, GREY, ORANGE, PALETTE, QUADRANTS
+from tipx.display.palette import DASHES, GREY, ORANGE, PALETTE, QUADRANTS
 from tipx.errors import ReportError
 from tipx.report.keys import label
 from tipx.report.metrics import metric

@@ -23,12 +23,10 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
-from matplotlib.figure import Figure
 
 from tipx.errors import Damaged, RunError
 from tipx.files.atomic import (
     damaged,
-    disk_errors,
     find_damage,
     make_folder,
     read_json,
@@ -410,12 +408,9 @@ class Run:
     def eval_dir(self, step: int) -> Path:
         return self.path / "evals" / f"{step:06d}"
 
-    def save_figure(self, name: str, figure: Figure) -> None:
-        """A matplotlib figure, whole or not there; raises RunFailed when the disk does not take it."""
-        aside = self.path / f".{name}"
-        with disk_errors(self.path / name):
-            figure.savefig(aside, format="png")
-            aside.replace(self.path / name)
+    def save_picture(self, name: str, picture: bytes) -> None:
+        """A picture, whole or not there; raises RunFailed when the disk does not take it."""
+        write_bytes(self.path / name, picture)
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
