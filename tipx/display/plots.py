@@ -29,7 +29,7 @@ STYLE: Any = {
 
 def learning_curve(run: StoredRun) -> Figure:
     """Accuracy, divergence of kept and dropped tokens, and quadrant shares, against the step."""
-    frame = pd.DataFrame(run.rows).set_index(keys.STEP)
+    frame = pd.DataFrame({key: pd.Series(run.rows.series(key)) for key in run.rows.names if is_drawn(key)})
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
         accuracy, divergence, quadrants = figure.subplots(1, 3)
@@ -44,6 +44,11 @@ def learning_curve(run: StoredRun) -> Figure:
             axes.set_xlabel("step")
         figure.suptitle(run.name, x=0.005, ha="left", fontsize=9, color=GREY)
     return figure
+
+
+def is_drawn(key: str) -> bool:
+    """Whether a key of metrics is in a learning curve."""
+    return keys.group(key) in (keys.EVAL, keys.HELDOUT) or key in QUADRANTS or bool(keys.REVERSE_KL.part_of(key))
 
 
 def as_png(figure: Figure) -> bytes:

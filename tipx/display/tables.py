@@ -101,7 +101,7 @@ def cell(value: Any) -> str:
 
 def before_after(run: StoredRun) -> FittedTable | None:
     """Accuracy at each evaluation of a run, with standard errors over problems; None if it was never evaluated."""
-    rows = [row for row in run.rows if any(keys.group(key) == keys.EVAL for key in row)]
+    rows = run.rows.having(lambda key: keys.group(key) == keys.EVAL)
     if not rows:
         return None
     families = {"sampled": keys.EVAL_MEAN, "greedy": keys.EVAL_GREEDY}
@@ -119,7 +119,7 @@ def before_after(run: StoredRun) -> FittedTable | None:
 
 def held_out(run: StoredRun) -> FittedTable | None:
     """Perplexity and divergence on held-out texts at each step that was measured; None if none was."""
-    rows = [row for row in run.rows if keys.PERPLEXITY in row]
+    rows = run.rows.having(lambda key: key == keys.PERPLEXITY)
     if not rows:
         return None
     theirs = rows[0][keys.TEACHER_PERPLEXITY]
