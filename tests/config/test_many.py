@@ -29,8 +29,8 @@ VALUES = [
     *("name=x-${seed}", "name='a, b'", "selector.pick.ratio=${ratio}", "selector.pick.ratio=0.25"),
     *("benchmark.name=x", "benchmark.asked={a: b}", "benchmark.asked.eval=sampled", "data.path=y", "data={a:1}"),
     *("seed={a:1}", "+seed=1", "+extra.key=1", "++seed=2", "++optim.lr=1", "~seed", "~optim.lr", "seed=1,2", "seed="),
-    *("model.template.instruction=''", "optim=null", "optim.lr.deep=1", "_target_=x", "runs_dir=/tmp/runs", "group=g", "a b=1"),
-    *("hydra.job.name=x", "quadrants={entropy_quantile: 0.1}", "loop@x=1", "seed@a=1", "seed=true", "optim.lr=???"),
+    *("model.template.instruction=''", "optim=null", "optim.lr.deep=1", "_target_=x", "runs_dir=/tmp/runs", "group=g"),
+    *("a b=1", "hydra.job.name=x", "quadrants={a: 0.1}", "loop@x=1", "seed@a=1", "seed=true", "optim.lr=???"),
 ]  # fmt: skip
 
 

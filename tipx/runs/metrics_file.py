@@ -7,7 +7,7 @@ same line. A line that is damaged before that ends what can be trusted, and the 
 import json
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from itertools import islice
 from pathlib import Path
 from types import NoneType
@@ -21,6 +21,29 @@ NUMBERS = frozenset({bool, int, float, NoneType})
 """What a value of a line may be."""
 CHUNK = 1024
 """Lines that are in memory as they are."""
+
+
+Column = MutableSequence[Any]
+CODES = {float: "d", int: "q"}
+"""The arrays that hold a kind of number exactly."""
+
+
+def make_column(values: Sequence[Any]) -> Column:
+    """An array where all are fractions or all are counts, else a list."""
+    kinds = set(map(type, values))
+    code = CODES.get(next(iter(kinds))) if len(kinds) == 1 else None
+    try:
+        return array(code, values) if code else list(values)
+    except OverflowError:  # more than 64 bits
+        return list(values)
+
+
+def join_columns(column: Column, new: Column) -> Column:
+    """The first with the second at its end; a list where they are of two kinds."""
+    if isinstance(column, array) and isinstance(new, array) and column.typecode == new.typecode:
+        column.extend(new)
+        return column
+    return [*column, *new]
 
 
 class RowStream:
@@ -57,24 +80,21 @@ class RowStream:
 
 
 class RowsAlike:
-    """Lines with the same keys, a column for each: eight bytes a number where all are fractions."""
+    """Lines with the same keys, a column for each: eight bytes a number where all are fractions, or all are counts."""
 
     def __init__(self, names: tuple[str, ...], kind: int) -> None:
         self.names, self.kind = names, kind
-        self.columns: list[array[float] | list[Any]] = [array("d") for _ in names]
+        self.columns: list[Column] = []
         self.new: list[Iterable[Any]] = []
 
     @property
     def steps(self) -> Sequence[int]:
-        return self.columns[self.names.index(STEP)]  # type: ignore[return-value]
+        return self.columns[self.names.index(STEP)]
 
     def take_in(self) -> None:
-        """Put the new lines into the columns. One that holds another kind of number becomes a list."""
-        for at, values in enumerate(zip(*self.new, strict=True)):
-            column = self.columns[at]
-            if isinstance(column, array) and set(map(type, values)) != {float}:
-                self.columns[at] = column = list(column)
-            column.extend(values)
+        """Put the new lines into the columns."""
+        new = [make_column(values) for values in zip(*self.new, strict=True)]
+        self.columns = [*map(join_columns, self.columns, new)] if self.columns else new
         self.new = []
 
     def row(self, step: int) -> Row:
