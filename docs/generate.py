@@ -17,7 +17,7 @@ from tipx.cli import app
 from tipx.config.compose import ASKED
 from tipx.config.fields import FieldFacts, describe_fields
 from tipx.config.keys import PLAIN, ROOTS, KeyCatalogue, Mount, Setting, catalogue, default_value, undocumented_keys
-from tipx.runs.file_keys import OF_RUN, OF_SWEEP, RunFile
+from tipx.runs.file_keys import OF_RUN, OF_RUNS, OF_SWEEP, RunFile
 from tipx.runs.metric_keys import DECLARED, MetricKey, split
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -326,7 +326,7 @@ This page is made by `make docs` from `tipx/runs/file_keys.py`.
 
 def files() -> Lines:
     yield FILES
-    for title, some in (("A run", OF_RUN), ("A sweep's folder", OF_SWEEP)):
+    for title, some in (("A run", OF_RUN), ("A sweep's folder", OF_SWEEP), ("The runs folder", OF_RUNS)):
         yield f"## {title}\n"
         yield from table(("file", "what it is"), [(code(file.place), file.meaning) for file in some])
         for file in some:
@@ -424,7 +424,7 @@ def without_meaning() -> dict[str, list[str]]:
     }
 
 
-ALL_FILES: tuple[RunFile, ...] = (*OF_RUN, *OF_SWEEP)
+ALL_FILES: tuple[RunFile, ...] = (*OF_RUN, *OF_SWEEP, *OF_RUNS)
 
 
 def command_words(command: Any, words: str) -> Iterator[tuple[str, str]]:

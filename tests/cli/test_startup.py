@@ -54,3 +54,36 @@ def test_what_composes_loads_no_gpu_stack(args: str, tmp_path: Path) -> None:
 )
 def test_what_reads_runs_loads_neither_torch_nor_hydra(args: str, tmp_path: Path) -> None:
     assert not loaded(tmp_path, *args.split()) & (GPU_STACK | COMPOSE)
+
+
+def test_a_list_of_runs_draws_nothing(tmp_path: Path) -> None:
+    assert "matplotlib" not in loaded(tmp_path, "runs")
+
+
+FIRST_STEP = """
+import gc, json, os, sys
+from tipx.train import loop
+
+def first(*_):
+    seen = {"modules": sorted({name.split(".")[0] for name in sys.modules}), "gc": gc.isenabled()}
+    print(json.dumps(seen | {"frozen": gc.get_freeze_count()}), file=sys.stderr, flush=True)
+    os._exit(0)
+
+loop.one_step = first
+sys.argv = ["tipx", "train", "experiment=tiny", "loop.steps=1", "loop.eval_every=0", "data.size=64"]
+from tipx.cli import main
+main()
+"""
+UNNEEDED = {"matplotlib", "tabulate", "wandb", "tensorboard", "trackio", "sklearn", "datasets", "vllm", "IPython"}
+
+
+def test_training_begins_without_what_only_its_end_needs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_STEP], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240
+    )
+    seen = json.loads(done.stderr.splitlines()[-1])
+    assert {"torch", "transformers"} <= {*seen["modules"]}
+    assert not {*seen["modules"]} & UNNEEDED
+    # What was imported is left out of the search for garbage, which goes on.
+    assert seen["gc"]
+    assert seen["frozen"] > 100_000

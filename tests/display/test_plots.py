@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tipx.display.plots import learning_curve
+from tipx.display.plots import as_png, learning_curve
 from tipx.runs.directory import Run
 from tipx.runs.reader import StoredRun
 
@@ -60,7 +60,7 @@ def drawn(figure: Figure) -> dict[str, list[str]]:
 @pytest.mark.parametrize("name", RUNS)
 def test_every_run_can_be_drawn_and_saved(name: str, tmp_path: Path) -> None:
     run = make(tmp_path / "tiny-soft_or-0badcafe", RUNS[name])
-    run.save_figure("curve.png", learning_curve(StoredRun(run)))
+    run.save_picture("curve.png", as_png(learning_curve(StoredRun(run))))
     image = Image.open(tmp_path / "tiny-soft_or-0badcafe" / "curve.png")
     assert (image.format, image.width > 1000, image.height > 300) == ("PNG", True, True)
     # A picture, not a blank page.

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from tests.report.by_hand import set_lines, set_result, set_scores
 from tipx.errors import ReportError
-from tipx.report import Table, figures
+from tipx.report import Table
+from tipx.report.figures import draw as draw_figures
 from tipx.report.spec import FigureSpec
 
 Sweep = Callable[..., list[Path]]
@@ -46,7 +47,7 @@ def draw(table: Make, tmp_path: Path) -> Draw:
     def build(figure: str, sweep: str = "controls", more: str = "") -> Figure:
         own = tmp_path / "mine.yaml"
         own.write_text(f"title: mine\nrows: [selector, ratio]\nfigures: [{{{figure}}}]\n{more}")
-        (found,) = figures(table(str(own), sweeps=(sweep,))).values()
+        (found,) = draw_figures(table(str(own), sweeps=(sweep,))).values()
         return found
 
     return build
@@ -73,7 +74,7 @@ def test_many_bars_lie(sweep: Sweep, table: Make, tmp_path: Path) -> None:
         set_scores(run, [i / 8, i / 8 + 0.0625])
     own = tmp_path / "mine.yaml"
     own.write_text("title: x\nrows: [seed]\nfigures: [{kind: bars}]\n")
-    (figure,) = figures(table(str(own), sweeps=("controls",))).values()
+    (figure,) = draw_figures(table(str(own), sweeps=("controls",))).values()
     axes = figure.axes[0]
     # Numbers from high to low; two problems 1/16 apart: standard deviation 1 / 16 / sqrt(2), over sqrt(2).
     places = [100 * (i / 8 + 1 / 32) for i in range(7, -1, -1)]
@@ -111,7 +112,7 @@ def test_what_the_errors_are(sweep: Sweep, draw: Draw) -> None:
 
 def test_what_the_errors_are_where_seeds_are_missing(sweep: Sweep, table: Make) -> None:
     sweep(grid=GRID, seeds=3, skip=(4, 5))
-    assert remark(figures(table(partial=True))["bars-mean"]) == "± 1 standard error over 1-3 seeds"
+    assert remark(draw_figures(table(partial=True))["bars-mean"]) == "± 1 standard error over 1-3 seeds"
 
 
 def test_curves(sweep: Sweep, draw: Draw) -> None:

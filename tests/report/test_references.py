@@ -11,7 +11,8 @@ import yaml
 
 from tests.report.by_hand import add_result, copy_first, set_model, set_result, set_scores, to_held_out
 from tipx.config import load, resolve, with_benchmark_choices
-from tipx.report import Table, figures
+from tipx.report import Table
+from tipx.report.figures import draw
 from tipx.report.formats import csv, markdown
 from tipx.report.trace import cell_named, records
 
@@ -57,7 +58,7 @@ def test_they_are_in_no_test_and_in_no_figure(made: list[Path], table: Make, run
     found = table()
     assert [row[0] for row in found.rows] == ["full", "soft_or"]
     assert not any(cell.test or cell.best or cell.paper for cell in found.references.values())
-    bars = next(figure for name, figure in figures(found).items() if name == "bars-mean")
+    bars = next(figure for name, figure in draw(found).items() if name == "bars-mean")
     assert len(bars.axes[0].patches) == 2
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 
 from tipx.errors import RunError, RunFailed
 from tipx.runs.directory import Run
@@ -127,15 +126,16 @@ def test_rewinding_does_not_stumble_over_what_a_kill_left_aside(run: Run) -> Non
 
 
 def test_a_picture_is_whole_or_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    run.save_figure("curve.png", Figure())
-    assert (run.path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    run.save_picture("curve.png", b"first")
+    assert (run.path / "curve.png").read_bytes() == b"first"
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Figure, "savefig", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(RunFailed, match="No space left on device"):
-        run.save_figure("curve.png", Figure())
+        run.save_picture("curve.png", b"second")
+    assert (run.path / "curve.png").read_bytes() == b"first"
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ def test_families_that_code_has() -> None:
 
 
 def test_every_declared_key_has_a_meaning_and_stands_once() -> None:
-    for file in (*files.OF_RUN, *files.OF_SWEEP):
+    for file in (*files.OF_RUN, *files.OF_SWEEP, *files.OF_RUNS):
         names = [key.name for key in file.keys]
         assert len(set(names)) == len(names), file.place
         assert file.meaning

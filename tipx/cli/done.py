@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tipx.cli.options import runs_option
 from tipx.display.console import console
-from tipx.display.plots import learning_curve
+from tipx.display.plots import as_png, learning_curve
 from tipx.display.tables import before_after, held_out
 from tipx.report.comparison import difference
 from tipx.runs.directory import Run
@@ -26,7 +26,7 @@ def print_run(run: Run, *, worked: bool) -> None:
         if table is not None:
             screen.print(table)
     if worked or not (run.path / "curve.png").exists():  # an earlier start may have ended just before
-        run.save_figure("curve.png", learning_curve(stored))
+        run.save_picture("curve.png", as_png(learning_curve(stored)))
     screen.print(f"run      {run.path}\npicture  {run.path / 'curve.png'}", soft_wrap=True, highlight=False)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from tipx.cli.completion import complete_run
+from tipx.cli.imports import without_collecting
 from tipx.cli.options import (
     PLACE,
     RUN_HELP,
@@ -37,8 +38,10 @@ def evaluate(
     from tipx.display.console import console
     from tipx.display.output import Form, choose_form, print_frame, print_json
     from tipx.display.tables import asked, result_records, result_table, results_frame, warnings
-    from tipx.evals.start import evaluate_target
     from tipx.signals import orderly
+
+    with without_collecting():
+        from tipx.evals.start import evaluate_target
 
     form = choose_form(as_json=as_json, as_csv=as_csv)
     screen, notes = console(highlight=False), console(stderr=True, highlight=False)

@@ -14,7 +14,8 @@ from tipx.cli.options import runs_option
 from tipx.display.console import console
 from tipx.display.output import Form, print_frame
 from tipx.files.yamls import first_comment
-from tipx.report import Ask, figures, make
+from tipx.report import Ask, make
+from tipx.report.figures import draw
 from tipx.report.formats import cells, notes_of, number, terminal
 from tipx.report.keys import label
 from tipx.report.output import save
@@ -74,7 +75,7 @@ def print_report(ask: Ask, out: Path | None, form: Form, *, wandb: bool) -> None
     if wandb:
         check_wandb(mode, f"--wandb with WANDB_MODE={mode}", "leave out WANDB_MODE=online")
     table, group = make(ask)
-    drawn = figures(table)
+    drawn = draw(table)
     runs = {one.run.path for cell in table.filled for one in cell.measured}
     made = (
         f"{len(runs)} runs of {group}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {shlex.join(['tipx', *sys.argv[1:]])}."

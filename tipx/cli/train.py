@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tipx.cli.imports import without_collecting
 from tipx.cli.options import PATH, ConfigDir, Overrides, RunsDir, add_runs_dir
 
 
@@ -26,7 +27,6 @@ def train(
     `tipx train selector=q3_only ratio=0.1 seed=1`
     """
     from tipx import config
-    from tipx.cli.done import print_next_commands, print_run
     from tipx.train.launch import relaunch_processes
 
     words = add_runs_dir(overrides, runs_dir)
@@ -36,11 +36,15 @@ def train(
         processes = config.build(config.load_saved(saved, words), config_dir).loop.processes
     relaunch_processes(processes, sys.argv[1:])
     from tipx.signals import orderly
-    from tipx.train.session import say_what_is_kept
-    from tipx.train.start import train_run
+
+    with without_collecting():
+        from tipx.train.session import say_what_is_kept
+        from tipx.train.start import train_run
 
     with orderly("train"):
         run, worked = train_run(words, fresh=fresh, config_dir=config_dir, saved=saved)
         with say_what_is_kept(run):
+            from tipx.cli.done import print_next_commands, print_run
+
             print_run(run, worked=worked)
             print_next_commands(run, config_dir)

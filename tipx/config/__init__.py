@@ -2,6 +2,7 @@
 
 from tipx.config.compose import (
     build,
+    build_resolved,
     choices,
     compose_with_choices,
     conf_dir,
@@ -19,14 +20,17 @@ from tipx.config.compose import (
 from tipx.config.grid import check_points, expand_overrides, key_of
 from tipx.config.launch import check_launcher, launch
 from tipx.config.lookup import look_up
+from tipx.config.many import Composer
 from tipx.config.origins import find_origins
 from tipx.config.rules import build_rules
 from tipx.config.saved import load_saved
 from tipx.config.trees import Tree
 
 __all__ = [
+    "Composer",
     "Tree",
     "build",
+    "build_resolved",
     "build_rules",
     "check_launcher",
     "check_points",

@@ -63,10 +63,7 @@ def compose_with_choices(
 ) -> tuple[DictConfig, dict[str, str]]:
     """What `load` gives, and which file each config group took, e.g. {"model": "tiny", "selector/pick": "topk"}."""
     cfg, took = compose_all(overrides, name, config_dir)
-    with open_dict(cfg):
-        cfg.pop(ASKED, None)
-        for section in ("benchmark", "guard"):
-            drop_key(cfg.get(section), ASKED)
+    drop_asked(cfg)
     return cfg, took
 
 
@@ -88,6 +85,14 @@ def compose_all(overrides: Sequence[str], name: str, config_dir: Path | None) ->
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg, {group: choice for group, choice in took.items() if not group.startswith("hydra/")}
+
+
+def drop_asked(cfg: DictConfig) -> None:
+    """Remove what benchmarks say of how they are asked."""
+    with open_dict(cfg):
+        cfg.pop(ASKED, None)
+        for section in ("benchmark", "guard"):
+            drop_key(cfg.get(section), ASKED)
 
 
 def drop_key(section: Any, key: str) -> None:
@@ -130,9 +135,12 @@ def build(cfg: DictConfig, config_dir: Path | None = None) -> Any:
 
     `config_dir` is the folder that the user gave on this command line, whose packages are trusted.
     """
-    return construct(
-        without_place(resolve(cfg)), allowed_packages(config_dir), OmegaConf.to_container(cfg, resolve=False)
-    )
+    return build_resolved(cfg, resolve(cfg), config_dir)
+
+
+def build_resolved(cfg: DictConfig, tree: Tree, config_dir: Path | None = None) -> Any:
+    """The same where `tree`, what `resolve` gives of `cfg`, is there already."""
+    return construct(without_place(tree), allowed_packages(config_dir), OmegaConf.to_container(cfg, resolve=False))
 
 
 def without_place(tree: Tree) -> Tree:

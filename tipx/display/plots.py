@@ -1,25 +1,16 @@
 """Pictures of runs; reads files, needs neither torch nor hydra."""
 
+import io
 from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from tipx.display.palette import BLUE, GREEN, GREY, ORANGE, QUADRANTS
 from tipx.runs import metric_keys as keys
 from tipx.runs.reader import StoredRun
 
-# Okabe and Ito's colours, told apart by colour-blind readers and in print.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8a8a8a"
-PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#7a5195", "#333333")
-MARKERS, HATCHES, DASHES = "osD^vPX*", ("", "//", "..", "\\\\", "xx", "--", "++", "oo"), ("-", "--", "-.", ":")
-"""What tells lines and bars apart where colours do not."""
-QUADRANTS = {
-    keys.QUADRANT_FRAC.of("q1"): ("Q1 unsure, wrong", BLUE),
-    keys.QUADRANT_FRAC.of("q2"): ("Q2 unsure, agreeing", GREEN),
-    keys.QUADRANT_FRAC.of("q3"): ("Q3 sure, wrong", ORANGE),
-    keys.QUADRANT_FRAC.of("q4"): ("Q4 solved", GREY),
-}
 STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -38,7 +29,7 @@ STYLE: Any = {
 
 def learning_curve(run: StoredRun) -> Figure:
     """Accuracy, divergence of kept and dropped tokens, and quadrant shares, against the step."""
-    frame = pd.DataFrame(run.rows).set_index(keys.STEP)
+    frame = pd.DataFrame({key: pd.Series(run.rows.series(key)) for key in run.rows.names if is_drawn(key)})
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
         accuracy, divergence, quadrants = figure.subplots(1, 3)
@@ -53,6 +44,18 @@ def learning_curve(run: StoredRun) -> Figure:
             axes.set_xlabel("step")
         figure.suptitle(run.name, x=0.005, ha="left", fontsize=9, color=GREY)
     return figure
+
+
+def is_drawn(key: str) -> bool:
+    """Whether a key of metrics is in a learning curve."""
+    return keys.group(key) in (keys.EVAL, keys.HELDOUT) or key in QUADRANTS or bool(keys.REVERSE_KL.part_of(key))
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as the content of a PNG file."""
+    held = io.BytesIO()
+    figure.savefig(held, format="png")
+    return held.getvalue()
 
 
 def draw_accuracy(axes: Any, frame: pd.DataFrame) -> None:

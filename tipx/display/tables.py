@@ -84,8 +84,8 @@ def show_frame(frame: pd.DataFrame, title: str) -> FittedTable:
     """A table of a frame; fractions with three decimals, a dash for what is not known."""
     table = FittedTable(title, least=[name for name in LEAST if name in frame.columns[1:]])
     for i, name in enumerate(frame.columns):
-        known = [value for value in frame[name] if not pd.isna(value)]
-        numbers = bool(known) and all(isinstance(value, Number) for value in known)
+        known = frame[name].dropna()
+        numbers = len(known) > 0 and all(isinstance(value, Number) for value in known)
         justify: Literal["left", "right"] = "right" if numbers else "left"
         table.add_column(name, justify=justify, no_wrap=numbers or i == 0 or name in WHOLE)
     for row in frame.itertuples(index=False):
@@ -101,7 +101,7 @@ def cell(value: Any) -> str:
 
 def before_after(run: StoredRun) -> FittedTable | None:
     """Accuracy at each evaluation of a run, with standard errors over problems; None if it was never evaluated."""
-    rows = [row for row in run.rows if any(keys.group(key) == keys.EVAL for key in row)]
+    rows = run.rows.having(lambda key: keys.group(key) == keys.EVAL)
     if not rows:
         return None
     families = {"sampled": keys.EVAL_MEAN, "greedy": keys.EVAL_GREEDY}
@@ -119,7 +119,7 @@ def before_after(run: StoredRun) -> FittedTable | None:
 
 def held_out(run: StoredRun) -> FittedTable | None:
     """Perplexity and divergence on held-out texts at each step that was measured; None if none was."""
-    rows = [row for row in run.rows if keys.PERPLEXITY in row]
+    rows = run.rows.having(lambda key: key == keys.PERPLEXITY)
     if not rows:
         return None
     theirs = rows[0][keys.TEACHER_PERPLEXITY]

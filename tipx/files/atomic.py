@@ -74,10 +74,15 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """As `write_text`."""
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """The same of content that need not be in memory at once."""
     aside = path.with_name(f".{path.name}.tmp")
     with disk_errors(path):
         with aside.open("wb") as handle:
-            handle.write(data)
+            handle.writelines(parts)
             handle.flush()
             os.fsync(handle.fileno())
         aside.replace(path)

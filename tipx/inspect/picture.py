@@ -4,7 +4,8 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tipx.display.plots import GREY, STYLE
+from tipx.display.palette import GREY
+from tipx.display.plots import STYLE
 from tipx.inspect.quadrants import NAMES
 
 LINES = 6

@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tipx.display.fit import FittedTable
-from tipx.display.plots import BLUE, GREEN, GREY, ORANGE, STYLE
+from tipx.display.palette import BLUE, GREEN, GREY, ORANGE
+from tipx.display.plots import STYLE
 from tipx.display.tables import show_frame
 from tipx.errors import ConfigError
 from tipx.files.atomic import claim_place, disk_errors, write_text

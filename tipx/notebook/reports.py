@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from tipx.notebook.loaded import LoadedRun
 from tipx.notebook.words import Place, Words, split
-from tipx.report import Ask, comparison, figures, formats, long, make
+from tipx.report import Ask, comparison, formats, long, make
+from tipx.report.figures import draw
 from tipx.report.table import Table
 
 
@@ -74,7 +75,7 @@ class ReportTable:
 
     def figures(self) -> dict[str, Figure]:
         """The report's pictures by name."""
-        return figures(self.table)
+        return draw(self.table)
 
     def __repr__(self) -> str:
         return f"ReportTable({self.table.report.title!r}, {len(self.table.filled)} cells)"

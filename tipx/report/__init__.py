@@ -4,12 +4,9 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from tipx.errors import ReportError
 from tipx.report import guards, spec
 from tipx.report.beside import add_paper
-from tipx.report.figures import draw
 from tipx.report.gap import fill_gaps
 from tipx.report.keys import refuse_unknown_keys, where
 from tipx.report.opening import opening
@@ -83,8 +80,3 @@ def table_of(report: Report, store: Store, *, partial: bool) -> Table:
     guards.note_damage(table, store)
     table.opening = opening(table)
     return table
-
-
-def figures(table: Table) -> dict[str, Figure]:
-    """By file name."""
-    return draw(table)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tipx.display.plots import DASHES, GREY, ORANGE, PALETTE, QUADRANTS
+from tipx.display.palette import DASHES, GREY, ORANGE, PALETTE, QUADRANTS
 from tipx.errors import ReportError
 from tipx.report.keys import label
 from tipx.report.metrics import metric
@@ -43,13 +43,13 @@ def groups(table: Table) -> dict[str, list[StoredRun]]:
 
 def series(runs: Sequence[StoredRun], key: str) -> pd.DataFrame:
     """Mean, standard error and number of runs at each step that all of them have."""
-    lines = [pd.Series({row[keys.STEP]: row[key] for row in run.rows if row.get(key) is not None}) for run in runs]
+    lines = [pd.Series(run.rows.series(key)) for run in runs]
     frame = pd.concat([line.astype(float) for line in lines if len(line)], axis=1, join="inner").sort_index()
     return pd.DataFrame({"mean": frame.mean(axis=1), "se": frame.sem(axis=1).fillna(0), "n": frame.shape[1]})
 
 
 def logged(runs: Sequence[StoredRun], key: str) -> bool:
-    return any(key in row for run in runs for row in run.rows)
+    return any(key in run.rows.names for run in runs)
 
 
 def curves(table: Table, one: FigureSpec) -> Figure:

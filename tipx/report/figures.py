@@ -6,7 +6,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from tipx.display.plots import GREY, HATCHES, MARKERS, PALETTE, STYLE
+from tipx.display.palette import GREY, HATCHES, MARKERS, PALETTE
+from tipx.display.plots import STYLE
 from tipx.errors import ReportError
 from tipx.report.curves import curves, legend, quadrants, scatter, titled
 from tipx.report.keys import label, value

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from tipx.display.console import clean_text
 from tipx.display.fit import FittedTable
 from tipx.display.markdown import escape_markdown
-from tipx.display.plots import QUADRANTS
+from tipx.display.palette import QUADRANTS
 from tipx.report.keys import shown
 from tipx.report.metrics import Metric
 from tipx.report.table import Cell, Column, Table

@@ -13,8 +13,9 @@ from tipx.report.keys import filters, known, matches, refuse_unknown_keys, value
 from tipx.report.metrics import FIXED, GAP, metric
 from tipx.runs import metric_keys as keys
 from tipx.runs.find import LAST, find_newest
+from tipx.runs.listed import listed_runs
 from tipx.runs.metrics_file import Row
-from tipx.runs.reader import StoredRun, open_run, stored_runs
+from tipx.runs.reader import StoredRun, open_run
 
 PLACES = ("group", "state", "run")
 SHOWN = ("run", "state", "rule", "ratio", "seed", "kept", "before", "after")
@@ -22,11 +23,12 @@ SHOWN = ("run", "state", "rule", "ratio", "seed", "kept", "before", "after")
 
 def chosen(runs_dir: Path, words: Sequence[str]) -> list[StoredRun]:
     """Runs that fit every `key=value`, oldest first; `a=x,y` is either. Raises ReportError for an unknown key."""
-    runs = stored_runs(runs_dir)
+    runs = listed_runs(runs_dir)
     pairs = filters(words)
     whole = [run for run in runs if run.damage is None]
-    if whole:
-        refuse_unknown_keys([key for key, _ in pairs if key not in PLACES], whole, "tipx runs")
+    named = [key for key, _ in pairs if key not in PLACES]
+    if whole and named:
+        refuse_unknown_keys(named, whole, "tipx runs")
     return [run for run in runs if all(fits(run, key, given) for key, given in pairs)]
 
 

@@ -29,9 +29,9 @@ def save(table: Table, figures: dict[str, Figure], folder: Path, made: str, *, c
         claim_place(folder, [*TEXTS, *(f"{name}.{kind}" for name in figures for kind in KINDS)])
     texts = {"table.md": formats.markdown(table), "table.tex": formats.latex(table), "table.csv": formats.csv(table)}
     for figure in figures.values():
-        # Laid out once, not again for each format.
+        # Laid out once: each format is then drawn once, without a drawing before it to lay out.
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
     inline = {name: as_svg(figure) for name, figure in figures.items()}
     for name, text in texts.items():
         write_text(folder / name, text)

@@ -23,12 +23,10 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
-from matplotlib.figure import Figure
 
 from tipx.errors import Damaged, RunError
 from tipx.files.atomic import (
     damaged,
-    disk_errors,
     find_damage,
     make_folder,
     read_json,
@@ -44,7 +42,7 @@ from tipx.files.yamls import read_yaml
 from tipx.moved import with_current_targets
 from tipx.runs.checkpoints import STEP, Checkpoints
 from tipx.runs.mark import LABEL, MARK, MARK_TEXT, is_run
-from tipx.runs.metrics_file import Row, append_row, read_rows, write_rows
+from tipx.runs.metrics_file import MetricRows, Row, RowStream, append_row, read_rows, write_rows
 
 Say = Callable[[str], None]
 LOOK_S = 1.0
@@ -55,6 +53,7 @@ STAYS = {".lock", MARK, ".previous", ".previous.moving"}
 """What `--fresh` does not move."""
 FRESH = "train it again with --fresh"
 UNNEEDED = "move it away: the run does without"
+FIRST_MISSING = "its first line, of step 0, is missing"
 NEEDED = {
     "seed": int,
     "loop.steps": int,
@@ -304,7 +303,7 @@ class Run:
     def metrics_file(self) -> Path:
         return self.path / "metrics.jsonl"
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> MetricRows:
         """Every line; a last one without its end, as a kill or a power cut leaves it, is none. Raises Damaged."""
         rows, problem = self.good_rows()
         last = rows[-1]["step"] if rows else 0
@@ -315,12 +314,26 @@ class Run:
             raise damaged(self.metrics_file, problem, again)
         return rows
 
-    def good_rows(self) -> tuple[list[Row], str | None]:
+    def good_rows(self) -> tuple[MetricRows, str | None]:
         """The lines before the first that is missing or is none, and what is wrong there; None if nothing is."""
         rows, problem = read_rows(self.metrics_file)
-        if problem is None and rows and rows[0]["step"] == 1 and self._measured_before():
-            return [], "its first line, of step 0, is missing"
+        if problem is None and rows and self._lacks_first_row(rows[0]["step"]):
+            return MetricRows(), FIRST_MISSING
         return rows, problem
+
+    def good_step(self) -> tuple[int, str | None]:
+        """The step of the last of `good_rows`, 0 where there is none, and what is wrong; keeps none of them."""
+        stream, first, last = RowStream(self.metrics_file), None, 0
+        for row in stream:
+            last = row["step"]
+            first = last if first is None else first
+        if stream.problem is None and first is not None and self._lacks_first_row(first):
+            return 0, FIRST_MISSING
+        return last, stream.problem
+
+    def _lacks_first_row(self, step: int) -> bool:
+        """Whether the line of `step`, the first, should have one before it."""
+        return step == 1 and self._measured_before()
 
     def _measured_before(self) -> bool:
         """Whether the run measures something before its first step, as far as its configuration tells."""
@@ -350,8 +363,7 @@ class Run:
 
         Checkpoints after it, whose lines were lost, are kept aside, with evaluations of them that somebody asked for.
         """
-        kept = [row for row in self.good_rows()[0] if row["step"] <= step]
-        write_rows(self.metrics_file, kept)
+        write_rows(self.metrics_file, self._good_lines(step))
         saved = self.checkpoints.steps_ever_saved()
         for later, path in self.checkpoints.saved():
             if later > step:
@@ -364,6 +376,15 @@ class Run:
                     set_aside(path, "unused")
                 else:
                     remove(path)
+
+    def _good_lines(self, step: int) -> Iterator[bytes]:
+        """Those of `good_rows` up to a step, as they are written today."""
+        stream = RowStream(self.metrics_file)
+        for number, row in enumerate(stream):
+            lacks_first = number == 0 and self._lacks_first_row(row["step"])
+            if row["step"] > step or (lacks_first and self.good_step()[1] == FIRST_MISSING):
+                return
+            yield stream.line
 
     def _folder(self, name: str) -> list[Path]:
         """What lies in a folder of the run."""
@@ -410,12 +431,9 @@ class Run:
     def eval_dir(self, step: int) -> Path:
         return self.path / "evals" / f"{step:06d}"
 
-    def save_figure(self, name: str, figure: Figure) -> None:
-        """A matplotlib figure, whole or not there; raises RunFailed when the disk does not take it."""
-        aside = self.path / f".{name}"
-        with disk_errors(self.path / name):
-            figure.savefig(aside, format="png")
-            aside.replace(self.path / name)
+    def save_picture(self, name: str, picture: bytes) -> None:
+        """A picture, whole or not there; raises RunFailed when the disk does not take it."""
+        write_bytes(self.path / name, picture)
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -434,14 +452,13 @@ class Run:
 
         What is damaged is named, and kept aside.
         """
-        rows, problem = self.good_rows()
+        reached, problem = self.good_step()
         if problem is not None:
             say(f"warning: {self.metrics_file} is damaged: {problem}; going back to a checkpoint before that")
             if self.metrics_file.is_file():
                 write_bytes(self.path / ".metrics.jsonl.damaged", self.metrics_file.read_bytes())
             else:
                 set_aside(self.metrics_file, "damaged")
-        reached = rows[-1]["step"] if rows else 0
         for step, path in reversed(self.checkpoints.saved()):
             if step > reached:
                 if problem is None:

@@ -1,4 +1,4 @@
-"""The files of a run, of a result and of a sweep: what each holds, and what every key in it means.
+"""The files of a run, of a result, of a sweep and of the runs folder: what each holds, and what every key in it means.
 
 The one place that says so; docs/reference/files.md is made from it (`make docs`). Keys of metrics.jsonl are in
 `metric_keys`, keys of config.yaml in the specs themselves. A key is written with dots: `template.chat`; `<name>` stands
@@ -350,9 +350,23 @@ SWEEP_OTHERS = (
     RunFile(".lock", "Held while the plan is written"),
 )
 
+# --- the runs folder -------------------------------------------------------------------------------------------------
+
+LIST = RunFile(
+    ".runs-list.json",
+    "What `tipx runs` shows of runs that have not changed since, in `runs/`; it may be removed at any time. "
+    "A first line with a checksum, then entries",
+    (
+        FileKey("<group>/<run>.files.*", "Inode, size and times of each file that the entry was read from"),
+        FileKey("<group>/<run>.known.*", "What a list shows: configuration, choices, numbers of results"),
+    ),
+)
+LIST_OTHERS = (RunFile(".lock", "Held while the list is written"),)
+
 OF_RUN: tuple[RunFile, ...] = (
     *(CONFIG, METRICS, SUMMARY, PROVENANCE, PREFLIGHT, CHECKPOINT, ROLLOUTS, SNAPSHOT),
     *(RESULT, SAMPLES, HELD_OUT, TEXTS),
     *OTHERS,
 )
 OF_SWEEP: tuple[RunFile, ...] = (SWEEP, FAILURE, *SWEEP_OTHERS)
+OF_RUNS: tuple[RunFile, ...] = (LIST, *LIST_OTHERS)

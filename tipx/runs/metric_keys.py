@@ -8,7 +8,6 @@ A key that is renamed keeps its old name in `was`. Lines of older runs are trans
 (`with_current_keys`), and so is a key that a user types (`current`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -312,6 +311,11 @@ def current(key: str) -> str:
     return RENAMED.get(key, key)
 
 
-def with_current_keys(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of metrics with the names of today, in its order. A key whose new name is there too stays as it is."""
+def with_current_keys(row: dict[str, Any]) -> dict[str, Any]:
+    """A line of metrics with the names of today, in its order: itself if it has them.
+
+    A key whose new name is there too stays as it is.
+    """
+    if RENAMED.keys().isdisjoint(row):
+        return row
     return {key if current(key) in row else current(key): value for key, value in row.items()}

@@ -7,7 +7,7 @@ neither torch, pandas nor hydra.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tipx.runs.checkpoints import STEP
 from tipx.runs.directory import FRESH, Run
 from tipx.runs.find import all_runs, need_run
 from tipx.runs.identity import meaning
-from tipx.runs.metrics_file import Row
+from tipx.runs.metrics_file import MetricRows, Row
 from tipx.runs.results import FILE, Result, read_results
 from tipx.runs.snapshot import Snapshot
 
@@ -149,18 +149,18 @@ class StoredRun:
     # --- what was logged at each step ----------------------------------------------------------------------------
 
     @cached_property
-    def rows(self) -> list[Row]:
+    def rows(self) -> MetricRows:
         """Every line of metrics."""
         return self.directory.rows()
 
     @property
     def step(self) -> int:
         """The last one with a line; 0 before the first."""
-        return max((row["step"] for row in self.rows), default=0)
+        return int(self.rows[-1]["step"]) if self.rows else 0
 
     def values(self, key: str) -> list[float]:
         """The numbers that were logged under a key, in order of steps."""
-        return [row[key] for row in self.rows if row.get(key) is not None]
+        return [*self.rows.series(key).values()]
 
     def last(self, key: str) -> float | None:
         """The last number that was logged under a key."""
@@ -196,7 +196,8 @@ class StoredRun:
     @cached_property
     def accuracies(self) -> list[tuple[int, float]]:
         """(step, sampled accuracy) of the first benchmark, as logged while training."""
-        return [(row["step"], value) for row in self.rows if (value := accuracy(row)) is not None]
+        rows = self.rows.having(benchmark_of)
+        return [(row["step"], value) for row in rows if (value := accuracy(row)) is not None]
 
     @property
     def accuracy_before(self) -> float | None:
@@ -277,7 +278,13 @@ def open_run(name: str, runs_dir: Path) -> StoredRun:
 
 def accuracy(row: Row) -> float | None:
     """The first benchmark's sampled accuracy of a line of metrics."""
-    return next((value for key, value in row.items() if keys.EVAL_MEAN.part_of(key)), None)
+    return next((value for key, value in row.items() if benchmark_of(key)), None)
+
+
+@lru_cache(4096)
+def benchmark_of(key: str) -> str | None:
+    """The benchmark whose sampled accuracy a key of metrics holds; None for any other key."""
+    return keys.EVAL_MEAN.part_of(key)
 
 
 def dotted(tree: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,6 +7,7 @@ counted again. A result that was made before there were checksums is checked as 
 import hashlib
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,6 +87,8 @@ def seal_facts(facts: Row) -> Row:
 def read_result(file: Path) -> Row:
     """The facts of an evaluation; raises Damaged where they are not those of its answers."""
     facts = read_json(file, REMEDY)
+    if isinstance(facts.get("scores"), dict):  # of hundreds of runs: each problem's name is in memory once
+        facts["scores"] = {sys.intern(problem): score for problem, score in facts["scores"].items()}
     if SEAL in facts and seal_facts(facts)[SEAL] != facts[SEAL]:
         raise damaged(file, "it was changed after it was written", REMEDY)
     answers = file.with_name(SAMPLES if "benchmark" in facts else TEXTS)

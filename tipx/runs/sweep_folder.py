@@ -5,7 +5,7 @@ sweep.json   the points      logs/<run>.log   what a point's process said      f
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from tipx.files.atomic import damaged, read_json, set_aside, write_json
 from tipx.runs import metric_keys as keys
 from tipx.runs.directory import Run
 from tipx.runs.mark import is_run
+from tipx.runs.metrics_file import MetricRows
 
 PLANNED = "the `tipx sweep` command plans anew"
 Status = Literal["done", "running", "failed", "stopped", "waiting"]
@@ -152,7 +153,7 @@ class SweepFolder:
             status = "failed"
         else:
             status = "stopped" if rows else "waiting"
-        step = max((row[keys.STEP] for row in rows), default=0)
+        step = rows[-1][keys.STEP] if rows else 0
         return State(point, status, step, seconds_spent(rows), last_accuracies(rows), error)
 
 
@@ -167,12 +168,14 @@ def parse_point(one: Any, file: Path) -> Point:
     return Point(str(run), tuple(map(str, overrides or ())), choices or {})
 
 
-def seconds_spent(rows: Sequence[dict[str, Any]]) -> float:
+def seconds_spent(rows: MetricRows) -> float:
     """Seconds of all phases of all steps."""
-    return sum(value for row in rows for key, value in row.items() if keys.TIME.part_of(key))
+    times = {key for key in rows.names if keys.TIME.part_of(key)}
+    return sum(value for row in rows for key, value in row.items() if key in times)
 
 
-def last_accuracies(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+def last_accuracies(rows: MetricRows) -> dict[str, float]:
     """The last sampled accuracy on each benchmark."""
-    names = {key: name for row in rows for key in row if (name := keys.EVAL_MEAN.part_of(key))}
-    return {name: next(row[key] for row in reversed(rows) if key in row) for key, name in names.items()}
+    names = {key: name for key in rows.names if (name := keys.EVAL_MEAN.part_of(key))}
+    measured = rows.having(names.__contains__)
+    return {name: next(row[key] for row in reversed(measured) if key in row) for key, name in names.items()}

@@ -44,7 +44,8 @@ def plan_sweep(words: Sequence[str], config_dir: Path | None = None) -> Plan:
     )
     if not any(config.key_of(word) == "group" for word in typed):
         typed.append(f"group={group}")
-    found = [locate_point(overrides, config_dir) for overrides in question.combinations(typed, config_dir)]
+    composer = config.Composer(config_dir)
+    found = [locate_point(overrides, composer) for overrides in question.combinations(typed, config_dir)]
     groups = {path.parent for path, _ in found}
     if len(groups) > 1:
         raise ConfigError(f"a sweep has one folder, these points have {len(groups)}: {', '.join(map(str, groups))}")
@@ -59,9 +60,10 @@ def is_override(word: str) -> bool:
     return "=" in word or word.startswith("~")
 
 
-def locate_point(overrides: Sequence[str], config_dir: Path | None) -> tuple[Path, Point]:
+def locate_point(overrides: Sequence[str], composer: config.Composer) -> tuple[Path, Point]:
     """Where a point's run lies, and the point; building what it describes finds what cannot be."""
-    cfg, choices = config.compose_with_choices(overrides, "train", config_dir)
-    config.build(cfg, config_dir)
-    path = run_path(config.resolve(cfg), choices)
+    cfg, choices = composer.compose(overrides)
+    tree = config.resolve(cfg)
+    config.build_resolved(cfg, tree, composer.config_dir)
+    path = run_path(tree, choices)
     return path, Point(path.name, tuple(overrides), choices)

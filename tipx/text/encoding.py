@@ -25,6 +25,11 @@ def encode_bare(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def find_prefix_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The ids that the tokenizer puts before every text by itself: a beginning-of-sequence token, or none."""
+    return [*_prefix_ids(tokenizer, len(tokenizer))]
+
+
+@lru_cache(maxsize=4)
+def _prefix_ids(tokenizer: PreTrainedTokenizerBase, _size: int) -> list[int]:
     whole, inner = list(tokenizer("a")["input_ids"]), encode_bare(tokenizer, "a")
     starts = range(len(whole) - len(inner) + 1)
     return whole[: next((i for i in starts if whole[i : i + len(inner)] == inner), 0)]

@@ -6,7 +6,7 @@ therefore written anew from `metrics.jsonl` at every start, so that it holds eac
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from glob import escape
 from importlib import import_module
@@ -27,7 +27,7 @@ MODES = ("offline", "online")
 class Sink(Protocol):
     """An open log."""
 
-    def resume(self, rows: Sequence[dict[str, Any]]) -> None:
+    def resume(self, rows: Iterable[dict[str, Any]]) -> None:
         """What a resumed run has logged and keeps, each with its step; to be called before anything is logged."""
         ...
 
@@ -50,7 +50,7 @@ class Logger(Protocol):
 class Silence:
     """A log that keeps nothing."""
 
-    def resume(self, rows: Sequence[dict[str, Any]]) -> None: ...
+    def resume(self, rows: Iterable[dict[str, Any]]) -> None: ...
 
     def log(self, row: dict[str, Any], step: int) -> None: ...
 
@@ -73,7 +73,7 @@ class WandbSink:
     def __init__(self, run: Any, folder: Path | None) -> None:
         self.run, self.folder = run, folder
 
-    def resume(self, rows: Sequence[dict[str, Any]]) -> None:
+    def resume(self, rows: Iterable[dict[str, Any]]) -> None:
         """A server goes on where it is. Offline, wandb begins a new folder each time: it gets everything, and stays."""
         if self.folder is None:
             return
@@ -134,7 +134,7 @@ class TensorBoardSink:
     def __init__(self, writer: Any, earlier: Sequence[Path]) -> None:
         self.writer, self.earlier = writer, earlier
 
-    def resume(self, rows: Sequence[dict[str, Any]]) -> None:
+    def resume(self, rows: Iterable[dict[str, Any]]) -> None:
         """Each start begins a new file: it gets everything, and stays."""
         for row in rows:
             self.log(row, row[keys.STEP])
@@ -177,7 +177,7 @@ class TrackioSink:
     def __init__(self, trackio: Any) -> None:
         self.trackio = trackio
 
-    def resume(self, rows: Sequence[dict[str, Any]]) -> None:
+    def resume(self, rows: Iterable[dict[str, Any]]) -> None:
         """The run in the database is a new one: it gets everything."""
         for row in rows:
             self.log(row, row[keys.STEP])

@@ -17,7 +17,7 @@ from tipx.rollout import RolloutRequest, check_call
 from tipx.rollout.hf import eos_ids
 from tipx.runs import metric_keys as keys
 from tipx.runs.directory import Run
-from tipx.runs.metrics_file import Row
+from tipx.runs.metrics_file import Row, RowStream
 from tipx.signals import Stopped
 from tipx.train import preflight, weights
 from tipx.train.experiment import Experiment
@@ -130,7 +130,7 @@ class Session:
             self.watch.say(f"resuming after step {done} of {self.exp.loop.steps}")
         if self.world.is_main:
             self.run.rewind(done if folder else -1)
-            self.sink.resume(self.run.rows())
+            self.sink.resume(RowStream(self.run.metrics_file))
         self.world.barrier()
         return done
 
@@ -177,7 +177,8 @@ class Session:
             rows = self.run.rows()
             summary = {"steps": self.exp.loop.steps, "bad_steps": self.trainer.bad_steps, "last": rows[-1]}
             for kind in (keys.EVAL, keys.HELDOUT):
-                found = [part for row in rows if (part := {k: v for k, v in row.items() if keys.group(k) == kind})]
+                names = {name for name in rows.names if keys.group(name) == kind}
+                found = [{k: v for k, v in row.items() if k in names} for row in rows.having(names.__contains__)]
                 for when, parts in (("before", found[:1]), ("after", found[-1:])):
                     summary[when] = summary.get(when, {}) | (parts[0] if parts else {})
             summary = {key: value for key, value in summary.items() if value != {}}
@@ -202,6 +203,7 @@ def describe_kept(run: Run) -> str:
         return f"stopped after the last step; {run.path} is finished"
     if saved := run.checkpoints.saved():
         return f"stopped; step {saved[-1][0]} is kept in {run.path}, and the same command continues"
-    if any(row[keys.STEP] for row in run.rows()):
+    rows = run.rows()
+    if rows and rows[-1][keys.STEP]:
         return "stopped before the first checkpoint; no step is kept, and the same command starts again"
     return "stopped before step 1; nothing had been trained yet, and the same command starts again"
