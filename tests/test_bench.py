@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from bench import grid, peers, plot, report, widths
+from bench import grid, peers, plot, report, step, widths
 from bench.__main__ import attempt
 from bench.cases import (
     ALL_TOKENS,
@@ -27,6 +27,7 @@ from bench.cases import (
 )
 from bench.grid import Row
 from bench.run import Cell, Result, measured
+from tipx.config import load
 
 
 def outcome(name: str, ratio: float) -> Result:
@@ -251,3 +252,18 @@ def test_memory_and_products_are_of_a_process_of_its_own() -> None:
     widths.measure_alone(row, Cell("", 20, 300, 16, 1))
     assert row.products == pytest.approx(3)
     assert row.mib >= 0
+
+
+def test_a_step_is_the_mean_over_a_period_of_monitored_and_other_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    score = step.Trainer.score
+    monkeypatch.setattr(
+        step.Trainer, "score", lambda self, rollout, needs: asked.append(needs) or score(self, rollout, needs)
+    )
+    monkeypatch.setattr(step, "load", lambda words: load([*words, "loop.monitor_every=4"]))
+    size = step.Size(vocab=300, layers=1, teacher=32, student=32, sequences=2, prompt=2, response=4, micro_batch=2)
+    exp = step.experiment("random", 0.5, size)
+    assert step.period(exp) == [(4, 0.25), (5, 0.75)]
+    result = step.one("tiled", "random", 0.5, size)
+    assert result["seconds"] > 0
+    assert [bool(needs) for needs in asked[1:]] == [True, False]
