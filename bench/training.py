@@ -19,8 +19,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from rich.console import Console
@@ -35,9 +37,12 @@ from tipx.display.progress import Quiet
 from tipx.embedded.arithmetic.tokenizer import EOS, vocabulary
 from tipx.embedded.tokenizer import build_word_tokenizer
 from tipx.evals.runner import Subject, evaluate_exam
+from tipx.memory import devices
+from tipx.memory.duration import predict_time
+from tipx.memory.layout import Layout
 from tipx.models.quiet import quiet_libraries
 from tipx.runs.directory import Run
-from tipx.runs.metric_keys import MEMORY, TIME
+from tipx.runs.metric_keys import MAX_LENGTH, MEAN_LENGTH, MEMORY, TIME
 from tipx.train.experiment import Experiment
 from tipx.train.loop import exams, one_step
 from tipx.train.meter import Meter
@@ -45,6 +50,8 @@ from tipx.train.session import Session
 from tipx.train.trainer import Trainer
 
 CPU = torch.device("cpu")
+CPU_CLOCK = patch.object(devices.time, "perf_counter", time.process_time)
+"""The device's figures in CPU seconds, as all that they are held against."""
 TRL = "TRL DistillationTrainer"
 CASES = {
     "tipx, full": ["selector=full"],
@@ -106,16 +113,38 @@ def open_session(pair: str, case: str, steps: int, folder: Path) -> Session:
 
 
 def train_here(session: Session) -> dict[str, float]:
-    """Our loop: CPU seconds of its phases, and the highest of their peaks in MiB."""
+    """Our loop: CPU seconds of its phases, the highest of their peaks in MiB, and the seconds that were predicted."""
     totals: dict[str, float] = {}
+    lengths: list[tuple[float, float]] = []
     for number in range(1, session.exp.loop.steps + 1):
-        one_step(session, number)
+        row = one_step(session, number)
+        lengths.append((row[MEAN_LENGTH], row[MAX_LENGTH]))
         for key, value in session.meter.read().items():
             phase = TIME.part_of(key)
             totals["mib"] = max(totals.get("mib", 0.0), value if MEMORY.part_of(key) else 0.0)
             if phase:
                 totals[phase] = totals.get(phase, 0.0) + value
-    return totals
+    return totals | predict_phases(session, *(round(fmean(length)) for length in zip(*lengths, strict=True)))
+
+
+def predict_phases(session: Session, mean_length: int, max_length: int) -> dict[str, float]:
+    """What `tipx memory --time here` predicts for all steps, from CPU seconds and the lengths that were sampled.
+
+    A batch is sampled until its longest response ends.
+    """
+    with CPU_CLOCK:
+        device = devices.measure_device(CPU)
+    prompt = round(fmean(len(ids) for ids in session.prompts))
+    times = [
+        predict_time(session.exp, Layout(tokens=tokens, prompt_tokens=prompt, device="cpu"), device)
+        for tokens in (max_length, mean_length)
+    ]
+    steps = session.exp.loop.steps
+    return {
+        "predicted rollout": steps * times[0].phase("rollout"),
+        "predicted score": steps * times[1].phase("score"),
+        "predicted train": steps * times[1].phase("train"),
+    }
 
 
 def train_with_trl(session: Session) -> dict[str, float]:
@@ -215,6 +244,10 @@ def training_table(pair: str, steps: int, results: dict[str, dict[str, float]]) 
         total = sum(result.get(phase, 0.0) for phase in phases)
         right = [f"{result[key]:.3f}" if key in result else "-" for key in ("greedy", "mean")]
         body.append([case, *seconds, f"{total:.1f}", f"{result['mib']:,.0f}", *right])
+        predicted = [result.get(f"predicted {phase}") for phase in phases]
+        if any(predicted):
+            shown = ["-" if value is None else f"{value:.1f}" for value in predicted]
+            body.append(["  predicted", *shown, f"{sum(value or 0 for value in predicted):.1f}", "", "", ""])
     head = ["training", *phases, "total", "MiB", "greedy", "sampled"]
     return Shown(f"{pair} pair, {steps} steps, CPU s of one thread", head, body)
 
