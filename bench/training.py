@@ -50,7 +50,7 @@ from tipx.train.session import Session
 from tipx.train.trainer import Trainer
 
 CPU = torch.device("cpu")
-CPU_CLOCK = patch.object(devices.time, "perf_counter", time.process_time)
+CPU_CLOCK = patch.object(devices, "perf_counter", time.process_time)
 """The device's figures in CPU seconds, as all that they are held against."""
 TRL = "TRL DistillationTrainer"
 CASES = {

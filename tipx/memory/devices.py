@@ -1,12 +1,14 @@
 """Devices on which a step's time is predicted: from a data sheet, or measured here."""
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from time import perf_counter
+from typing import Any, Literal
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from tipx import config
 from tipx.errors import ConfigError
@@ -14,8 +16,8 @@ from tipx.spec import NonNegative, Positive, Ratio, Words, spec
 
 HERE = "here"
 """The name of the device that is measured when it is asked for."""
-SIDE, ELEMENTS, SMALL = 1024, 2**19, 64
-"""What is measured: a product of square matrices, a pass over a tensor that stays in a cache, and a tiny operator."""
+SIDE, ELEMENTS, TINY = 1024, 2**19, 32
+"""What is measured: a product of square matrices, a pass over a tensor that stays in a cache, and a tiny model."""
 
 
 @spec
@@ -47,14 +49,19 @@ def load_devices(settings: Sequence[str] = (), config_dir: Path | None = None) -
 
 
 def find_device(name: str, settings: Sequence[str] = (), config_dir: Path | None = None) -> DeviceSpec:
-    """The device of that name, or this machine measured; raises ConfigError for a name that is unknown."""
+    """The device of that name, or this machine's own; raises ConfigError for a name that is unknown."""
     devices = load_devices(settings, config_dir)
     if name == HERE:
-        return measure_device(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        return find_own_device(gpu=torch.cuda.is_available())
     if name not in devices:
-        known = ", ".join([HERE, *devices])
-        raise ConfigError(f"--time {name}: no such device; expected {known}, or one that --device-spec describes")
+        raise ConfigError(f"--time {name}: no such device; expected {', '.join([HERE, *devices])}")
     return devices[name]
+
+
+def find_own_device(*, gpu: bool) -> DeviceSpec:
+    """This machine's GPU by its name, if the table has it; else this machine, measured."""
+    named = [spec for spec in load_devices().values() if gpu and spec.gpu and spec.gpu in torch.cuda.get_device_name()]
+    return named[0] if named else measure_device(torch.device("cuda" if gpu else "cpu"))
 
 
 def measure_device(device: torch.device) -> DeviceSpec:
@@ -70,17 +77,48 @@ def measure_device(device: torch.device) -> DeviceSpec:
     out_N = torch.empty_like(x_N)
     calls = partial(torch.exp, x_N, out=out_N), partial(torch.mul, x_N, x_N, out=out_N)
     passes = sum(time_call(call, device) for call in calls)
-    tiny = torch.ones(SMALL, device=device)
     return DeviceSpec(
         kind="cuda" if device.type == "cuda" else "cpu",
         gpu=None,
         fp32_tflops=products[torch.float32],
         bf16_tflops=products[torch.bfloat16],
         bandwidth_gbs=5 * ELEMENTS * x_N.element_size() / passes / 1e9,
-        operator_us=1e6 * time_call(partial(torch.add, tiny, tiny), device),
+        operator_us=measure_operator(device),
         efficiency=1.0,
         source=f"measured here, {torch.get_num_threads()} threads" if device.type == "cpu" else "measured here",
     )
+
+
+@torch.no_grad()
+def measure_operator(device: torch.device) -> float:
+    """Microseconds of an operator in a model with next to nothing to calculate. The Python of modules is part of it."""
+    shape = Qwen3Config(
+        hidden_size=TINY,
+        intermediate_size=TINY,
+        head_dim=TINY,
+        vocab_size=TINY,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+    )
+    model: Any = Qwen3ForCausalLM(shape)
+    model = model.to(device).eval()
+    token_11 = torch.zeros(1, 1, dtype=torch.long, device=device)
+    with OperatorCounter() as counter:
+        model(token_11)
+    return 1e6 * time_call(partial(model, token_11), device) / counter.count
+
+
+class OperatorCounter(TorchDispatchMode):
+    """How many operators were called while it was entered."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
 
 
 def time_call(call: Callable[[], object], device: torch.device, least_s: float = 0.03) -> float:
@@ -98,9 +136,9 @@ def time_call(call: Callable[[], object], device: torch.device, least_s: float =
 
 def time_series(call: Callable[[], object], device: torch.device, repeats: int) -> float:
     """Seconds of so many calls, until the device has done them."""
-    began = time.perf_counter()
+    began = perf_counter()
     for _ in range(repeats):
         call()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+    return perf_counter() - began

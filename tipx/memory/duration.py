@@ -7,6 +7,7 @@ is a straight line in layers. It is a prediction for responses at the limit of t
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, Literal
 
 import torch
@@ -23,6 +24,8 @@ from tipx.memory.predict import FEW, MORE
 from tipx.memory.steps import PredictedStep
 from tipx.models.head import gradient_checkpointing
 from tipx.rollout.vllm import VLLMRollouts
+from tipx.runs import metric_keys as keys
+from tipx.runs.metrics_file import Row
 from tipx.spec import MOST
 from tipx.train.experiment import Experiment
 from tipx.vocab import Vocab
@@ -50,13 +53,15 @@ HOUR = 3600
 class RunTime:
     """Seconds of the parts of one step, of one evaluation, and how many there are.
 
-    `evaluation_s` is None where the benchmark's problems cannot be counted here.
+    `evaluation_s` is None where the benchmark's problems cannot be counted here. `measured_steps` are those of a run
+    that the numbers were corrected by.
     """
 
     parts: dict[str, float]
     steps: int
     evaluation_s: float | None
     evaluations: int
+    measured_steps: int = 0
 
     def phase(self, name: Part) -> float:
         """Seconds of a phase of one step."""
@@ -74,6 +79,21 @@ class RunTime:
     def run_h(self) -> float:
         """Hours of the whole run."""
         return self.steps * self.step_s / HOUR + self.evaluations_h
+
+    def correct(self, rows: Sequence[Row]) -> "RunTime":
+        """These times with each phase as long as in the lines of a run's metrics, if it has made steps already.
+
+        The first step is left out, for it also loads libraries. A phase's parts keep their shares.
+        """
+        steps = [row for row in rows if row[keys.STEP] > 1]
+        parts = dict(self.parts)
+        for phase, names in PARTS.items():
+            seconds = [row[keys.TIME.of(phase)] for row in steps if keys.TIME.of(phase) in row]
+            if seconds and self.phase(phase):
+                parts |= {name: self.parts[name] * fmean(seconds) / self.phase(phase) for name in names}
+        evaluations = [row[keys.TIME.of("eval")] for row in rows if keys.TIME.of("eval") in row]
+        evaluation_s = fmean(evaluations) if evaluations else self.evaluation_s
+        return replace(self, parts=parts, evaluation_s=evaluation_s, measured_steps=len(steps))
 
 
 class TimedStep(PredictedStep):
@@ -102,17 +122,27 @@ class TimedStep(PredictedStep):
 
 def predict_time(exp: Experiment, layout: Layout, device: DeviceSpec) -> RunTime:
     """Seconds on that device; raises ModelError for an unknown model and ConfigError for sizes that do not fit."""
-    sizes = step_sizes(exp, replace(layout, device=device.kind))
-    teacher, student = load_architecture("teacher", exp.model.teacher), load_architecture("student", exp.model.student)
-    case = TimeCase(exp, device, sizes, teacher, student)
-    parts = case.rollout_parts(exp.rollout, sizes) if layout.rollout else {"prefill": 0.0, "decode": 0.0}
-    parts |= case.training_parts()
-    problems = count_problems(exp)
+    case = time_case(exp, layout, device)
+    parts = case.rollout_parts(exp.rollout, case.sizes) if layout.rollout else {"prefill": 0.0, "decode": 0.0}
     loop = exp.loop
     evaluations = sum(loop.due(loop.eval_every, step) for step in range(loop.steps + 1))
     evaluations += loop.eval_last and not loop.due(loop.eval_every, loop.steps)
-    evaluation_s = None if problems is None else case.evaluation_seconds(problems) if evaluations else 0.0
-    return RunTime(parts, loop.steps, evaluation_s, evaluations)
+    problems = count_problems(exp) if evaluations else 0
+    evaluation_s = 0.0 if problems == 0 else None if problems is None else case.evaluation_seconds(problems)
+    return RunTime(parts | case.training_parts(), loop.steps, evaluation_s, evaluations)
+
+
+def predict_server_rollout(exp: Experiment, layout: Layout, device: DeviceSpec) -> float:
+    """Seconds of a step's rollouts if vLLM sampled them, all at once."""
+    case = time_case(exp, layout, device)
+    return sum(case.server_tokens(replace(case.sizes, rollout_batch=case.sizes.sequences)))
+
+
+def time_case(exp: Experiment, layout: Layout, device: DeviceSpec) -> "TimeCase":
+    """What is predicted: sizes, and the shapes of both models."""
+    sizes = step_sizes(exp, replace(layout, device=device.kind))
+    models = load_architecture("teacher", exp.model.teacher), load_architecture("student", exp.model.student)
+    return TimeCase(exp, device, sizes, *models)
 
 
 def count_problems(exp: Experiment) -> int | None:
@@ -161,14 +191,14 @@ class TimeCase:
     def rollout_parts(self, how: object, sizes: Sizes) -> dict[str, float]:
         """Seconds to sample `sizes.sequences` responses, batch by batch, as a rollout or an evaluation says."""
         batches = math.ceil(sizes.sequences / sizes.rollout_batch)
-        engine = getattr(how, "backend", how)
-        first, last = self.server_tokens(sizes) if isinstance(engine, VLLMRollouts) else self.eager_tokens(sizes)
-        return {"prefill": batches * first, "decode": batches * sizes.tokens * last}
+        served = isinstance(getattr(how, "backend", how), VLLMRollouts)
+        prefill, decode = self.server_tokens(sizes) if served else self.eager_tokens(sizes)
+        return {"prefill": batches * prefill, "decode": batches * decode}
 
     def eager_tokens(self, sizes: Sizes) -> tuple[float, float]:
-        """Seconds of a batch's prompts, and of one token, by `generate`. The cache grows evenly."""
+        """Seconds of a batch's prompts, and of its tokens, by `generate`. The cache grows evenly."""
         sections = self.whole(sizes, TimedStep.rollout)
-        return sections["prefill"], (sections["decode first"] + sections["decode"]) / 2
+        return sections["prefill"], sizes.tokens * (sections["decode first"] + sections["decode"]) / 2
 
     def server_tokens(self, sizes: Sizes) -> tuple[float, float]:
         """The same by vLLM, in bfloat16: it reads every weight, and the cache once, and starts no operator singly.
@@ -184,7 +214,7 @@ class TimeCase:
         b, length = sizes.rollout_batch, sizes.prompt + sizes.tokens / 2
         prompts = OperatorCost(half=True, flops=2 * weights * b * sizes.prompt, bytes=round(2 * weights))
         token = OperatorCost(half=True, flops=2 * weights * b, bytes=round(2 * (weights + kept * b * length)))
-        return prompts.seconds(self.device), token.seconds(self.device)
+        return prompts.seconds(self.device), sizes.tokens * token.seconds(self.device)
 
     def evaluation_seconds(self, problems: int) -> float:
         """Of all answers to the benchmark."""
