@@ -112,7 +112,7 @@ def test_time_is_told_for_a_device(tmp_path: Path) -> None:
     rows = json.loads(call(tmp_path, "memory", *words, "--time", "h100", "--json").out)
     rows = rows if isinstance(rows, list) else rows["rows"]
     assert [row["ratio"] for row in rows] == [1, 0.1]
-    assert rows[0]["time/head loss_s"] >= rows[1]["time/head loss_s"]
+    assert rows[0]["step/head loss_s"] >= rows[1]["step/head loss_s"]
     assert rows[0]["run_h"] == pytest.approx(150 * rows[0]["step_s"] / 3600)
 
 

@@ -60,10 +60,10 @@ def time_tables(frame: pd.DataFrame, name: str, device: DeviceSpec) -> list[Fitt
     """Hours of a run and seconds of a step by phase, and what a phase consists of."""
     frame = frame[frame["implementation"] == frame["implementation"].iloc[0]]
     which = [c for c in NAMES if len(frame[c].unique()) > 1 or c == "ratio"]
-    phases = {f"{phase}, s": frame[[f"time/{part}_s" for part in parts]].sum(axis=1) for phase, parts in TIMED.items()}
+    phases = {f"{phase}, s": frame[[f"step/{part}_s" for part in parts]].sum(axis=1) for phase, parts in TIMED.items()}
     totals = frame[["step_s", "evaluations_h", "run_h"]].rename(columns=TOTALS)
-    parts = frame[[*which, *(f"time/{part}_s" for parts in TIMED.values() for part in parts)]]
-    parts.columns = [str(column).removeprefix("time/").removesuffix("_s") for column in parts.columns]
+    parts = frame[[*which, *(f"step/{part}_s" for parts in TIMED.values() for part in parts)]]
+    parts.columns = [str(column).removeprefix("step/").removesuffix("_s") for column in parts.columns]
     said = f"predicted time on {name} ({device.source}; {device.efficiency:.0%} of its peaks)"
     if steps := int(frame["measured_steps"].max()):
         said = f"time by {steps} measured steps of the run"

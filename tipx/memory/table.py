@@ -85,7 +85,7 @@ def time_cells(exp: Experiment, layout: Layout, device: DeviceSpec, run: Path) -
     time = predict_time(exp, layout, device)
     if is_run(run):
         time = time.correct(StoredRun(Run(run)).rows)
-    parts = {f"time/{name}_s": seconds for name, seconds in time.parts.items()}
+    parts = {f"step/{name}_s": seconds for name, seconds in time.parts.items()}
     hours = {"evaluations_h": None if time.evaluation_s is None else time.evaluations_h, "run_h": time.run_h}
     return parts | {"step_s": time.step_s} | hours | {"measured_steps": time.measured_steps}
 
