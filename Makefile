@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 
-.PHONY: setup demo test test-all lint docs bench bench-full bench-step
+.PHONY: setup demo test test-all lint docs bench bench-full bench-widths bench-step bench-training
 
 setup: $(VENV)/.installed
 
@@ -49,6 +49,14 @@ bench: $(VENV)/.bench
 bench-full: $(VENV)/.bench
 	$(ENV) $(BIN)/python -m bench --full
 
+# Time of the loss at the hidden sizes of real models: an hour.
+bench-widths: $(VENV)/.bench
+	$(ENV) $(BIN)/python -m bench.widths
+
 # Whole training steps of small models: five minutes.
 bench-step: setup
 	$(ENV) $(BIN)/python -m bench.step
+
+# Training from end to end beside TRL's: four minutes.
+bench-training: $(VENV)/.bench
+	$(ENV) $(BIN)/python -m bench.training

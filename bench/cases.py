@@ -6,14 +6,15 @@ unless their objective says otherwise, so that loss and gradients can be held ag
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from bench import peers
-from tipx.divergences import GeneralisedJSD, ReverseKL, TokenDivergence
+from tipx import config
+from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergence, TopKDivergence
 from tipx.vocab import ForwardSums, Head, Hidden, Vocab
 
 # Student, teacher, K -> loss; the gradient is left in the student's leaves. The backward pass belongs to the case,
@@ -59,9 +60,16 @@ def first(score_N: Float[Tensor, " N"], kept: int) -> Tensor:
     return score_N.topk(kept).indices.sort().values
 
 
+@cache
+def default_engine() -> Vocab:
+    """The LM-head engine as a run has it by default."""
+    engine: Vocab = config.build(config.load([])).vocab
+    return engine
+
+
 def tipx(rule: str, divergence: TokenDivergence, student: Hidden, teacher: Hidden, kept: int) -> Tensor:
     """This project: score in tiles what the rule asks for, keep, then the loss in tiles."""
-    engine, sums = Vocab(chunk="auto", budget_mib="auto", compile="auto"), None
+    engine, sums = default_engine(), None
     weights_K = torch.full((kept,), 1 / kept)
     if kept < len(student):
         index, sums = choose(engine, rule, student, teacher, kept)
@@ -138,7 +146,9 @@ def logit_scores(student_NV: Tensor, teacher_NV: Tensor, chunk: int) -> Float[Te
     return torch.cat(parts)
 
 
-FULL, PAPER, TRL, TRL_TILES = "full logits", "paper-style, chunk 512", "TRL, as shipped", "TRL, tiles 64 x 4096"
+FULL, PAPER = "full logits", "paper-style, chunk 512"
+# The kernel of TRL's DistillationTrainer is Triton's; without a GPU torch does the same tiles.
+TRL, TRL_TILES = "TRL's CPU fallback, as shipped", "TRL's CPU fallback, tiles 64 x 4096"
 OURS = {
     "both": "tipx, scores both models",
     "entropy": "tipx, scores the student",
@@ -146,7 +156,10 @@ OURS = {
     "prefix": "tipx, prefix",
 }
 ALL_TOKENS = "tipx, all tokens"
-TRL_WIDE = "TRL, tiles 256 x 8192"
+TRL_WIDE = "TRL's CPU fallback, tiles 256 x 8192"
+LIGER, LIGER_SMALL = "Liger, chunk 1024", "Liger, chunk 64"
+OURS_TOP, TRL_TOP = "tipx, teacher's top 64", "TRL async, teacher's top 64"
+VERL_TOP, TEACHER_TOP = "verl-style, teacher's top 64", "of these the teacher's pass"
 LOOSE = 0.02  # a teacher cached in bf16 moves the loss
 
 
@@ -166,7 +179,7 @@ def listed() -> dict[str, Case]:
     ]
     trl = Case(TRL, partial(peers.trl_tiled, 1.0, None), rows=4096, package="trl")
     gkd = Case("TRL, GKDTrainer's loss", partial(peers.trl_gkd, 1.0), package="trl")
-    liger = Case("Liger, chunk 1024", partial(peers.liger, 1.0, 1024), rows=1024, package="liger_kernel")
+    liger = Case(LIGER, partial(peers.liger, 1.0, 1024), rows=1024, package="liger_kernel")
     return {
         case.name: case
         for case in [
@@ -177,13 +190,26 @@ def listed() -> dict[str, Case]:
             replace(trl, name=TRL_TILES, step=partial(peers.trl_tiled, 1.0, (64, 4096)), rows=64),
             gkd,
             liger,
-            replace(liger, name="Liger, chunk 64", step=partial(peers.liger, 1.0, 64), rows=64),
+            replace(liger, name=LIGER_SMALL, step=partial(peers.liger, 1.0, 64), rows=64),
             Case("tipx, all tokens, JSD", partial(tipx, "", jsd), rows=CPU_ROWS, objective="JSD", extra=True),
-            replace(
-                trl, name="TRL, as shipped, JSD", step=partial(peers.trl_tiled, 0.5, None), objective="JSD", extra=True
-            ),
+            replace(trl, name=f"{TRL}, JSD", step=partial(peers.trl_tiled, 0.5, None), objective="JSD", extra=True),
             replace(
                 gkd, name="TRL, GKDTrainer's loss, JSD", step=partial(peers.trl_gkd, 0.5), objective="JSD", extra=True
             ),
+            *top_cases(),
         ]
     }
+
+
+def top_cases() -> list[Case]:
+    """Losses over the teacher's likeliest entries only. Those of one objective agree."""
+    with_tail = TopKDivergence(base=ForwardKL(), k=peers.TOP, support="teacher", tail=True)
+    first = Case(OURS_TOP, partial(tipx, "", with_tail), rows=CPU_ROWS, objective="top k with tail", extra=True)
+    theirs = replace(first, name=TRL_TOP, step=peers.trl_top, rows=peers.ROWS, package="trl")
+    plain = replace(first, rows=peers.ROWS)
+    return [
+        first,
+        theirs,
+        replace(plain, name=VERL_TOP, step=peers.verl_top, objective="top k, cut off"),
+        replace(plain, name=TEACHER_TOP, step=peers.teacher_alone, objective="none"),
+    ]

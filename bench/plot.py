@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from bench.cases import ALL_TOKENS, FULL, OURS, PAPER, TRL, TRL_TILES, TRL_WIDE
+from bench.cases import ALL_TOKENS, FULL, LIGER, LIGER_SMALL, OURS, PAPER, TRL, TRL_TILES, TRL_WIDE
 from bench.grid import Row
 from bench.report import Key, middle
 
@@ -27,8 +27,8 @@ STYLE = {
     TRL_WIDE: ("#CC79A7", ">"),
     TRL_TILES: ("#CC79A7", "<"),
     "TRL, GKDTrainer's loss": ("#CC79A7", "*"),
-    "Liger, chunk 1024": ("#7F7F7F", "s"),
-    "Liger, chunk 64": ("#7F7F7F", "^"),
+    LIGER: ("#7F7F7F", "s"),
+    LIGER_SMALL: ("#7F7F7F", "^"),
 }
 
 

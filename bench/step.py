@@ -1,9 +1,10 @@
 """Peak memory and time of one whole training step, both models' bodies included: ours against materialised logits.
 
-Teacher and student are small random Qwen3 models with Qwen3's vocabulary; rollouts are random tokens. Scoring,
-selection, loss, backward pass and optimizer are those of a run. Each case has a process of its own, because only a
-fresh one has a meaningful peak. Printed are ratios to the first row: memory is growth of the resident set, time is CPU
-time.
+Teacher and student are small random Qwen3 models with Qwen3's vocabulary; rollouts are random tokens. The step is that
+of a run, `one_step` of the loop, with the default `loop.monitor_every`: a monitored step logs statistics that its
+selector may not need. Time is the mean over one period of monitored and other steps, memory the higher of the two. Each
+case has a process of its own, because only a fresh one has a meaningful peak. Printed are ratios to the first row:
+memory is growth of the resident set, time is CPU time.
 
     python -m bench.step [--selector soft_or entropy_top random prefix] [--ratio 0.5 0.2 0.1] [--sequences 8] ...
 """
@@ -13,7 +14,9 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,16 +26,20 @@ from rich.table import Table
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from tipx.config import build, load
+from tipx.display.progress import Quiet
 from tipx.embedded.arithmetic.tokenizer import build_tokenizer
 from tipx.memory import materialise
 from tipx.models.head import backbone, lm_head
 from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
 from tipx.rollout.collect import from_lists
+from tipx.runs.directory import Run
 from tipx.runs.metric_keys import MEMORY
 from tipx.train.batching import micro_batches
 from tipx.train.experiment import Experiment
+from tipx.train.loop import one_step
 from tipx.train.meter import Meter
+from tipx.train.session import Session
 from tipx.train.trainer import Trainer
 from tipx.types import Rollout
 from tipx.vocab import Hidden
@@ -80,12 +87,23 @@ def rollouts(size: Size) -> Rollout:
     return from_lists(prompts, responses, ["length"] * size.sequences, CPU)
 
 
-def tiled(trainer: Trainer, made: Rollout) -> None:
-    """The step of a run."""
-    exp = trainer.exp
-    scored, stats = trainer.score(made, exp.selector.needs)
-    weights_BT = exp.selector(stats, made.valid_BT, Noise(0, 1))
-    trainer.update(made, scored, weights_BT, float(weights_BT.sum()))
+class SampledSession(Session):
+    """A session whose responses are there already."""
+
+    made: Rollout
+
+    def chosen(self, step: int, rows: Any) -> list[int]:
+        return []
+
+    def sample(self, chosen: Sequence[int], rows: Sequence[int], noise: Noise, *, states: bool) -> Rollout:
+        return self.made
+
+
+def open_session(trainer: Trainer) -> SampledSession:
+    """Around a trainer, without a run's directory."""
+    session = SampledSession(trainer.exp, Run(Path("unused")), trainer.world, Quiet())
+    session.trainer, session.pair, session.meter = trainer, trainer.pair, Meter(CPU)
+    return session
 
 
 def materialised(trainer: Trainer, made: Rollout) -> None:
@@ -113,30 +131,50 @@ def materialised(trainer: Trainer, made: Rollout) -> None:
 
 
 def experiment(selector: str, ratio: float, size: Size) -> Experiment:
-    """On the CPU, in single precision."""
+    """On the CPU, in single precision, without saved samples."""
     overrides = [f"selector={selector}", f"ratio={ratio}", f"hardware.micro_batch={size.micro_batch}"]
+    overrides += [f"loop.prompts={size.sequences}", "loop.rollouts=1", "loop.sample_every=0"]
     exp: Experiment = build(load([*overrides, "hardware.device=cpu", "optim.warmup_steps=0"]))
     return exp
 
 
+def period(exp: Experiment) -> list[tuple[int, float]]:
+    """A monitored step and another one, each with its share of all steps."""
+    every = exp.loop.monitor_every
+    shares = [(every, 1 / every)] if every else []
+    return shares + ([(every + 1, 1 - 1 / every if every else 1.0)] if every != 1 else [])
+
+
+def run_step(how: str, session: SampledSession, number: int, made: Rollout) -> dict[str, Any]:
+    """The peak of the step's phases in MiB, and its CPU seconds."""
+    session.made = made
+    began = time.process_time()
+    if how == "tiled":
+        one_step(session, number)
+    else:
+        with session.meter.phase("train"):
+            materialised(session.trainer, made)
+    seconds, values = time.process_time() - began, session.meter.read()
+    return {"seconds": seconds, "mib": max(v for key, v in values.items() if MEMORY.part_of(key))}
+
+
 def one(how: str, selector: str, ratio: float, size: Size) -> dict[str, Any]:
-    """MiB and CPU seconds of one step after the models and the optimizer's state exist."""
+    """MiB and CPU seconds of a step, after the models and the optimizer's state exist."""
     exp = experiment(selector, ratio, size)
     world = exp.hardware.start("no")
     teacher = model(size, size.teacher, 0).requires_grad_(requires_grad=False)
     pair = LoadedPair(teacher, model(size, size.student, 1), build_tokenizer(), size.vocab)
-    trainer, step = Trainer(exp, pair, world), {"tiled": tiled, "materialised": materialised}[how]
-    # A step of two tokens makes gradients, optimizer state and everything that is made once.
-    step(trainer, from_lists([[1, 2], [3]], [[4, 5], [6]], ["length"] * 2, CPU))
-    made, meter = rollouts(size), Meter(CPU)
-    with meter.phase("before"):
+    session = open_session(Trainer(exp, pair, world))
+    # A step of two tokens a sequence makes gradients, optimizer state and everything that is made once.
+    rows = size.sequences
+    run_step(how, session, 1, from_lists([[1, 2]] * rows, [[4, 5]] * rows, ["length"] * rows, CPU))
+    made = rollouts(size)
+    with session.meter.phase("before"):
         pass
-    began = time.process_time()
-    with meter.phase("step"):
-        step(trainer, made)
-    seconds = time.process_time() - began
-    values = meter.read()
-    return {"mib": values[MEMORY.of("step")] - values[MEMORY.of("before")], "seconds": seconds}
+    before = session.meter.read()[MEMORY.of("before")]
+    steps = [(share, run_step(how, session, number, made)) for number, share in period(exp)]
+    seconds = sum(share * step["seconds"] for share, step in steps)
+    return {"mib": max(step["mib"] for _, step in steps) - before, "seconds": seconds}
 
 
 def measure(how: str, selector: str, ratio: float, size: Size) -> dict[str, Any]:

@@ -1,15 +1,33 @@
 """The bench compares equals, and its tables come from what was measured."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from bench import grid, peers, plot, report
+from bench import grid, peers, plot, report, step, widths
 from bench.__main__ import attempt
-from bench.cases import ALL_TOKENS, FULL, OURS, PAPER, TRL, TRL_TILES, inputs, listed
+from bench.cases import (
+    ALL_TOKENS,
+    FULL,
+    LIGER,
+    LIGER_SMALL,
+    OURS,
+    OURS_TOP,
+    PAPER,
+    TEACHER_TOP,
+    TRL,
+    TRL_TILES,
+    TRL_WIDE,
+    VERL_TOP,
+    inputs,
+    listed,
+)
 from bench.grid import Row
 from bench.run import Cell, Result, measured
+from tipx.config import load
 
 
 def outcome(name: str, ratio: float) -> Result:
@@ -140,3 +158,112 @@ def test_a_case_is_measured_at_the_ratios_that_it_knows() -> None:
     assert TRL not in names(0.5)
     assert set(OURS.values()) <= set(names(0.5))
     assert not set(OURS.values()) & set(names(1))
+
+
+def test_tiles_of_trl_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = ModuleType("trl.kernels.chunked_divergence")
+    kernel.TOKEN_CHUNK_SIZE, kernel.VOCAB_CHUNK_SIZE = 7, 9
+    monkeypatch.setitem(sys.modules, kernel.__name__, kernel)
+    with peers.trl_tiles((1, 2)):
+        assert (kernel.TOKEN_CHUNK_SIZE, kernel.VOCAB_CHUNK_SIZE) == (1, 2)
+    assert (kernel.TOKEN_CHUNK_SIZE, kernel.VOCAB_CHUNK_SIZE) == (7, 9)
+    del kernel.TOKEN_CHUNK_SIZE
+    with pytest.raises(AttributeError, match="tiles"), peers.trl_tiles(None):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "products"),
+    [
+        (FULL, 1, 4),
+        (ALL_TOKENS, 1, 6),
+        (OURS["both"], 0.5, 4),
+        (OURS["entropy"], 0.1, 1.6),
+        (OURS["random"], 0.1, 0.6),
+        (VERL_TOP, 1, 5),
+        (TEACHER_TOP, 1, 1),
+    ],
+)
+def test_head_products_are_counted(name: str, ratio: float, products: float) -> None:
+    student, teacher = inputs(40, 300, 16)
+    with widths.ProductCounter() as counter:
+        listed()[name].step(student, teacher, round(40 * ratio))
+    assert counter.multiplications / (40 * 300 * 16) == pytest.approx(products)
+
+
+def test_verl_cuts_the_sum_off_at_the_teachers_entries() -> None:
+    student, teacher = inputs(300, 200, 16)  # more than one chunk of rows
+    loss = listed()[VERL_TOP].step(student, teacher, 300)
+    gradient = student.states_ND.grad
+    student, teacher = inputs(300, 200, 16)
+    log_p_NV, log_q_NV = student.log_probs(), teacher.log_probs()
+    q_Nk, ids_Nk = log_q_NV.exp().topk(peers.TOP)
+    expected = (q_Nk * (log_q_NV - log_p_NV).gather(-1, ids_Nk)).sum() / 300
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert gradient is not None
+    assert (gradient - student.states_ND.grad).norm() < 1e-5 * gradient.norm()
+
+
+def test_the_teachers_pass_alone_is_part_of_the_losses_over_its_entries() -> None:
+    student, teacher = inputs(40, 300, 16)
+    listed()[TEACHER_TOP].step(student, teacher, 40)
+    assert student.head.weight_VD.grad.abs().sum() == 0
+    assert listed()[OURS_TOP].step(*inputs(40, 300, 16), 40) > 0
+
+
+def test_widths_are_ratios_to_the_fastest_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "installed", lambda _: True)
+    seconds = {ALL_TOKENS: 2.0, TRL: 9.0, TRL_TILES: 5.0, TRL_WIDE: 4.0, LIGER: 8.0, LIGER_SMALL: 10.0}
+    rows = widths.rows_of(100)
+    for row in rows:
+        row.seconds = [seconds.get(row.case, 1.0) + 3, seconds.get(row.case, 1.0)]
+    losers = widths.slower_tiles(rows)
+    assert {row.case for row in losers} == {TRL_TILES, LIGER_SMALL}
+    table = widths.width_table([row for row in rows if row not in losers], Cell("", 100, 200, 16, 1))
+    assert table.title.endswith(TRL_WIDE)
+    times = {(line[0], line[1]): line[2] for line in table.body}
+    assert times[ALL_TOKENS, "1"] == "0.50"  # the least of the rounds counts
+    assert times[OURS["both"], "0.2"] == "0.25"
+    assert times[TRL, "1"] == "2.25"
+
+
+def test_widths_disagree_if_a_gradient_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peers, "installed", lambda package: package == "torch")
+    arguments = ["widths", "--hidden", "16", "--vocab", "300", "--tokens", "20", "--rounds", "1", "--no-memory"]
+    monkeypatch.setattr("sys.argv", arguments)
+    assert widths.main() == 0
+    assert "MISMATCH" not in capsys.readouterr().out
+    right = widths.run_case
+
+    def wrong(row: widths.Measured, *given: widths.Hidden) -> widths.Outcome:
+        outcome = right(row, *given)
+        return replace(outcome, weight_VD=outcome.weight_VD * (1.001 if row.case == ALL_TOKENS else 1))
+
+    monkeypatch.setattr(widths, "run_case", wrong)
+    assert widths.main() == 1
+    assert f"MISMATCH: {ALL_TOKENS}" in capsys.readouterr().out
+
+
+def test_memory_and_products_are_of_a_process_of_its_own() -> None:
+    row = widths.Measured(OURS["random"], 0.5)
+    widths.measure_alone(row, Cell("", 20, 300, 16, 1))
+    assert row.products == pytest.approx(3)
+    assert row.mib >= 0
+
+
+def test_a_step_is_the_mean_over_a_period_of_monitored_and_other_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    score = step.Trainer.score
+    monkeypatch.setattr(
+        step.Trainer, "score", lambda self, rollout, needs: asked.append(needs) or score(self, rollout, needs)
+    )
+    monkeypatch.setattr(step, "load", lambda words: load([*words, "loop.monitor_every=4"]))
+    size = step.Size(vocab=300, layers=1, teacher=32, student=32, sequences=2, prompt=2, response=4, micro_batch=2)
+    exp = step.experiment("random", 0.5, size)
+    assert step.period(exp) == [(4, 0.25), (5, 0.75)]
+    result = step.one("tiled", "random", 0.5, size)
+    assert result["seconds"] > 0
+    assert [bool(needs) for needs in asked[1:]] == [True, False]

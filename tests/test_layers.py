@@ -10,7 +10,7 @@ import tipx
 
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
-    {"errors", "moved", "noise", "types"},
+    {"cores", "errors", "moved", "noise", "types"},
     {"files"},
     {"spec", "signals"},
     {"text", "stats", "grading"},

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from tipx.cores import choose_threads
 from tipx.errors import ConfigError, Interrupted, RunFailed
 from tipx.spec import Auto, Count, Few, spec
 
@@ -32,12 +33,15 @@ class Hardware:
     """true computes a layer's activations again in the backward pass instead of keeping them: less memory, more
     time."""
     threads: Few | Auto
-    """torch threads of each process on the CPU. auto leaves torch's own choice."""
+    """torch threads of each process on the CPU. auto: those that the run began with; else OMP_NUM_THREADS, or this
+    process's share of the machine's cores."""
 
-    def start(self, precision: str) -> "World":
-        """Join the other processes, if `accelerate launch` started several."""
-        if self.threads != "auto":
-            torch.set_num_threads(self.threads)
+    def start(self, precision: str, threads: int | None = None) -> "World":
+        """Join the other processes, if `accelerate launch` started several.
+
+        `threads` are those that a run began with, and count where the key says auto.
+        """
+        torch.set_num_threads((threads or choose_threads()) if self.threads == "auto" else self.threads)
         return World(Accelerator(cpu=self.device == "cpu", mixed_precision=precision))
 
 
@@ -59,6 +63,11 @@ class World:
     def device_name(self) -> str:
         """As a person knows it: cpu, or the name of a GPU."""
         return torch.cuda.get_device_name() if self.device.type == "cuda" else str(self.device)
+
+    @property
+    def threads(self) -> int:
+        """Of this process, on the CPU."""
+        return torch.get_num_threads()
 
     @contextmanager
     def closing(self) -> Iterator[Self]:

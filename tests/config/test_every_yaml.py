@@ -16,6 +16,7 @@ from tipx.train.experiment import Experiment
 
 ROOTS = {"train": Experiment, "eval": EvalJob}
 LAUNCH = "launch"  # what a launcher is handed: no object
+DEVICES = "devices"  # a table of specs
 FILES = sorted(path.relative_to(conf_dir()).with_suffix("").as_posix() for path in conf_dir().rglob("*.yaml"))
 CHOICES = [file for file in FILES if "/" in file and not Path(file).name.startswith("_")]
 PARTS = [file for file in FILES if Path(file).name.startswith("_")]
@@ -81,7 +82,7 @@ def test_choice_composes_and_builds_for_eval(file: str) -> None:
 
 
 def test_nothing_but_choices_parts_and_the_two_roots() -> None:
-    assert [file for file in FILES if "/" not in file] == sorted([*ROOTS, LAUNCH])
+    assert [file for file in FILES if "/" not in file] == sorted([*ROOTS, LAUNCH, DEVICES])
     for name, kind in ROOTS.items():
         assert isinstance(build(load([], name)), kind)
 

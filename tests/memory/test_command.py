@@ -102,3 +102,21 @@ def test_they_are_beside_the_papers_models_alone(tmp_path: Path) -> None:
     assert not papers_models("qwen3", replace(pair, student=replace(pair.student, keep_layers=[0, 1])))
     assert not papers_models("qwen3", replace(pair, teacher=replace(pair.teacher, path="Qwen/Qwen3-32B")))
     assert not papers_models("tiny", build(load(["model=tiny"])).model)
+
+
+def test_time_is_told_for_a_device(tmp_path: Path) -> None:
+    words = ["model=tiny", "ratio=1,0.1", "loop.eval_every=0", "--tokens", "8", "--prompt-tokens", "8"]
+    done = call(tmp_path, "memory", *words, "--time", "h100", columns=100)
+    assert done.code == 0, done.err
+    assert "predicted time on h100 (NVIDIA H100 SXM data sheet; 50% of its peaks)" in done.out
+    rows = json.loads(call(tmp_path, "memory", *words, "--time", "h100", "--json").out)
+    rows = rows if isinstance(rows, list) else rows["rows"]
+    assert [row["ratio"] for row in rows] == [1, 0.1]
+    assert rows[0]["step/head loss_s"] >= rows[1]["step/head loss_s"]
+    assert rows[0]["run_h"] == pytest.approx(150 * rows[0]["step_s"] / 3600)
+
+
+def test_an_unknown_device_is_one_line(tmp_path: Path) -> None:
+    done = call(tmp_path, "memory", "--time", "h1")
+    assert done.code == 2
+    assert done.err.strip() == "error: --time h1: no such device; expected here, h200, h100, a100, rtx4090"

@@ -1,14 +1,19 @@
-"""The memory check of `tipx preflight`: what is predicted against what there is."""
+"""The checks of memory and time of `tipx preflight`: what is predicted, and what would be better."""
 
 import os
+from typing import Any
 
 import pytest
 
 from tipx.config import build, load
-from tipx.memory import Layout, predict_memory
-from tipx.memory.finding import memory_finding
+from tipx.memory import Layout, finding, predict_memory
+from tipx.memory.devices import find_device
+from tipx.memory.finding import find_larger_batch, memory_finding, time_finding
+
+pytestmark = pytest.mark.long(40)
 
 GIB = 2**30
+SHORT = ("rollout.max_new_tokens=256", "loop.max_prompt_tokens=128")
 
 
 @pytest.mark.parametrize(("share", "level"), [(1.01, "ok"), (0.99, "warning")])
@@ -21,3 +26,51 @@ def test_the_peak_is_held_against_the_machine(share: float, level: str, monkeypa
     assert (found.check, found.level) == ("memory", level)
     assert found.text.startswith(f"predicted peak {peak / GIB:.3g} GiB (")
     assert ("hardware.gradient_checkpointing=true" in found.text) == (level == "warning")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with an H100."""
+    monkeypatch.setattr(finding, "runs_on_gpu", lambda _: True)
+    monkeypatch.setattr(finding, "device_memory", lambda _: 80 * GIB)
+    monkeypatch.setattr(finding, "find_own_device", lambda **_: find_device("h100"))
+
+
+def of(*words: str) -> Any:
+    return build(load(["model=qwen3", *words]))
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_choice_that_costs_days_is_named_with_a_better_one() -> None:
+    found = time_finding(of())
+    assert (found.check, found.level) == ("time", "warning")
+    assert "days for 500 steps" in found.text
+    assert "rollout=vllm would save about" in found.text
+    assert time_finding(of("rollout=vllm")).level == "ok"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_evaluations_that_take_days_are_named() -> None:
+    found = time_finding(build(load(["model=tiny", "eval.n=10000", "eval.sampling.max_new_tokens=4096"])))
+    assert "loop.eval_every=0 loop.eval_last=true would save about" in found.text
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_larger_batch_is_one_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    exp, layout = of(*SHORT, "rollout.batch_size=4"), Layout(device="cuda")
+    monkeypatch.setattr(finding, "device_memory", lambda _: 300 * GIB)
+    assert find_larger_batch(exp, layout) == 128
+    peak = sum(predict_memory(of(*SHORT, "rollout.batch_size=8"), layout).phases["rollout"].values())
+    monkeypatch.setattr(finding, "device_memory", lambda _: peak)
+    assert find_larger_batch(exp, layout) == 8
+
+
+def test_a_short_run_is_short() -> None:
+    found = time_finding(build(load(["hardware.device=cpu", "loop.steps=2", "loop.eval_every=0"])))
+    assert found.level == "ok"
+    assert found.text.endswith("evaluations none (measured here, 1 threads)")
+
+
+@pytest.mark.parametrize(("hours", "text"), [(0.01, "36 s"), (0.5, "30 min"), (7.25, "7.2 h"), (240, "10 days")])
+def test_hours_are_told_in_a_unit_that_fits(hours: float, text: str) -> None:
+    assert finding.format_hours(hours) == text

@@ -40,6 +40,12 @@ def memory(  # noqa: PLR0913 - each is an option of its own
     ] = 1,
     device: Annotated[Device, typer.Option(help="What to predict for; none is needed")] = Device.CUDA,
     rollout: Annotated[bool, typer.Option(help="--no-rollout: the answers come from elsewhere")] = True,
+    time: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="Seconds and hours too: on h100, a100, ..., or here (measured)")
+    ] = None,
+    device_spec: Annotated[
+        list[str] | None, typer.Option(help="A figure of a device, e.g. h100.efficiency=0.4; see conf/devices.yaml")
+    ] = None,
     implementation: Annotated[How, typer.Option(help="materialise: all logits first, then select")] = How.TILED,
     out: Annotated[Path | None, typer.Option(**PATH, help="A folder for memory.csv, .json and .png")] = None,
     config_dir: ConfigDir = None,
@@ -47,29 +53,31 @@ def memory(  # noqa: PLR0913 - each is an option of its own
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Predict the peak memory of a training step, without GPU, weights or network.
+    """Predict the peak memory of a training step, and its time, without GPU, weights or network.
 
     `tipx memory model=qwen3 selector=q3_only ratio=1,0.5,0.2,0.1`: several values give a row each. JSON and CSV are
-    in GiB.
+    in GiB. `tipx memory model=qwen3 --time h100`
     """
     from tipx.display.console import console
     from tipx.display.output import Form, choose_form, print_frame
-    from tipx.memory import Layout, make_folder, memory_frame, memory_tables, save_report
+    from tipx.memory import Layout, find_device, make_folder, memory_frame, memory_tables, save_report, time_tables
 
     form = choose_form(as_json=as_json, as_csv=as_csv)
+    timed = None if time is None else find_device(time, device_spec or (), config_dir)
     layout = Layout(
         tokens=tokens,
         prompt_tokens=prompt_tokens,
         processes=max(processes, shard),
         shard=shard,
-        device=device.value,
+        device=device.value if timed is None else timed.kind,
         rollout=rollout,
     )
     if out:
         make_folder(out)
-    frame = memory_frame(add_runs_dir(overrides, runs_dir), layout, implementation.value, config_dir)
+    frame = memory_frame(add_runs_dir(overrides, runs_dir), layout, implementation.value, config_dir, timed)
     if form is Form.TABLE:
-        for table in memory_tables(frame, layout):
+        tables = memory_tables(frame, layout)
+        for table in tables if timed is None else [*tables, *time_tables(frame, str(time), timed)]:
             console().print(table)
     else:
         print_frame(frame, "memory", form)

@@ -22,14 +22,15 @@ def preflight(
     from tipx.display.output import Form, choose_form, print_frame
     from tipx.display.tables import findings_table
     from tipx.errors import ModelError
-    from tipx.memory.finding import memory_finding
+    from tipx.memory.finding import memory_finding, time_finding
     from tipx.models.quiet import quiet_libraries
     from tipx.train.preflight import examine_facts, gather_facts
 
     form = choose_form(as_json=as_json, as_csv=as_csv)
     exp = config.build(config.load(add_runs_dir(overrides, runs_dir), "train", config_dir), config_dir)
     quiet_libraries()
-    findings = [finding.row() for finding in (*examine_facts(gather_facts(exp)), memory_finding(exp))]
+    checks = (*examine_facts(gather_facts(exp)), memory_finding(exp), time_finding(exp))
+    findings = [finding.row() for finding in checks]
     if form is Form.TABLE:
         console().print(findings_table(findings))
     else:

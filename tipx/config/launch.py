@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from tipx.config.compose import open_hydra, search_path
+from tipx.cores import count_cores, share_with_jobs
 from tipx.errors import ConfigError
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
@@ -30,7 +31,19 @@ def launch(
     places += [f"config_dir={quote_value(str(config_dir.absolute()))}"] if config_dir else []
     words = [*search_path(config_dir), *settings, *places]
     with open_hydra() as own:
-        own.multirun("launch", task, [*words, f"run={names}"])
+        chosen = own.compose_config("launch", words, RunMode.MULTIRUN).hydra.launcher
+        with share_with_jobs(count_jobs(chosen, len(runs))):
+            own.multirun("launch", task, [*words, f"run={names}"])
+
+
+def count_jobs(launcher: Any, points: int) -> int:
+    """How many of the points a launcher runs on one machine at the same time."""
+    name = str(launcher.get("_target_")).lower()
+    if "joblib" in name:
+        jobs = int(launcher.get("n_jobs") or 1)  # -1 is as many as there are cores, -2 one less
+        return max(1, min(points, jobs if jobs > 0 else count_cores() + 1 + jobs))
+    # submitit starts all at once. Slurm and ray give each job cores of its own; `basic` does one after another.
+    return points if "locallauncher" in name else 1
 
 
 def check_launcher(settings: Sequence[str], config_dir: Path | None) -> None:

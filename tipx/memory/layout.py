@@ -34,6 +34,7 @@ class Sizes:
 
     prompt: int
     tokens: int
+    sequences: int
     rollout_batch: int
     micro_batch: int
     micro_batches: int
@@ -69,6 +70,7 @@ def step_sizes(exp: Experiment, layout: Layout) -> Sizes:
     return Sizes(
         prompt=prompt,
         tokens=tokens,
+        sequences=sequences,
         rollout_batch=min(int(getattr(rollout, "batch_size", sequences)), sequences),
         micro_batch=micro,
         micro_batches=math.ceil(sequences / micro),

@@ -15,6 +15,8 @@ from tipx.display.plots import STYLE
 from tipx.display.tables import show_frame
 from tipx.errors import ConfigError
 from tipx.files.atomic import claim_place, disk_errors, write_text
+from tipx.memory.devices import DeviceSpec
+from tipx.memory.duration import PARTS as TIMED
 from tipx.memory.layout import Layout
 from tipx.memory.predict import PARTS, PHASES
 from tipx.memory.table import PAPER_COLUMN
@@ -53,6 +55,26 @@ def memory_tables(frame: pd.DataFrame, layout: Layout) -> list[FittedTable]:
         show_frame(phases, f"predicted peak of one device, GiB ({describe_memory(frame, layout)})"),
         show_frame(parts, "what it consists of, GiB"),
     ]
+
+
+def time_tables(frame: pd.DataFrame, name: str, device: DeviceSpec) -> list[FittedTable]:
+    """Hours of a run and seconds of a step by phase, and what a phase consists of."""
+    frame = frame[frame["implementation"] == frame["implementation"].iloc[0]]
+    which = [c for c in NAMES if len(frame[c].unique()) > 1 or c == "ratio"]
+    phases = {f"{phase}, s": frame[[f"step/{part}_s" for part in parts]].sum(axis=1) for phase, parts in TIMED.items()}
+    totals = frame[["step_s", "evaluations_h", "run_h"]].rename(columns=TOTALS)
+    parts = frame[[*which, *(f"step/{part}_s" for parts in TIMED.values() for part in parts)]]
+    parts.columns = [str(column).removeprefix("step/").removesuffix("_s") for column in parts.columns]
+    said = f"predicted time on {name} ({device.source}; {device.efficiency:.0%} of its peaks)"
+    if steps := int(frame["measured_steps"].max()):
+        said = f"time by {steps} measured steps of the run"
+    return [
+        show_frame(round_numbers(pd.concat([frame[which], pd.DataFrame(phases), totals], axis=1)), said),
+        show_frame(round_numbers(parts), "seconds of a step's parts"),
+    ]
+
+
+TOTALS = {"step_s": "step, s", "evaluations_h": "evaluations, h", "run_h": "run, h"}
 
 
 def round_numbers(frame: pd.DataFrame) -> pd.DataFrame:

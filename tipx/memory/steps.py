@@ -104,25 +104,30 @@ class PredictedStep:
     @torch.no_grad()
     def rollout(self) -> None:
         """Prompts, then the last token of the responses, when the cache is longest."""
-        b, length, student = (
-            self.sizes.rollout_batch,
-            self.sizes.length,
-            pad_vocabulary(self.student, self.sizes.rollout_batch),
-        )
-        mask_BL = torch.ones(b, length, dtype=torch.long)
         with self.autocast():
-            self.tracker.begin("prefill", "activations")
-            prompt = {"input_ids": fake_ids(b, self.sizes.prompt), "attention_mask": mask_BL[:, : self.sizes.prompt]}
-            cache = student(**prompt, use_cache=True, logits_to_keep=1).past_key_values
-            self.tracker.begin("setup", "other")
-            grow_cache(cache, length - 1, self.tracker)
-            self.tracker.begin("decode", "activations")
-            last = {"input_ids": fake_ids(b, 1), "attention_mask": mask_BL, "past_key_values": cache}
-            logits_BV = student(**last, use_cache=True, logits_to_keep=1).logits[:, -1].float()
-            if isinstance(self.exp.rollout, HFRollouts):
-                draws_BT = torch.empty(b, self.sizes.tokens, dtype=torch.double)
-                sample: Any = self.exp.rollout.sampler(draws_BT, self.sizes.prompt)
-                sample(fake_ids(b, length - 1), logits_BV)
+            cache = self.prefill()
+            self.decode(cache, self.sizes.length, "decode")
+
+    def prefill(self) -> Any:
+        """The cache of the prompts."""
+        self.tracker.begin("prefill", "activations")
+        b, length = self.sizes.rollout_batch, self.sizes.prompt
+        prompt = {"input_ids": fake_ids(b, length), "attention_mask": torch.ones(b, length, dtype=torch.long)}
+        return pad_vocabulary(self.student, b)(**prompt, use_cache=True, logits_to_keep=1).past_key_values
+
+    def decode(self, cache: Any, length: int, section: str) -> None:
+        """Sample the token that is the last of `length`."""
+        b, student = self.sizes.rollout_batch, pad_vocabulary(self.student, self.sizes.rollout_batch)
+        mask_BL = torch.ones(b, length, dtype=torch.long)
+        self.tracker.begin("setup", "other")
+        grow_cache(cache, length - 1, self.tracker)
+        self.tracker.begin(section, "activations")
+        last = {"input_ids": fake_ids(b, 1), "attention_mask": mask_BL, "past_key_values": cache}
+        logits_BV = student(**last, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+        if isinstance(self.exp.rollout, HFRollouts):
+            draws_BT = torch.empty(b, self.sizes.tokens, dtype=torch.double)
+            sample: Any = self.exp.rollout.sampler(draws_BT, length - self.sizes.tokens)
+            sample(fake_ids(b, length - 1), logits_BV)
 
     def hidden(self, of: PreTrainedModel, section: str) -> Hidden:
         """Last hidden states at the N response positions."""

@@ -9,10 +9,16 @@ import pandas as pd
 from tipx import config
 from tipx.errors import ConfigError
 from tipx.memory.architectures import load_architecture
+from tipx.memory.devices import DeviceSpec
+from tipx.memory.duration import predict_time
 from tipx.memory.layout import Implementation, Layout, kept_share
 from tipx.memory.predict import PARTS, PHASES, Prediction, predict_memory
 from tipx.models.pair import ModelSource, Pair
 from tipx.report import paper_numbers as paper
+from tipx.runs.directory import Run
+from tipx.runs.mark import is_run
+from tipx.runs.place import run_path
+from tipx.runs.reader import StoredRun
 from tipx.train.experiment import Experiment
 
 GIB = 2**30
@@ -34,22 +40,27 @@ def memory_frame(
     layout: Layout,
     implementation: Implementation | Literal["both"],
     config_dir: Path | None = None,
+    device: DeviceSpec | None = None,
 ) -> pd.DataFrame:
-    """One row a combination, GiB, with the paper's measured peak if it has one. Raises ConfigError, ModelError."""
+    """One row a combination, GiB, with the paper's measured peak if it has one. Raises ConfigError, ModelError.
+
+    With a device also seconds and hours on it.
+    """
     rows = []
     hows: tuple[Implementation, ...] = ("materialise", "tiled") if implementation == "both" else (implementation,)
     for words in config.expand_overrides(overrides, config_dir):
-        exp = config.build(config.load(words, "train", config_dir), config_dir)
+        cfg, chosen = config.compose_with_choices(words, "train", config_dir)
+        exp = config.build(cfg, config_dir)
         if not isinstance(exp, Experiment):
             raise ConfigError(f"{' '.join(words)}: no training run; expected overrides of `tipx train`")
-        chosen = config.choices(words, "train", config_dir)
+        times = time_cells(exp, layout, device, run_path(config.resolve(cfg), chosen)) if device else {}
         for how in hows:
             row = {"model": chosen["model"], "selector": chosen["selector"], "ratio": exp.ratio}
             row["implementation"] = how
             row |= prediction_cells(predict_memory(exp, layout, how)) | {"offload": exp.model.teacher.offload}
             papers = papers_models(chosen["model"], exp.model)
             row[PAPER_COLUMN] = paper_gb(chosen["model"], chosen["selector"], kept_share(exp)) if papers else None
-            rows.append(row)
+            rows.append(row | times)
     return pd.DataFrame(rows)
 
 
@@ -67,6 +78,16 @@ def prediction_cells(prediction: Prediction) -> dict[str, Any]:
             "gradient_checkpointing": prediction.sizes.checkpointing,
         }
     )
+
+
+def time_cells(exp: Experiment, layout: Layout, device: DeviceSpec, run: Path) -> dict[str, Any]:
+    """Seconds of a step and its parts, and hours of all; corrected by the steps that `run` has made so far."""
+    time = predict_time(exp, layout, device)
+    if is_run(run):
+        time = time.correct(StoredRun(Run(run)).rows)
+    parts = {f"step/{name}_s": seconds for name, seconds in time.parts.items()}
+    hours = {"evaluations_h": None if time.evaluation_s is None else time.evaluations_h, "run_h": time.run_h}
+    return parts | {"step_s": time.step_s} | hours | {"measured_steps": time.measured_steps}
 
 
 def paper_gb(model: str, selector: str, ratio: float) -> float | None:

@@ -251,6 +251,20 @@ class Run:
                 raise damaged(file, "its choices, overrides or words are no text", UNNEEDED)
         return noted
 
+    def first_threads(self, processes: int) -> int | None:
+        """Threads of each process when the run began; None for a run that is new, or had other processes then.
+
+        Runs of before they were noted have them in their configuration, unless it says auto.
+        """
+        starts = self.provenance().get("starts", [])
+        if not starts or starts[0].get("processes") != processes:
+            return None
+        threads = starts[0].get("threads")
+        if threads is None:
+            hardware = self.config().get("hardware")
+            threads = hardware.get("threads") if isinstance(hardware, dict) else None
+        return threads if type(threads) is int and 0 < threads <= 1024 else None
+
     def note(self, key: str, value: Any) -> None:
         """Set one entry of the provenance."""
         write_json(self.path / "provenance.json", self.provenance() | {key: value})

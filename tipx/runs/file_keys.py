@@ -212,6 +212,7 @@ PROVENANCE = RunFile(
         FileKey("starts[].device", "cpu, or the name of the GPU"),
         FileKey("starts[].cores", "Processor cores of the machine"),
         FileKey("starts[].processes", "Processes that trained together"),
+        FileKey("starts[].threads", "torch threads of each process on the CPU"),
         FileKey("choices.<group>", "Which file each config group took"),
         FileKey("overrides", "The overrides that were typed"),
         FileKey("guard.checked.<benchmark>", "Problems that training prompts were compared with, by benchmark"),

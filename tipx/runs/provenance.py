@@ -11,7 +11,7 @@ from typing import Any
 STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
 
 
-def start_record(processes: int, device: str) -> dict[str, Any]:
+def start_record(processes: int, threads: int, device: str) -> dict[str, Any]:
     """What is noted of one start: commit, versions, hardware and command. `device` is its name, as cpu or H200."""
     return {
         "argv": sys.argv,
@@ -23,6 +23,7 @@ def start_record(processes: int, device: str) -> dict[str, Any]:
         "device": device,
         "cores": os.cpu_count(),
         "processes": processes,
+        "threads": threads,
     }
 
 

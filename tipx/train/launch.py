@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
+from tipx.cores import THREADS, share_cores
 from tipx.errors import ConfigError, Interrupted
 
 LAUNCH = "--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
@@ -38,6 +39,8 @@ def launch_processes(processes: int, args: Sequence[str]) -> None:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    # accelerate would give each process one thread, which it could not tell from the user's own wish.
+    os.environ.setdefault(THREADS, str(share_cores(processes)))
     words = [*LAUNCH.split(), "--num_processes", str(processes), "-m", "tipx", *args]
     settings = launch_command_parser().parse_args(words)
     # Of torchrun, which accelerate hands its settings to. An ignored SIGHUP (nohup) stays so.

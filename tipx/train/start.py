@@ -1,5 +1,6 @@
 """What `tipx train` does: from overrides to a finished run."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def train_run(
     if run.finished and not fresh:
         return run, False
     quiet_libraries()
-    with say_what_is_kept(run), exp.hardware.start(exp.loop.precision).closing() as world:
+    # Sums depend on the number of threads in their last bit, so a run goes on with those that it began with.
+    threads = None if fresh else run.first_threads(int(os.environ.get("WORLD_SIZE", "1")))
+    with say_what_is_kept(run), exp.hardware.start(exp.loop.precision, threads).closing() as world:
         world.shard_rows(exp.loop.sequences)
         if not world.is_main:
             if world.broadcast(run.finished):  # what the main process says, under the lock
@@ -51,7 +54,7 @@ def train_run(
                 run.repair(screen.say)
                 session.prepare(fresh=fresh)
                 tree = config.resolve_for_storage(cfg)
-                Run.create(run.path, tree, start_record(world.size, world.device_name), fresh=fresh)
+                Run.create(run.path, tree, start_record(world.size, world.threads, world.device_name), fresh=fresh)
                 run.note("choices", choices)
                 run.note("overrides", list(overrides))
                 world.barrier()
