@@ -13,12 +13,12 @@ from tests.memory.worlds import Small
 from tipx.config import build, load
 from tipx.errors import ConfigError, ModelError
 from tipx.memory.architectures import TABLE, load_architecture
+from tipx.memory.fakes import replace_kernels
 from tipx.memory.layout import Layout, step_sizes
 from tipx.memory.predict import PARTS, PHASES, predict_memory
 from tipx.memory.steps import AimedVocab
 from tipx.models.pair import ModelSource
 from tipx.vocab import Vocab
-from tipx.vocab.compiled import Eager
 from tipx.vocab.vocab_pass import Tiles
 
 pytestmark = pytest.mark.long(20)
@@ -74,7 +74,7 @@ def test_two_tiles_have_the_peak_of_all(monkeypatch: pytest.MonkeyPatch) -> None
     few = total(case.whole())
 
     def split_all(engine: Vocab, rows: int, size: int, device: torch.device, *, keep: bool) -> Tiles:
-        return replace(Vocab.split_tiles(engine, rows, size, device, keep=keep), kernels=Eager())
+        return replace_kernels(Vocab.split_tiles(engine, rows, size, device, keep=keep))
 
     monkeypatch.setattr(AimedVocab, "split_tiles", split_all)
     tiles = case.exp.vocab.split_tiles(96, 64_000, torch.device("cpu"), keep=True)

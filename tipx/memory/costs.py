@@ -20,6 +20,7 @@ aten = torch.ops.aten
 READ_IN_PART = {aten.embedding, aten.index, aten.index_select, aten.gather}
 """Operators that read as much of their first argument as they return, and not all of it."""
 MOVE_NOTHING = {aten.empty, aten.empty_like, aten.new_empty, aten._unsafe_view}  # noqa: SLF001
+PRODUCTS = {aten.mm, aten.addmm, aten.addmm_}
 ATTENTION = {
     aten._scaled_dot_product_flash_attention_for_cpu: (0, 2),  # noqa: SLF001
     aten._scaled_dot_product_flash_attention_for_cpu_backward: (1, 5),  # noqa: SLF001
@@ -67,7 +68,9 @@ def operator_cost(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out:
     """The cost of one operator, from the shapes of what it takes and returns."""
     packet = func.overloadpacket
     results = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
-    half = bool(results) and results[0].dtype.itemsize == 2
+    # Of a matrix product it is the factors' type that counts: their product may be wider.
+    typed = [x for x in args if isinstance(x, Tensor)][-1:] if packet in PRODUCTS else results[:1]
+    half = any(x.dtype.itemsize == 2 for x in typed)
     if func.is_view or packet in MOVE_NOTHING:
         return OperatorCost(half, 0, 0)
     taken = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
@@ -82,8 +85,9 @@ def count_flops(packet: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out:
         place, products = ATTENTION[packet]
         query, key = args[place : place + 2]
         return float(products * 2 * query.numel() * key.shape[-2])
-    if packet is aten.addmm_:
-        packet = aten.addmm
+    if packet in PRODUCTS:
+        factors = [x for x in args if isinstance(x, Tensor)]
+        return float(flop_registry[aten.mm if packet is aten.mm else aten.addmm](*factors, out_val=out))
     return float(flop_registry[packet](*args, **kwargs, out_val=out)) if packet in flop_registry else 0.0
 
 

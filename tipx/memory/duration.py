@@ -21,14 +21,16 @@ from tipx.memory.costs import CostTracker, OperatorCost
 from tipx.memory.devices import DeviceSpec
 from tipx.memory.layout import Layout, Sizes, step_sizes
 from tipx.memory.predict import FEW, MORE
-from tipx.memory.steps import PredictedStep
+from tipx.memory.steps import AimedVocab, PredictedStep
 from tipx.models.head import gradient_checkpointing
 from tipx.rollout.vllm import VLLMRollouts
 from tipx.runs import metric_keys as keys
 from tipx.runs.metrics_file import Row
-from tipx.spec import MOST
+from tipx.spec import spec
 from tipx.train.experiment import Experiment
 from tipx.vocab import Vocab
+from tipx.vocab.products import assume_fp32_products
+from tipx.vocab.vocab_pass import Tiles
 
 Part = Literal["rollout", "score", "train"]
 PARTS: dict[Part, tuple[str, ...]] = {
@@ -96,12 +98,22 @@ class RunTime:
         return replace(self, parts=parts, evaluation_s=evaluation_s, measured_steps=len(steps))
 
 
+@spec
+class WholeVocab(AimedVocab):
+    """The engine with one tile, which keeps its logits where the real tiles would."""
+
+    def split_tiles(self, rows: int, size: int, device: torch.device, *, keep: bool) -> Tiles:
+        tiles = super().split_tiles(rows, size, device, keep=keep)
+        return replace(tiles, rows=[slice(0, rows)], columns=[slice(0, size)])
+
+
 class TimedStep(PredictedStep):
     """A step whose vocabulary is one tile, and whose responses are decoded at their first and at their last token."""
 
     @property
     def vocab(self) -> Vocab:
-        return replace(self.exp.vocab, chunk=MOST, budget_mib=MOST)
+        own = self.exp.vocab
+        return WholeVocab(chunk=own.chunk, budget_mib=own.budget_mib, compile=own.compile, target=self.device)
 
     @torch.no_grad()
     def rollout(self) -> None:
@@ -245,7 +257,8 @@ class TimeCase:
     def traced(self, most: int, sizes: Sizes, run: Callable[[TimedStep], Any]) -> tuple[Any, CostTracker]:
         """What `run` gives of a step of shallow models, and the operators that it used."""
         layers_t, layers_s = self.layers(most)
-        with FakeTensorMode(), CostTracker() as tracker:
+        wide = True if self.device.kind == "cuda" else None
+        with assume_fp32_products(wide), FakeTensorMode(), CostTracker() as tracker:
             models = with_layers(self.teacher, layers_t), with_layers(self.student, layers_s)
             return run(TimedStep(self.exp, sizes, self.device.kind, *models, tracker)), tracker
 

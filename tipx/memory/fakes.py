@@ -1,6 +1,7 @@
 """Models, token ids and caches that have shapes but no data. To be called inside a `FakeTensorMode`."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,9 +9,13 @@ from torch import Tensor
 from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from tipx.divergences import TokenDivergence
 from tipx.errors import ModelError
 from tipx.files.untrusted import RAISED, brings_code, error_text
 from tipx.memory.tracker import Tracker
+from tipx.vocab.compiled import Eager
+from tipx.vocab.fold import GradientInputs, OnlineSums
+from tipx.vocab.vocab_pass import Tiles
 
 UNMASKED = "tipx_unmasked"
 """sdpa for batches without padding. transformers makes no mask for those, but has to look at the data to know."""
@@ -60,3 +65,39 @@ def grow_cache(cache: Any, length: int, tracker: Tracker) -> None:
             old = getattr(layer, name)
             setattr(layer, name, old.new_empty(*old.shape[:-2], length, old.shape[-1]))
         tracker.tag([layer.keys, layer.values], "cache")
+
+
+class FakeKernels(Eager):
+    """Stand for compiled kernels: they read and write what these do, make no temporary, and compute nothing."""
+
+    fused = True
+
+    def fold_one_model(self, logits_NC: Tensor, sums: OnlineSums) -> OnlineSums:
+        return OnlineSums(*(logits_NC.sum(-1),) * 4)
+
+    def fold_both_models(
+        self, student_NC: Tensor, teacher_NC: Tensor, student_sums: OnlineSums, teacher_sums: OnlineSums
+    ) -> tuple[OnlineSums, OnlineSums]:
+        return self.fold_one_model(student_NC, student_sums), self.fold_one_model(teacher_NC, teacher_sums)
+
+    def sum_divergence(
+        self, student_NC: Tensor, teacher_NC: Tensor, lse_NN: tuple[Tensor, Tensor], divergence: TokenDivergence
+    ) -> tuple[Tensor, Tensor]:
+        return student_NC.sum(-1), teacher_NC.sum(-1)
+
+    def compute_tile_gradient(
+        self,
+        student_NC: Tensor,
+        teacher_NC: Tensor,
+        inputs: GradientInputs,
+        divergence: TokenDivergence,
+        scale: float,
+        softcap: float | None,
+        out_NC: Tensor,
+    ) -> None:
+        torch.add(student_NC, teacher_NC, out=out_NC)
+
+
+def replace_kernels(tiles: Tiles) -> Tiles:
+    """The tiles with kernels that fake tensors can run."""
+    return replace(tiles, kernels=FakeKernels()) if tiles.kernels.fused else tiles

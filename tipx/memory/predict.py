@@ -13,6 +13,7 @@ from tipx.memory.steps import PredictedStep
 from tipx.memory.tracker import Parts, Tracker
 from tipx.models.head import gradient_checkpointing
 from tipx.train.experiment import Experiment
+from tipx.vocab.products import assume_fp32_products
 
 FEW, MORE = 2, 4
 PHASES = {
@@ -80,7 +81,8 @@ class MemoryCase:
 
     def trace(self, teacher: PretrainedConfig, student: PretrainedConfig) -> dict[str, Parts]:
         """Parts at the highest moment of each section."""
-        with FakeTensorMode(), Tracker() as tracker:
+        wide = True if self.layout.device == "cuda" else None
+        with assume_fp32_products(wide), FakeTensorMode(), Tracker() as tracker:
             step = PredictedStep(self.exp, self.sizes, self.layout.device, teacher, student, tracker)
             if self.layout.rollout:
                 step.rollout()

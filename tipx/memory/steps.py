@@ -15,15 +15,14 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from tipx.memory import materialise
-from tipx.memory.fakes import fake_ids, fake_model, grow_cache, iterate_storages, pad_vocabulary
+from tipx.memory.fakes import fake_ids, fake_model, grow_cache, iterate_storages, pad_vocabulary, replace_kernels
 from tipx.memory.layout import Sizes
 from tipx.memory.tracker import Tracker
 from tipx.models.head import backbone, lm_head
 from tipx.rollout.hf import HFRollouts
 from tipx.spec import spec
 from tipx.train.experiment import Experiment
-from tipx.vocab import AUTO_MIB_ELSEWHERE, TEACHER_ONLY, ForwardSums, Hidden, Vocab
-from tipx.vocab.compiled import Eager
+from tipx.vocab import AUTO_MIB_ELSEWHERE, STUDENT_ONLY, TEACHER_ONLY, ForwardSums, Hidden, Vocab
 from tipx.vocab.vocab_pass import Tiles
 
 Held = tuple[object, ...]
@@ -37,8 +36,8 @@ class AimedVocab(Vocab):
     """The device whose tile sizes are taken."""
 
     def split_tiles(self, rows: int, size: int, device: torch.device, *, keep: bool) -> Tiles:
-        """The tiles, without kernels, which fake tensors cannot run."""
-        tiles = replace(super().split_tiles(rows, size, torch.device(self.target), keep=keep), kernels=Eager())
+        """The tiles, with kernels that fake tensors can run."""
+        tiles = replace_kernels(super().split_tiles(rows, size, torch.device(self.target), keep=keep))
         # Full tiles are alike, and the first dies while the second is made: two have the peak of many.
         return tiles if tiles.keeps else replace(tiles, columns=tiles.columns[:2])
 
@@ -149,9 +148,12 @@ class PredictedStep:
                 student = self.hidden(self.student, "score")
             self.tracker.begin("statistics", "vocabulary")
             scores = self.vocab.compute_statistics(student, teacher, tokens_N, self.sizes.scored, self.exp.divergence)
-        if scores.forward_sums is not None:
-            self.tracker.tag(vars(scores.forward_sums).values(), "kept")
-        return teacher, scores.forward_sums
+        sums = scores.forward_sums
+        if not self.exp.selector.needs - TEACHER_ONLY - STUDENT_ONLY:
+            sums = None  # both models were scored for the log alone, which leaves nothing for the loss
+        if sums is not None:
+            self.tracker.tag(vars(sums).values(), "kept")
+        return teacher, sums
 
     def train(self) -> Held:
         """The last micro-batch of a step, and before it its scores; returns what lives until the optimizer is done."""

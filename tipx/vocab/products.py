@@ -5,6 +5,10 @@ so are the log-probabilities. So the sums of a product are kept as they are made
 (`out_dtype`). Elsewhere the factors are widened first: products of two bfloat16 numbers are exact in fp32.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,10 +21,27 @@ def widen(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+ASSUMED: ContextVar[bool | None] = ContextVar("ASSUMED", default=None)
+"""What a prediction for another device takes for the answer of `multiplies_into_fp32`."""
+
+
 def multiplies_into_fp32(device: torch.device) -> bool:
     """Whether torch can multiply bfloat16 factors into an fp32 result on the device."""
+    assumed = ASSUMED.get()
+    if assumed is not None:
+        return assumed
     key = torch._C._dispatch_key_for_device(device.type)  # noqa: SLF001 - no public name tells without trying
     return torch._C._dispatch_has_kernel_for_dispatch_key("aten::mm.dtype_out", key)  # noqa: SLF001
+
+
+@contextmanager
+def assume_fp32_products(assumed: bool | None) -> Iterator[None]:  # noqa: FBT001 - a yes/no is the whole argument
+    """Inside, `multiplies_into_fp32` gives `assumed`, unless that is None."""
+    token = ASSUMED.set(assumed)
+    try:
+        yield
+    finally:
+        ASSUMED.reset(token)
 
 
 def widen_factor(factor: Tensor, buffers: TileBuffers, name: str) -> Tensor:
