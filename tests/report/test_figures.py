@@ -1,5 +1,6 @@
 """What is drawn: heights, errors, bands and places, against arithmetic done here."""
 
+import io
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from tests.report.by_hand import set_lines, set_result, set_scores
 from tipx.errors import ReportError
 from tipx.report import Table
 from tipx.report.figures import draw as draw_figures
+from tipx.report.output import save
 from tipx.report.spec import FigureSpec
 
 Sweep = Callable[..., list[Path]]
@@ -204,3 +206,23 @@ def test_the_figure_of_the_documentation(table: Make) -> None:
         for text, line in zip(axes.get_xticklabels(), axes.lines, strict=True)
     }
     assert dots == {"full": [50, 62.5], "random 0.2": [25, 50], "random 0.5": [37.5, 37.5], "random 0.1": [12.5, 25]}
+
+
+@pytest.mark.usefixtures("made")
+def test_each_format_is_drawn_once_and_as_it_would_be_alone(
+    table: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, drawn = table("controls"), list[Figure]()
+    alone = {}
+    for name, figure in draw_figures(made).items():
+        held = io.BytesIO()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # stays as laid out, and draws twice
+        figure.savefig(held, format="png", dpi=200)
+        alone[name] = held.getvalue()
+    figures, plain = draw_figures(made), Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda figure, *args: drawn.append(figure) or plain(figure, *args))
+    save(made, figures, tmp_path / "out", "made")
+    assert alone
+    assert len(drawn) == 5 * len(figures)  # to lay out, for the page, and for each of the three files
+    assert {name: (tmp_path / "out" / f"{name}.png").read_bytes() for name in figures} == alone

@@ -17,8 +17,9 @@ KINDS = ("png", "pdf", "svg")
 
 
 def save(table: Table, figures: dict[str, Figure], folder: Path, made: str, *, chosen: bool = False) -> list[Path]:
-    """Write every format into `folder`; the page comes last. Raises ReportError for a folder that cannot be made.
+    """Write every format into `folder`, the page last. The figures are empty then, so that few are in memory.
 
+    Raises ReportError for a folder that cannot be made.
     In one that the user has `chosen`, raises RunError where a file of another's would be written over.
     """
     try:
@@ -28,18 +29,18 @@ def save(table: Table, figures: dict[str, Figure], folder: Path, made: str, *, c
     if chosen:
         claim_place(folder, [*TEXTS, *(f"{name}.{kind}" for name in figures for kind in KINDS)])
     texts = {"table.md": formats.markdown(table), "table.tex": formats.latex(table), "table.csv": formats.csv(table)}
-    for figure in figures.values():
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    paths, inline = [folder / name for name in texts], {}
+    for name, figure in figures.items():
         # Laid out once: each format is then drawn once, without a drawing before it to lay out.
         figure.draw_without_rendering()
         figure.set_layout_engine(None)
-    inline = {name: as_svg(figure) for name, figure in figures.items()}
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    paths = [folder / name for name in texts]
-    for name, figure in figures.items():
+        inline[name] = as_svg(figure)
         for kind in KINDS:
             paths.append(folder / f"{name}.{kind}")
             save_figure(figure, paths[-1], kind)
+        figure.clear()
     write_text(folder / "index.html", page(table, inline, texts, made))
     return [*paths, folder / "index.html"]
 

@@ -5,6 +5,7 @@ place: which evaluation is the first and the last, what "finished" and "damaged"
 neither torch, pandas nor hydra.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -293,7 +294,8 @@ def dotted(tree: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
         if isinstance(value, dict) and value:
             yield from dotted(value, f"{before}{key}.")
         else:
-            yield f"{before}{key}", str(value) if isinstance(value, (list, dict)) else value
+            # Hundreds of runs have the same keys.
+            yield sys.intern(f"{before}{key}"), str(value) if isinstance(value, (list, dict)) else value
 
 
 def by_key(overrides: Sequence[str]) -> dict[str, str]:
