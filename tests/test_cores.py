@@ -50,7 +50,7 @@ def test_auto_is_what_a_run_began_with(
 ) -> None:
     taken: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", taken.append)
-    Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=key).start("no", began)
+    Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=key, tf32=False).start("no", began)
     assert taken == [threads]
 
 
@@ -96,3 +96,11 @@ def test_processes_that_are_launched_share_the_cores(monkeypatch: pytest.MonkeyP
     with pytest.raises(SystemExit):
         launch_processes(2, ["train"])
     assert seen == ["2"]
+
+
+@pytest.mark.parametrize(("tf32", "precision"), [(True, "high"), (False, "highest")])
+def test_tf32_is_a_setting(tf32: bool, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    said: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", said.append)
+    Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=1, tf32=tf32).start("no")
+    assert said == [precision]

@@ -35,6 +35,9 @@ class Hardware:
     threads: Few | Auto
     """torch threads of each process on the CPU. auto: those that the run began with; else OMP_NUM_THREADS, or this
     process's share of the machine's cores."""
+    tf32: bool
+    """true: a GPU multiplies fp32 matrices in TF32, with 10 bits of each factor. It is several times faster, and matters
+    for loop.precision=no."""
 
     def start(self, precision: str, threads: int | None = None) -> "World":
         """Join the other processes, if `accelerate launch` started several.
@@ -42,6 +45,7 @@ class Hardware:
         `threads` are those that a run began with, and count where the key says auto.
         """
         torch.set_num_threads((threads or choose_threads()) if self.threads == "auto" else self.threads)
+        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
         return World(Accelerator(cpu=self.device == "cpu", mixed_precision=precision))
 
 
