@@ -99,7 +99,7 @@ def test_processes_that_are_launched_share_the_cores(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(("tf32", "precision"), [(True, "high"), (False, "highest")])
-def test_tf32_is_a_setting(tf32: bool, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+def test_tf32_is_a_setting(tf32: bool, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(torch, "set_float32_matmul_precision", said.append)
     Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=1, tf32=tf32).start("no")

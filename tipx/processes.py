@@ -36,8 +36,8 @@ class Hardware:
     """torch threads of each process on the CPU. auto: those that the run began with; else OMP_NUM_THREADS, or this
     process's share of the machine's cores."""
     tf32: bool
-    """true: a GPU multiplies fp32 matrices in TF32, with 10 bits of each factor. It is several times faster, and matters
-    for loop.precision=no."""
+    """true: a GPU multiplies fp32 matrices in TF32, with 10 bits of each factor. It is several times faster, and
+    matters for loop.precision=no."""
 
     def start(self, precision: str, threads: int | None = None) -> "World":
         """Join the other processes, if `accelerate launch` started several.
