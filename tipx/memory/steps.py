@@ -6,7 +6,7 @@ a `Tracker` that the caller entered.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from tipx.memory.fakes import fake_ids, fake_model, grow_cache, iterate_storages
 from tipx.memory.layout import Sizes
 from tipx.memory.tracker import Tracker
 from tipx.models.head import backbone, lm_head
+from tipx.rollout.cache import Architecture
 from tipx.rollout.hf import HFRollouts
 from tipx.spec import spec
 from tipx.train.experiment import Experiment
@@ -104,16 +105,17 @@ class PredictedStep:
         with self.autocast():
             self.tracker.begin("prefill", "activations")
             prompt = {"input_ids": fake_ids(b, self.sizes.prompt), "attention_mask": mask_BL[:, : self.sizes.prompt]}
-            cache = student(**prompt, use_cache=True, logits_to_keep=1).past_key_values
+            own = Architecture(student)
+            begun = {own.cache_name: own.make_cache()} if own.selectable else {}
+            cache = student(**prompt, **begun, use_cache=True, logits_to_keep=1).past_key_values
             self.tracker.begin("setup", "other")
             grow_cache(cache, length - 1, self.tracker)
             self.tracker.begin("decode", "activations")
             last = {"input_ids": fake_ids(b, 1), "attention_mask": mask_BL, "past_key_values": cache}
-            logits_BV = student(**last, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+            logits_BV = student(**last, use_cache=True, logits_to_keep=1).logits[:, -1]
             if isinstance(self.exp.rollout, HFRollouts):
-                draws_BT = torch.empty(b, self.sizes.tokens, dtype=torch.double)
-                sample: Any = self.exp.rollout.sampler(draws_BT, self.sizes.prompt)
-                sample(fake_ids(b, length - 1), logits_BV)
+                # How many tokens top-k leaves is in the data, and without it there are more.
+                replace(self.exp.rollout, top_k=0).choose(logits_BV, torch.empty(b, dtype=torch.double))
 
     def hidden(self, of: PreTrainedModel, section: str) -> Hidden:
         """Last hidden states at the N response positions."""
