@@ -49,7 +49,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Response]:
     asked: list[Response] = []
     inner = HFRollouts.respond
 
-    def spied(self: HFRollouts, model: Any, tokenizer: Any, first: Sequence[Response], reply: Reply, **how: Any) -> Any:
+    def spied(
+        self: HFRollouts, model: Any, tokenizer: Any, first: Sequence[Response], reply: Reply, recorder: Any
+    ) -> Any:
         asked.extend(first)
 
         def heard(response: Response) -> Response | None:
@@ -57,7 +59,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Response]:
             asked.extend([follow] if follow is not None else [])
             return follow
 
-        return inner(self, model, tokenizer, first, heard, **how)
+        return inner(self, model, tokenizer, first, heard, recorder)
 
     monkeypatch.setattr(HFRollouts, "respond", spied)
     return asked
@@ -219,12 +221,13 @@ def test_what_was_sampled_is_kept_to_the_token(
     assert chat.encode(chat.said(said[0])) != said[0][:-1]
     texts = []
 
-    def stub(_: HFRollouts, __: Any, ___: Any, first: Sequence[Response], reply: Reply, **____: Any) -> None:
+    def stub(_: HFRollouts, __: Any, ___: Any, first: Sequence[Response], reply: Reply, ____: Any) -> list[Any]:
         response: Response | None = first[0]
         while response is not None:
             texts.append(response.prompt)
             response.ids += said[len(texts) - 1]
             response = reply(response)
+        return []
 
     monkeypatch.setattr(HFRollouts, "respond", stub)
     (episode,) = play(agent(), [CountTo(1)])

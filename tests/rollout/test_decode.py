@@ -119,7 +119,8 @@ def generator(model: PreTrainedModel, size: int, recorder: Recorder | None = Non
 
 
 def run(sampler: Decoder | Generator, responses: list[Response]) -> list[list[int]]:
-    sampler.run(responses, lambda _: None)
+    ended = [response for some in sampler.run(responses, lambda _: None) for response in some]
+    assert sorted(map(id, ended)) == sorted(map(id, responses))
     return [response.ids for response in responses]
 
 
@@ -255,7 +256,8 @@ def test_what_follows_a_response_reads_what_is_new(name: str, size: int) -> None
             text = [*response.prompt, *response.ids, *told[(response.row + len(said)) % 3]]
             return Response(text, response.row, Noise(1, len(said)), 2 + 3 * ((response.row + len(said)) % 3))
 
-        sampler.run(texts([5, 1, 4, 3, 5, 2, 5, 5]), reply)
+        for _ in sampler.run(texts([5, 1, 4, 3, 5, 2, 5, 5]), reply):
+            assert not torch.is_inference_mode_enabled()
         return turns
 
     expected = played(generator(model, 8))

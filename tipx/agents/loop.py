@@ -25,6 +25,7 @@ from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import from_lists
 from tipx.rollout.decode import Response
 from tipx.rollout.hf import HFRollouts
+from tipx.rollout.recorder import Recorder
 from tipx.rollout.vllm import VLLMRollouts
 from tipx.spec import spec
 from tipx.types import Prompt, Rollout, StopReason
@@ -114,9 +115,10 @@ class AgentRollouts(Rules):
             self.hear(chat, episode, response.ids, context, reason)
             return None if episode.stop is not None else ask(episode)
 
-        live = sorted((e for e in episodes if e.stop is None), key=lambda episode: episode.length)
-        first = [ask(episode) for episode in live]
-        recorder = backend.respond(model, chat.tokenizer, first, reply, with_states=request.with_states)
+        recorder = Recorder(model) if request.with_states else None
+        first = [ask(episode) for episode in episodes if episode.stop is None]
+        for _ in backend.respond(model, chat.tokenizer, first, reply, recorder):
+            pass
         if recorder is not None:
             for episode, own in places:
                 episode.states.append(recorder.states(own))

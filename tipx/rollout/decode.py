@@ -4,7 +4,7 @@ Axes: R rows of a batch, W positions of their texts so far, N new ones, V vocabu
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -103,16 +103,17 @@ class Decoder:
     recorder: Recorder | None
 
     @torch.inference_mode()
-    def run(self, responses: Iterable[Response], reply: Reply) -> None:
-        """Samples all of them to their ends, and what `reply` has follow."""
+    def run(self, responses: Iterable[Response], reply: Reply) -> Iterator[list[Response]]:
+        """Samples all of them to their ends, and what `reply` has follow; yields some as they have ended."""
         waiting = deque(responses)
         while waiting:
             batch: Batch | None = self.start(take(waiting, self.size))
             while batch is not None:
                 tokens_R = self.sample(batch)
-                ended = sum(response.ended for response in batch.responses)
-                if ended * SHARE >= len(batch.responses):
+                ended = [response for response in batch.responses if response.ended]
+                if len(ended) * SHARE >= len(batch.responses):
                     batch = self.change(batch, tokens_R, waiting, reply)
+                    yield ended
                 else:
                     self.read(batch, tokens_R[:, None])
 

@@ -1,7 +1,7 @@
 """Sampling by transformers' `generate`, for models whose cache only they know how to use."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,13 +41,14 @@ class Generator:
     recorder: Recorder | None
 
     @torch.no_grad()
-    def run(self, responses: Iterable[Response], reply: Reply) -> None:
-        """Samples all of them to their ends, and what `reply` has follow."""
+    def run(self, responses: Iterable[Response], reply: Reply) -> Iterator[list[Response]]:
+        """Samples all of them to their ends, and what `reply` has follow; yields them batch by batch."""
         waiting = deque(responses)
         while waiting:
             batch = take(waiting, self.size)
             self.generate(batch)
             waiting.extend(follow for response in batch if (follow := reply(response)) is not None)
+            yield batch
 
     def generate(self, responses: Sequence[Response]) -> None:
         """Samples one batch."""

@@ -1,6 +1,6 @@
 """Rollouts by transformers: batched, left-padded, with a KV cache."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -48,30 +48,42 @@ class HFRollouts:
         return False
 
     def __call__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: RolloutRequest) -> Rollout:
-        limits = request.limits_within(self.max_new_tokens)
-        texts = zip(request.prompts, request.rows, limits, strict=True)
-        responses = [Response(prompt, row, request.noise, limit) for prompt, row, limit in texts]
-        # Alike lengths together: left padding then costs least. The draws are keyed by row, so order changes nothing.
-        ordered = sorted(responses, key=lambda response: len(response.prompt))
-        recorder = self.respond(model, tokenizer, ordered, lambda _: None, with_states=request.with_states)
-        ids = [response.ids for response in responses]
-        rollout = collect(request.prompts, ids, eos_ids(model, tokenizer), model.device)
+        recorder = Recorder(model) if request.with_states else None
+        responses = self.responses(request)
+        for _ in self.respond(model, tokenizer, responses, lambda _: None, recorder):
+            pass
+        rollout = as_rollout(model, tokenizer, responses)
         if recorder is None:
             return rollout
         return replace(rollout, states_ND=recorder.states([place for r in responses for place in r.places]))
+
+    def stream(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: RolloutRequest
+    ) -> Iterator[tuple[list[int], Rollout]]:
+        """What `__call__` gives, some at a time as they end, with their places in the request."""
+        responses = self.responses(request)
+        place_of = {response: place for place, response in enumerate(responses)}
+        for ended in self.respond(model, tokenizer, responses, lambda _: None, None):
+            yield [place_of[response] for response in ended], as_rollout(model, tokenizer, ended)
+
+    def responses(self, request: RolloutRequest) -> list[Response]:
+        """One for each prompt of the request, still empty."""
+        texts = zip(request.prompts, request.rows, request.limits_within(self.max_new_tokens), strict=True)
+        return [Response(prompt, row, request.noise, limit) for prompt, row, limit in texts]
 
     def respond(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        responses: Iterable[Response],
+        responses: Sequence[Response],
         reply: Reply,
-        *,
-        with_states: bool,
-    ) -> Recorder | None:
-        """Samples responses to their ends, `batch_size` at once, and what `reply` has follow; what was recorded."""
+        recorder: Recorder | None,
+    ) -> Iterator[list[Response]]:
+        """Samples responses to their ends, `batch_size` at once, and what `reply` has follow; yields those that ended.
+
+        The shortest prompts begin. Alike lengths together have least padding, and draws are keyed by row.
+        """
         known, architecture = count_rows(tokenizer), Architecture(model)
-        recorder = Recorder(model) if with_states else None
 
         def choose(logits_RV: Float[Tensor, "R V"], draws_R: Float[Tensor, " R"]) -> Int[Tensor, " R"]:
             # Heads are wider than tokenizers, some wider than the teacher's embedding.
@@ -82,8 +94,7 @@ class HFRollouts:
         if architecture.selectable:
             sampler = Decoder(model, architecture, choose, ends, pad, self.batch_size, recorder)
         with nullcontext() if recorder is None else recorder.listen():
-            sampler.run(responses, reply)
-        return recorder
+            yield from sampler.run(sorted(responses, key=lambda response: len(response.prompt)), reply)
 
     def choose(self, logits_RV: Float[Tensor, "R V"], draws_R: Float[Tensor, " R"]) -> Int[Tensor, " R"]:
         """A token for each row, by temperature, top-k and top-p and the row's draw. On a CPU a few rows at a time."""
@@ -121,6 +132,12 @@ def largest(scores_RV: Float[Tensor, "R V"], k: int) -> tuple[Float[Tensor, "R K
     ids_RK = scores_RV.topk(most).indices.sort().values
     scores_RK = scores_RV.gather(-1, ids_RK)
     return scores_RK.masked_fill(scores_RK < least_R1, -torch.inf), ids_RK
+
+
+def as_rollout(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, responses: Sequence[Response]) -> Rollout:
+    """Ended responses, in their order."""
+    prompts, ids = [response.prompt for response in responses], [response.ids for response in responses]
+    return collect(prompts, ids, eos_ids(model, tokenizer), model.device)
 
 
 def eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
