@@ -51,6 +51,10 @@ class Response:
         """That of the next token."""
         return 0.0 if self.ended else self.draws[len(self.ids)]
 
+    def is_early(self) -> bool:
+        """Whether it may still take three times as long as it took so far."""
+        return 4 * len(self.ids) <= self.limit
+
     def add(self, token: int, ends: frozenset[int], place: int) -> bool:
         """The next token; whether it was the last."""
         self.ids.append(token)
@@ -164,7 +168,11 @@ class Decoder:
         return tokens_R
 
     def change(self, batch: Batch, tokens_R: Int[Tensor, " R"], waiting: deque[Response], reply: Reply) -> Batch | None:
-        """The rows that go on, with their token read, and others in the place of those that ended; None for none."""
+        """The rows that go on, with their token read, and others in the place of those that ended; None for none.
+
+        New responses are padded to the length of those beside them. So they join where half of the rows are free and
+        the others may take long; where these are soon done, they are waited for.
+        """
         going = [row for row, response in enumerate(batch.responses) if not response.ended]
         follows = [
             (row, follow)
@@ -177,8 +185,10 @@ class Decoder:
         else:
             if follows:
                 parts.append(self.resume(batch, follows))
-            if new := take(waiting, self.size - len(going) - len(follows)):
-                parts.append(self.start(new))
+            room = self.size - len(going) - len(follows)
+            early = follows or any(batch.responses[row].is_early() for row in going)
+            if waiting and (room == self.size or (early and 2 * room >= self.size)):
+                parts.append(self.start(take(waiting, room)))
         if going:
             batch.logits_RV = batch.logits_RV[:, :0]  # there are others soon
             self.select(batch, going)
