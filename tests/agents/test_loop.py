@@ -21,7 +21,8 @@ from tipx.agents.task import Environment, Task
 from tipx.errors import ConfigError
 from tipx.noise import Noise
 from tipx.rollout import RolloutRequest
-from tipx.rollout.collect import from_lists
+from tipx.rollout.cache import Architecture
+from tipx.rollout.decode import Reply, Response
 from tipx.rollout.hf import HFRollouts
 from tipx.types import Prompt, response_ends
 
@@ -43,17 +44,25 @@ def play(model: Qwen3ForCausalLM, chat: Chat) -> Play:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
-    """The texts that each call of the backend was given."""
-    calls: list[list[list[int]]] = []
-    inner = HFRollouts.__call__
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Response]:
+    """What the backend was asked for, turn by turn."""
+    asked: list[Response] = []
+    inner = HFRollouts.respond
 
-    def spied(self: HFRollouts, model: Any, tokenizer: Any, request: RolloutRequest) -> Any:
-        calls.append([list(prompt) for prompt in request.prompts])
-        return inner(self, model, tokenizer, request)
+    def spied(
+        self: HFRollouts, model: Any, tokenizer: Any, first: Sequence[Response], reply: Reply, recorder: Any
+    ) -> Any:
+        asked.extend(first)
 
-    monkeypatch.setattr(HFRollouts, "__call__", spied)
-    return calls
+        def heard(response: Response) -> Response | None:
+            follow = reply(response)
+            asked.extend([follow] if follow is not None else [])
+            return follow
+
+        return inner(self, model, tokenizer, first, heard, recorder)
+
+    monkeypatch.setattr(HFRollouts, "respond", spied)
+    return asked
 
 
 def turns(episode: Episode) -> list[list[int]]:
@@ -125,19 +134,46 @@ def test_sampled_tokens_say_exactly_what_was_said(
         assert episode.sampled == sum(episode.mask) == sum(map(len, own))
 
 
-def test_the_model_sees_what_is_kept(agent: Make, play: Play, seen: list[list[list[int]]]) -> None:
+def test_the_model_sees_what_is_kept(agent: Make, play: Play, seen: list[Response]) -> None:
     episodes = play(agent(), [CountTo(goal, asks=3) for goal in range(1, 7)])
     assert max(e.turns for e in episodes) == 4
-    for turn, texts in enumerate(seen):
-        live = [e for e in episodes if e.turns > turn]
-        assert len(live) == len(texts)
-        for episode, text in zip(live, texts, strict=True):
-            whole = [*episode.prompt, *episode.ids]
-            assert whole[: len(text)] == text
-            # And the next token is the first of the turn.
-            first = len(text) - len(episode.prompt)
-            assert episode.mask[first]
-            assert first == 0 or not episode.mask[first - 1]
+    assert sorted(response.row for response in seen) == sorted(e.row for e in episodes for _ in range(e.turns))
+    for response in seen:
+        episode = episodes[response.row]
+        whole, text = [*episode.prompt, *episode.ids], list(response.prompt)
+        assert whole[: len(text)] == text
+        # And the next tokens are the turn.
+        first = len(text) - len(episode.prompt)
+        assert all(episode.mask[first : first + len(response.ids)])
+        assert first == 0 or not episode.mask[first - 1]
+
+
+def test_no_text_is_read_again(
+    agent: Make, play: Play, model: Qwen3ForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    hook = model.register_forward_pre_hook(lambda _m, _a, how: read.append(how["input_ids"].numel()), with_kwargs=True)
+    tasks = [CountTo(goal, asks=3) for goal in range(1, 7)]
+    backend = replace(agent().backend, batch_size=16)
+    kept = play(agent(backend=backend), tasks)
+    ours = sum(read)
+    read.clear()
+    # As it was: each turn by `generate`, from the first token on. Tokens, ends and scores are the same.
+    monkeypatch.setattr(Architecture, "selectable", False)
+    again = play(agent(backend=backend), tasks)
+    hook.remove()
+    assert [(e.ids, e.mask, e.stop, e.scores) for e in kept] == [(e.ids, e.mask, e.stop, e.scores) for e in again]
+    assert ours < 0.5 * sum(read)
+    assert ours < 1.5 * sum(e.length for e in kept)
+
+
+def test_an_episode_waits_for_no_other(agent: Make, play: Play, seen: list[Response]) -> None:
+    # One at a time plays an episode to its end before the next begins.
+    backend = replace(agent().backend, batch_size=1)
+    episodes = play(agent(backend=backend), [CountTo(goal, asks=2) for goal in range(1, 5)])
+    assert len(seen) == sum(e.turns for e in episodes)
+    following = [response.row for response in seen[len(episodes) :]]
+    assert following == sorted(following, key=[e.row for e in sorted(episodes, key=lambda e: len(e.prompt))].index)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
@@ -170,18 +206,11 @@ def test_the_score_that_counts_is_the_headline_s(scripted: Make, play: Play) -> 
     assert collected([episode], torch.device("cpu")).numbers[0]["score"] == 1
 
 
-def test_each_turn_has_draws_of_its_own(agent: Make, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    draws: list[list[float]] = []
-    inner = HFRollouts.__call__
-
-    def spied(self: HFRollouts, model: Any, tokenizer: Any, request: RolloutRequest) -> Any:
-        draws.append(request.noise.draw_rows([0], 8)[0].tolist())
-        return inner(self, model, tokenizer, request)
-
-    monkeypatch.setattr(HFRollouts, "__call__", spied)
+def test_each_turn_has_draws_of_its_own(agent: Make, play: Play, seen: list[Response]) -> None:
     play(agent(), [CountTo(goal, asks=3) for goal in range(1, 5)])
-    assert len(draws) > 2
-    assert len(set(map(tuple, draws))) == len(draws)
+    draws = [tuple(response.noise.draw_rows([response.row], 8)[0].tolist()) for response in seen]
+    assert len(draws) > 8
+    assert len(set(draws)) == len(draws)
 
 
 def test_what_was_sampled_is_kept_to_the_token(
@@ -192,11 +221,15 @@ def test_what_was_sampled_is_kept_to_the_token(
     assert chat.encode(chat.said(said[0])) != said[0][:-1]
     texts = []
 
-    def stub(_: HFRollouts, model: Any, __: Any, request: RolloutRequest) -> Any:
-        texts.append(request.prompts[0])
-        return from_lists(request.prompts, [said[len(texts) - 1]], ["eos"], model.device)
+    def stub(_: HFRollouts, __: Any, ___: Any, first: Sequence[Response], reply: Reply, ____: Any) -> list[Any]:
+        response: Response | None = first[0]
+        while response is not None:
+            texts.append(response.prompt)
+            response.ids += said[len(texts) - 1]
+            response = reply(response)
+        return []
 
-    monkeypatch.setattr(HFRollouts, "__call__", stub)
+    monkeypatch.setattr(HFRollouts, "respond", stub)
     (episode,) = play(agent(), [CountTo(1)])
     assert (turns(episode), episode.stop, episode.scores["reached"]) == (said, "eos", 1)
     whole = [*episode.prompt, *episode.ids]

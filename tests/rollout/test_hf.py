@@ -8,13 +8,21 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen3ForCausalLM
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+    Qwen3ForCausalLM,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from tests.conftest import save_model
 from tipx.config import build, load
 from tipx.noise import Noise
 from tipx.rollout import RolloutRequest, Rollouts
-from tipx.rollout.hf import HFRollouts, SuppressUnknownIds, eos_ids
+from tipx.rollout.hf import HFRollouts, eos_ids, largest
+from tipx.rollout.inverse_cdf import pick_tokens
 from tipx.types import Rollout
 
 HF = Callable[..., HFRollouts]
@@ -224,9 +232,34 @@ def test_only_ids_of_the_tokenizer_are_sampled(
     assert len({token for ids in found for token in ids}) > 3
 
 
-def test_what_the_tokenizer_has_keeps_its_shares() -> None:
-    scores_RV = torch.tensor([[0.0, 1.0, 2.0, 9.0, 9.0]])
-    kept_RV = SuppressUnknownIds(3)(torch.zeros(1, 1, dtype=torch.long), scores_RV)
-    torch.testing.assert_close(kept_RV.softmax(-1)[0, :3], scores_RV[0, :3].softmax(-1))
-    assert kept_RV[0, 3:].tolist() == [-torch.inf, -torch.inf]
-    assert SuppressUnknownIds(5)(torch.zeros(1, 1, dtype=torch.long), scores_RV) is scores_RV
+def test_the_largest_are_as_many_as_asked_for_and_those_that_equal_the_last() -> None:
+    scores_RV = torch.tensor([[1.0, 5.0, 3.0, 3.0, 4.0, 3.0], [6.0, 1.0, 2.0, 4.0, 3.0, 5.0]])
+    scores_RK, ids_RK = largest(scores_RV, 3)
+    assert ids_RK.tolist()[0] == [1, 2, 3, 4, 5]
+    assert scores_RK.tolist()[0] == [5.0, 3.0, 3.0, 4.0, 3.0]
+    likely_R = scores_RK[1] > -torch.inf
+    assert dict(zip(ids_RK[1][likely_R].tolist(), scores_RK[1][likely_R].tolist(), strict=True)) == {0: 6, 3: 4, 5: 5}
+    assert largest(scores_RV, 100)[1].tolist() == [[0, 1, 2, 3, 4, 5]] * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "settings", [{"temperature": 0.7}, {"top_k": 5}, {"top_p": 0.8}, {"temperature": 0.6, "top_k": 20, "top_p": 0.95}]
+)
+def test_a_choice_is_that_among_transformers_warped_scores(
+    settings: dict[str, float], dtype: torch.dtype, hf: HF
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    # In bf16 many logits are equal, also where top-k ends.
+    scores_RV = (3 * torch.randn(400, 700, generator=generator)).to(dtype)
+    draws_R = torch.rand(400, dtype=torch.float64, generator=generator)
+    warped_RV = scores_RV.float()
+    how = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} | settings
+    for applies, warper in (
+        (how["temperature"] != 1, TemperatureLogitsWarper(how["temperature"])),
+        (how["top_k"] > 0, TopKLogitsWarper(int(how["top_k"]) or 1)),
+        (how["top_p"] < 1, TopPLogitsWarper(how["top_p"])),
+    ):
+        warped_RV = warper(None, warped_RV) if applies else warped_RV
+    expected_R = pick_tokens(warped_RV, draws_R)
+    assert (hf(**settings).choose(scores_RV, draws_R) != expected_R).sum() <= (0 if dtype == torch.float32 else 2)

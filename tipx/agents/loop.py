@@ -1,7 +1,8 @@
-"""Multi-turn rollouts in token ids: every live episode of a batch says its next turn together with the others.
+"""Multi-turn rollouts in token ids: `batch_size` episodes at once, each of which goes on as soon as it is answered.
 
-What a turn is depends on its own episode, its row and its number alone, so not on what it is batched with. Each turn
-reads the whole text again: transformers keeps no cache between two calls, vLLM does.
+What a turn is depends on its own episode, its row and its number alone, so not on what it is batched with. The text
+before a turn stays in the cache, transformers' as well as vLLM's: what a tool said is all that is read. By vLLM all
+live episodes say their next turn together.
 """
 
 import json
@@ -19,9 +20,12 @@ from tipx.agents.rules import Rules
 from tipx.agents.script import Script
 from tipx.agents.task import Task
 from tipx.errors import ConfigError, ModelError
+from tipx.noise import Noise
 from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import from_lists
+from tipx.rollout.decode import Response
 from tipx.rollout.hf import HFRollouts
+from tipx.rollout.recorder import Recorder
 from tipx.rollout.vllm import VLLMRollouts
 from tipx.spec import spec
 from tipx.types import Prompt, Rollout, StopReason
@@ -62,6 +66,9 @@ class AgentRollouts(Rules):
         context = self.longest(model)
         for episode in episodes:
             self.end_without_room(episode, context)
+        if isinstance(self.backend, HFRollouts):
+            self.converse(self.backend, model, chat, episodes, request, context)
+            return episodes
         with self.awake(model):
             for turn in range(self.max_turns):
                 live = [episode for episode in episodes if episode.stop is None]
@@ -71,14 +78,50 @@ class AgentRollouts(Rules):
                 asked = RolloutRequest(
                     prompts=[[*episode.prompt, *episode.ids] for episode in live],
                     rows=[episode.row for episode in live],
-                    noise=request.noise.substream(f"turn {turn}"),
+                    noise=turn_noise(request, turn),
                     limits=[most for most, _ in limits],
                     with_states=request.with_states,
                 )
-                said = self.say(model, chat, live, asked)
+                said = self.say(self.backend, model, chat, live, asked)
                 for episode, ids, (_, reason) in zip(live, said, limits, strict=True):
                     self.hear(chat, episode, ids, context, reason)
         return episodes
+
+    def converse(
+        self,
+        backend: HFRollouts,
+        model: PreTrainedModel,
+        chat: Chat,
+        episodes: Sequence[Episode],
+        request: RolloutRequest,
+        context: int | None,
+    ) -> None:
+        """Plays episodes to their ends, each at its own pace."""
+        speakers: dict[Response, Episode] = {}
+        places: list[tuple[Episode, list[int]]] = []
+
+        def ask(episode: Episode) -> Response:
+            """For the next turn."""
+            limit, _ = self.room(episode, context)
+            text = [*episode.prompt, *episode.ids]
+            response = Response(text, episode.row, turn_noise(request, episode.turns), limit)
+            speakers[response] = episode
+            return response
+
+        def reply(response: Response) -> Response | None:
+            episode = speakers.pop(response)
+            places.append((episode, response.places))
+            _, reason = self.room(episode, context)
+            self.hear(chat, episode, response.ids, context, reason)
+            return None if episode.stop is not None else ask(episode)
+
+        recorder = Recorder(model) if request.with_states else None
+        first = [ask(episode) for episode in episodes if episode.stop is None]
+        for _ in backend.respond(model, chat.tokenizer, first, reply, recorder):
+            pass
+        if recorder is not None:
+            for episode, own in places:
+                episode.states.append(recorder.states(own))
 
     def awake(self, model: PreTrainedModel) -> AbstractContextManager[object]:
         return self.backend.awake(model) if isinstance(self.backend, VLLMRollouts) else nullcontext()
@@ -106,17 +149,21 @@ class AgentRollouts(Rules):
             episode.end(reason)
 
     def say(
-        self, model: PreTrainedModel, chat: Chat, live: Sequence[Episode], request: RolloutRequest
+        self,
+        backend: VLLMRollouts | Script,
+        model: PreTrainedModel,
+        chat: Chat,
+        live: Sequence[Episode],
+        request: RolloutRequest,
     ) -> list[list[int]]:
         """The next turn of every live episode, in token ids; the prompts of the request are all that was said."""
-        if isinstance(self.backend, Script):
-            limits = request.limits_within(self.backend.max_new_tokens)
-            return [self.backend.ids(e, self.calls, chat, most) for e, most in zip(live, limits, strict=True)]
-        made = self.backend(model, chat.tokenizer, request)
-        for name, values_N in (("states", made.states_ND), ("logprobs", made.logprobs_N)):
-            if values_N is not None:
-                for episode, turn_n in zip(live, values_N.split(made.lengths), strict=True):
-                    getattr(episode, name).append(turn_n)
+        if isinstance(backend, Script):
+            limits = request.limits_within(backend.max_new_tokens)
+            return [backend.ids(e, self.calls, chat, most) for e, most in zip(live, limits, strict=True)]
+        made = backend(model, chat.tokenizer, request)
+        if made.logprobs_N is not None:
+            for episode, turn_n in zip(live, made.logprobs_N.split(made.lengths), strict=True):
+                episode.logprobs.append(turn_n)
         return [made.response_BT[b, :n].tolist() for b, n in enumerate(made.lengths)]
 
     def hear(self, chat: Chat, episode: Episode, ids: list[int], context: int | None, limit: StopReason) -> None:
@@ -137,6 +184,11 @@ class AgentRollouts(Rules):
         if episode.stop is not None:
             # No turn follows: it would only be read, and predict nothing.
             episode.forget(len(between))
+
+
+def turn_noise(request: RolloutRequest, turn: int) -> Noise:
+    """The draws of a turn, by its number."""
+    return request.noise.substream(f"turn {turn}")
 
 
 def collected(episodes: Sequence[Episode], device: torch.device) -> Rollout:

@@ -23,11 +23,11 @@ from tipx.grading.grade import Answer, Grader, read_both, start_grader
 from tipx.models.pair import Template, check_subject
 from tipx.noise import Noise
 from tipx.processes import World
-from tipx.rollout import RolloutRequest, Rollouts
+from tipx.rollout import RolloutRequest
 from tipx.rollout.hf import HFRollouts, eos_ids
 from tipx.rollout.vllm import VLLMRollouts
 from tipx.runs.results import CHECKSUM, FILE, SAMPLES, read_result, seal_facts, text_checksum
-from tipx.types import Prompt
+from tipx.types import Prompt, Rollout
 
 Tick = Callable[[int], None]
 FIRST = 512
@@ -169,8 +169,8 @@ def run_all(
         for mode in ("sample", "greedy"):
             rows = [j for j in mine if jobs[j][0] == mode]
             rollouts = how.sampling if mode == "sample" else greedy(how.sampling)
-            # A server takes the next task when it is done with one, not when it is done with a batch.
-            size = len(rows) if isinstance(rollouts, ServedAgents) else rollouts.batch_size
+            # These take the next when they are done with one, not when they are done with a batch.
+            size = len(rows) if isinstance(rollouts, ServedAgents | HFRollouts) else rollouts.batch_size
             for start in range(0, len(rows), max(size, 1)):
                 batch = rows[start : start + size]
                 some, noise = [problems[jobs[j][1]] for j in batch], Noise(exam.seed, stream="eval")
@@ -214,20 +214,20 @@ def sample_answers(
     if isinstance(how, AgentRollouts):
         chat = template.build_chat(tokenizer, eos_ids(model, tokenizer))
         yield list(enumerate(agents.act_with_model(how, model, chat, problems, request)))
+    elif isinstance(how, HFRollouts):
+        for places, rollout in how.stream(model, tokenizer, request):
+            yield list(zip(places, grade_rollout(subject, [problems[i] for i in places], rollout, judge), strict=True))
     else:
-        yield list(enumerate(answer(subject, problems, how, request, judge)))
+        yield list(enumerate(grade_rollout(subject, problems, how(model, tokenizer, request), judge)))
 
 
-def answer(
-    subject: Subject, problems: Sequence[Prompt], rollouts: Rollouts, request: RolloutRequest, judge: Grader
-) -> list[Sample]:
+def grade_rollout(subject: Subject, problems: Sequence[Prompt], rollout: Rollout, judge: Grader) -> list[Sample]:
     """One graded answer for each problem; `response` is without special tokens but those that mark reasoning."""
     decode = subject.tokenizer.decode
-    rollout = rollouts(subject.model, subject.tokenizer, request)
     lengths, stops = rollout.lengths, rollout.stop_reasons
     kept = marks(subject.tokenizer)
     texts = [readable_text(subject.tokenizer, kept, rollout.response_BT[b, :n].tolist()) for b, n in enumerate(lengths)]
-    asked = [str(decode(list(prompt))) for prompt in request.prompts]
+    asked = [str(decode(list(prompt))) for prompt in rollout.prompt_ids]
     grades = judge.grade_all(
         [Answer(texts[b], p.answer or "", stops[b] == "length", asked[b]) for b, p in enumerate(problems)]
     )

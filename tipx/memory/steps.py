@@ -19,6 +19,7 @@ from tipx.memory.fakes import fake_ids, fake_model, grow_cache, iterate_storages
 from tipx.memory.layout import Sizes
 from tipx.memory.tracker import Tracker
 from tipx.models.head import backbone, lm_head
+from tipx.rollout.cache import Architecture
 from tipx.rollout.hf import HFRollouts
 from tipx.spec import spec
 from tipx.train.experiment import Experiment
@@ -112,7 +113,10 @@ class PredictedStep:
         self.tracker.begin("prefill", "activations")
         b, length = self.sizes.rollout_batch, self.sizes.prompt
         prompt = {"input_ids": fake_ids(b, length), "attention_mask": torch.ones(b, length, dtype=torch.long)}
-        return pad_vocabulary(self.student, b)(**prompt, use_cache=True, logits_to_keep=1).past_key_values
+        student = pad_vocabulary(self.student, b)
+        own = Architecture(student)
+        begun = {own.cache_name: own.make_cache()} if own.selectable else {}
+        return student(**prompt, **begun, use_cache=True, logits_to_keep=1).past_key_values
 
     def decode(self, cache: Any, length: int, section: str) -> None:
         """Sample the token that is the last of `length`."""
@@ -122,11 +126,10 @@ class PredictedStep:
         grow_cache(cache, length - 1, self.tracker)
         self.tracker.begin(section, "activations")
         last = {"input_ids": fake_ids(b, 1), "attention_mask": mask_BL, "past_key_values": cache}
-        logits_BV = student(**last, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+        logits_BV = student(**last, use_cache=True, logits_to_keep=1).logits[:, -1]
         if isinstance(self.exp.rollout, HFRollouts):
-            draws_BT = torch.empty(b, self.sizes.tokens, dtype=torch.double)
-            sample: Any = self.exp.rollout.sampler(draws_BT, length - self.sizes.tokens)
-            sample(fake_ids(b, length - 1), logits_BV)
+            # How many tokens top-k leaves is in the data, and without it there are more.
+            replace(self.exp.rollout, top_k=0).choose(logits_BV, torch.empty(b, dtype=torch.double))
 
     def hidden(self, of: PreTrainedModel, section: str) -> Hidden:
         """Last hidden states at the N response positions."""

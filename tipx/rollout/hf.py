@@ -1,59 +1,27 @@
-"""Rollouts by transformers' `generate`: batched, left-padded, with a KV cache."""
+"""Rollouts by transformers: batched, left-padded, with a KV cache."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TopPLogitsWarper
 
 from tipx.rollout import RolloutRequest
-from tipx.rollout.collect import collect, left_pad
+from tipx.rollout.cache import Architecture
+from tipx.rollout.collect import collect
+from tipx.rollout.decode import Decoder, Reply, Response
+from tipx.rollout.generate import Generator
+from tipx.rollout.inverse_cdf import pick_tokens
 from tipx.rollout.recorder import Recorder
 from tipx.spec import Count, Temperature, TopP, Whole, spec
 from tipx.text.token_ids import count_rows, pad_id
 from tipx.types import Rollout
 
-
-class SuppressUnknownIds(LogitsProcessor):
-    """Leaves the ids that the tokenizer has: heads are wider, some wider than the teacher's embedding."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-
-    def __call__(self, input_ids: Int[Tensor, "R L"], scores: Float[Tensor, "R V"]) -> Float[Tensor, "R V"]:
-        if scores.shape[-1] <= self.rows:
-            return scores
-        return scores.index_fill(-1, torch.arange(self.rows, scores.shape[-1], device=scores.device), -torch.inf)
-
-
-class InverseCDF(LogitsProcessor):
-    """Makes `generate`'s argmax a sample: keeps the one token in whose share of the CDF the row's draw falls.
-
-    One uniform a token, keyed by row, so that a response does not depend on what it is batched with; and twice as fast
-    on CPU as `torch.multinomial` over a vocabulary of 150,000.
-    """
-
-    def __init__(self, draws_RT: Float[Tensor, "R T"], prompt_length: int) -> None:
-        self.draws_RT, self.prompt_length = draws_RT, prompt_length
-
-    def __call__(self, input_ids: Int[Tensor, "R L"], scores: Float[Tensor, "R V"]) -> Float[Tensor, "R V"]:
-        cdf_RV = scores.double().softmax(-1).cumsum(-1)
-        draw_R1 = self.draws_RT[:, input_ids.shape[1] - self.prompt_length, None].to(cdf_RV.device)
-        # Scaled by the CDF's own end, which rounding leaves a little off 1; right=True never lands on a zero share.
-        token_R1 = torch.searchsorted(cdf_RV, draw_R1 * cdf_RV[:, -1:], right=True).clamp(max=scores.shape[-1] - 1)
-        return torch.full_like(scores, -torch.inf).scatter(-1, token_R1, 0.0)
+SCORES = 2**20
+"""Logits that a token is chosen from at once: 4 MiB, which the caches of a CPU hold."""
 
 
 @spec
@@ -80,67 +48,96 @@ class HFRollouts:
         return False
 
     def __call__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: RolloutRequest) -> Rollout:
-        prompts, most = request.prompts, request.limits_within(self.max_new_tokens)
-        # Alike lengths together: left padding then costs least. The draws are keyed by row, so order changes nothing.
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        responses: list[list[int]] = [[] for _ in prompts]
-        recorded = Recorder(model, len(prompts)) if request.with_states else None
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            draws_RT = request.noise.draw_rows([request.rows[i] for i in batch], max(most[i] for i in batch))
-            with nullcontext() if recorded is None else recorded.of(batch):
-                new = self.generate(model, tokenizer, [prompts[i] for i in batch], draws_RT)
-            for i, ids in zip(batch, new, strict=True):
-                responses[i] = ids[: most[i]]
-        rollout = collect(prompts, responses, eos_ids(model, tokenizer), model.device)
-        return rollout if recorded is None else replace(rollout, states_ND=recorded.states(rollout.lengths))
+        recorder = Recorder(model) if request.with_states else None
+        responses = self.responses(request)
+        for _ in self.respond(model, tokenizer, responses, lambda _: None, recorder):
+            pass
+        rollout = as_rollout(model, tokenizer, responses)
+        if recorder is None:
+            return rollout
+        return replace(rollout, states_ND=recorder.states([place for r in responses for place in r.places]))
 
-    @torch.no_grad()
-    def generate(
+    def stream(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: RolloutRequest
+    ) -> Iterator[tuple[list[int], Rollout]]:
+        """What `__call__` gives, some at a time as they end, with their places in the request."""
+        responses = self.responses(request)
+        place_of = {response: place for place, response in enumerate(responses)}
+        for ended in self.respond(model, tokenizer, responses, lambda _: None, None):
+            yield [place_of[response] for response in ended], as_rollout(model, tokenizer, ended)
+
+    def responses(self, request: RolloutRequest) -> list[Response]:
+        """One for each prompt of the request, still empty."""
+        texts = zip(request.prompts, request.rows, request.limits_within(self.max_new_tokens), strict=True)
+        return [Response(prompt, row, request.noise, limit) for prompt, row, limit in texts]
+
+    def respond(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        prompts: Sequence[Sequence[int]],
-        draws_RT: Float[Tensor, "R T"],
-    ) -> list[list[int]]:
-        """New token ids of each prompt, one for each draw at most; padding after the end of sequence still on."""
-        eos = eos_ids(model, tokenizer)
-        pad = pad_id(tokenizer)
-        ids_RL, mask_RL = left_pad(prompts, pad, model.device)
-        settings = GenerationConfig(
-            max_new_tokens=draws_RT.shape[1],
-            do_sample=False,
-            eos_token_id=list(eos),
-            pad_token_id=pad,
-            use_cache=True,
-        )
-        sampler = LogitsProcessorList(
-            [SuppressUnknownIds(count_rows(tokenizer)), *self.sampler(draws_RT, ids_RL.shape[1])]
-        )
-        # `generate` fills what `settings` leaves open from the model's own file: Qwen2.5's has a repetition penalty.
-        own, model.generation_config = model.generation_config, GenerationConfig()
-        try:
-            out_RL: Tensor = model.generate(  # type: ignore[operator]
-                input_ids=ids_RL, attention_mask=mask_RL, generation_config=settings, logits_processor=sampler
-            )
-        finally:
-            model.generation_config = own
-        new: list[list[int]] = out_RL[:, ids_RL.shape[1] :].tolist()
-        return new
+        responses: Sequence[Response],
+        reply: Reply,
+        recorder: Recorder | None,
+    ) -> Iterator[list[Response]]:
+        """Samples responses to their ends, `batch_size` at once, and what `reply` has follow; yields those that ended.
 
-    def sampler(self, draws_RT: Float[Tensor, "R T"], prompt_length: int) -> LogitsProcessorList:
-        """What turns logits into a one-token choice; empty for greedy."""
-        steps = LogitsProcessorList()
+        The shortest prompts begin. Alike lengths together have least padding, and draws are keyed by row.
+        """
+        known, architecture = count_rows(tokenizer), Architecture(model)
+
+        def choose(logits_RV: Float[Tensor, "R V"], draws_R: Float[Tensor, " R"]) -> Int[Tensor, " R"]:
+            # Heads are wider than tokenizers, some wider than the teacher's embedding.
+            return self.choose(logits_RV[:, :known], draws_R)
+
+        ends, pad = frozenset(eos_ids(model, tokenizer)), pad_id(tokenizer)
+        sampler: Decoder | Generator = Generator(model, choose, ends, pad, self.batch_size, recorder)
+        if architecture.selectable:
+            sampler = Decoder(model, architecture, choose, ends, pad, self.batch_size, recorder)
+        with nullcontext() if recorder is None else recorder.listen():
+            yield from sampler.run(sorted(responses, key=lambda response: len(response.prompt)), reply)
+
+    def choose(self, logits_RV: Float[Tensor, "R V"], draws_R: Float[Tensor, " R"]) -> Int[Tensor, " R"]:
+        """A token for each row, by temperature, top-k and top-p and the row's draw. On a CPU a few rows at a time."""
         if self.temperature == 0:
-            return steps
+            return logits_RV.argmax(-1)
+        rows = max(1, SCORES // logits_RV.shape[-1]) if logits_RV.device.type == "cpu" else len(logits_RV)
+        parts = zip(logits_RV.split(rows), draws_R.split(rows), strict=True)
+        return torch.cat([self.pick(some_RV.float(), some_R) for some_RV, some_R in parts])
+
+    def pick(self, scores_RV: Float[Tensor, "R V"], draws_R: Float[Tensor, " R"]) -> Int[Tensor, " R"]:
+        """A sampled token for each row."""
         if self.temperature != 1:
-            steps.append(TemperatureLogitsWarper(self.temperature))
-        if self.top_k:
-            steps.append(TopKLogitsWarper(self.top_k))
-        if self.top_p < 1:
-            steps.append(TopPLogitsWarper(self.top_p))
-        steps.append(InverseCDF(draws_RT, prompt_length))
-        return steps
+            scores_RV = scores_RV / self.temperature
+        if not self.top_k:
+            return pick_tokens(self.nucleus(scores_RV), draws_R)
+        scores_RK, ids_RK = largest(scores_RV, self.top_k)
+        place_R1 = pick_tokens(self.nucleus(scores_RK), draws_R)[:, None]
+        return ids_RK.gather(-1, place_R1)[:, 0]
+
+    def nucleus(self, scores_RV: Float[Tensor, "R V"]) -> Float[Tensor, "R V"]:
+        """Scores of the likeliest tokens that have probability `top_p` together; -inf for the others."""
+        if self.top_p == 1:
+            return scores_RV
+        kept_RV: Tensor = TopPLogitsWarper(self.top_p)(None, scores_RV)
+        return kept_RV
+
+
+def largest(scores_RV: Float[Tensor, "R V"], k: int) -> tuple[Float[Tensor, "R K"], Int[Tensor, "R K"]]:
+    """The k largest of each row with their ids, by id; more where the last of them is there several times.
+
+    A row that has fewer of these than another is filled up with -inf.
+    """
+    least_R1 = scores_RV.topk(min(k, scores_RV.shape[-1])).values[:, -1:]
+    most = int((scores_RV >= least_R1).sum(-1).max())
+    ids_RK = scores_RV.topk(most).indices.sort().values
+    scores_RK = scores_RV.gather(-1, ids_RK)
+    return scores_RK.masked_fill(scores_RK < least_R1, -torch.inf), ids_RK
+
+
+def as_rollout(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, responses: Sequence[Response]) -> Rollout:
+    """Ended responses, in their order."""
+    prompts, ids = [response.prompt for response in responses], [response.ids for response in responses]
+    return collect(prompts, ids, eos_ids(model, tokenizer), model.device)
 
 
 def eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

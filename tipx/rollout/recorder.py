@@ -13,30 +13,37 @@ from transformers import PreTrainedModel
 class Recorder:
     """Listens to a model's body while it generates.
 
-    With a KV cache its t-th call ends with the states that predict response token t, at the last place of each row.
+    A forward pass ends with the states that predict the next token, at the last place of each row: `newest_RD`. Those
+    that are kept are numbered in the order in which they came.
     """
 
-    def __init__(self, model: PreTrainedModel, rows: int) -> None:
+    newest_RD: Float[Tensor, "R D"]
+
+    def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self.states_of: list[tuple[Float[Tensor, "R T D"], int]] = [(torch.empty(0, 0, 0), 0)] * rows
+        self.kept: list[Float[Tensor, "R D"]] = []
+        self.count = 0
 
     @contextmanager
-    def of(self, rows: Sequence[int]) -> Iterator[None]:
-        """Records what is generated inside for these rows, in the order of the batch."""
-        steps: list[Tensor] = []
+    def listen(self) -> Iterator[None]:
+        """Inside, forward passes are heard."""
 
         def note(_module: object, _args: object, output: Any) -> None:
-            steps.append(output.last_hidden_state[:, -1])
+            self.newest_RD = output.last_hidden_state[:, -1].clone()  # a view would keep those of the whole prompt
 
         hook = self.model.base_model.register_forward_hook(note)
         try:
             yield
         finally:
             hook.remove()
-        states_RTD = torch.stack(steps, 1)
-        for place, row in enumerate(rows):
-            self.states_of[row] = states_RTD, place
 
-    def states(self, lengths: Sequence[int]) -> Float[Tensor, "N D"]:
-        """Of every row's first tokens, as many as its response has, one row after another."""
-        return torch.cat([states_RTD[r, :n] for (states_RTD, r), n in zip(self.states_of, lengths, strict=True)])
+    def keep(self, states_RD: Float[Tensor, "R D"]) -> int:
+        """Keeps the states of R rows; returns the number of the first."""
+        first = self.count
+        self.kept.append(states_RD)
+        self.count += len(states_RD)
+        return first
+
+    def states(self, places: Sequence[int]) -> Float[Tensor, "N D"]:
+        """Those of these numbers."""
+        return torch.cat(self.kept)[torch.tensor(places, device=self.newest_RD.device)]
