@@ -106,20 +106,26 @@ class Decoder:
     size: int
     recorder: Recorder | None
 
-    @torch.inference_mode()
     def run(self, responses: Iterable[Response], reply: Reply) -> Iterator[list[Response]]:
         """Samples all of them to their ends, and what `reply` has follow; yields some as they have ended."""
-        waiting = deque(responses)
-        while waiting:
-            batch: Batch | None = self.start(take(waiting, self.size))
-            while batch is not None:
-                tokens_R = self.sample(batch)
-                ended = [response for response in batch.responses if response.ended]
-                if len(ended) * SHARE >= len(batch.responses):
-                    batch = self.change(batch, tokens_R, waiting, reply)
-                    yield ended
-                else:
-                    self.read(batch, tokens_R[:, None])
+        waiting, batch = deque(responses), None
+        while waiting or batch is not None:
+            batch, ended = self.advance(batch, waiting, reply)
+            yield ended
+
+    @torch.inference_mode()
+    def advance(
+        self, batch: Batch | None, waiting: deque[Response], reply: Reply
+    ) -> tuple[Batch | None, list[Response]]:
+        """Samples until some have ended; the batch that goes on, and these."""
+        if batch is None:
+            batch = self.start(take(waiting, self.size))
+        while True:
+            tokens_R = self.sample(batch)
+            ended = [response for response in batch.responses if response.ended]
+            if len(ended) * SHARE >= len(batch.responses):
+                return self.change(batch, tokens_R, waiting, reply), ended
+            self.read(batch, tokens_R[:, None])
 
     def start(self, responses: list[Response]) -> Batch:
         """A batch of new responses. Each prompt is read once, for all the rows that have it."""
@@ -161,6 +167,7 @@ class Decoder:
         """The next token of each row; what an ended one is given is nobody's."""
         draws_R = torch.tensor([response.next_draw() for response in batch.responses], dtype=torch.double)
         tokens_R = self.choose(batch.logits_RV, draws_R)
+        batch.logits_RV = batch.logits_RV.new_empty(len(tokens_R), 0)  # they would be there beside the next
         first = 0 if batch.states_RD is None or self.recorder is None else self.recorder.keep(batch.states_RD)
         for row, (response, token) in enumerate(zip(batch.responses, tokens_R.tolist(), strict=True)):
             if not response.ended and response.add(token, self.ends, first + row):
@@ -190,7 +197,6 @@ class Decoder:
             if waiting and (room == self.size or (early and 2 * room >= self.size)):
                 parts.append(self.start(take(waiting, room)))
         if going:
-            batch.logits_RV = batch.logits_RV[:, :0]  # there are others soon
             self.select(batch, going)
             self.read(batch, tokens_R[going, None])
             parts.append(batch)

@@ -40,7 +40,6 @@ class Generator:
     size: int
     recorder: Recorder | None
 
-    @torch.no_grad()
     def run(self, responses: Iterable[Response], reply: Reply) -> Iterator[list[Response]]:
         """Samples all of them to their ends, and what `reply` has follow; yields them batch by batch."""
         waiting = deque(responses)
@@ -50,6 +49,7 @@ class Generator:
             waiting.extend(follow for response in batch if (follow := reply(response)) is not None)
             yield batch
 
+    @torch.no_grad()
     def generate(self, responses: Sequence[Response]) -> None:
         """Samples one batch."""
         ids_RL, mask_RL = left_pad([response.prompt for response in responses], self.pad, self.model.device)
