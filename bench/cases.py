@@ -93,7 +93,8 @@ def choose(
     scores = engine.compute_statistics(
         student, teacher, torch.zeros(len(student), dtype=torch.long), NEEDS[rule], ReverseKL()
     )
-    index = first(torch.stack(list(scores.values.values())).sum(0), kept)
+    ranked_N = torch.stack([scores.values[name] for name in sorted(NEEDS[rule])]).sum(0)
+    index = first(ranked_N, kept)
     return index, scores.forward_sums and scores.forward_sums[index]
 
 

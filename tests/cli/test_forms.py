@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,8 @@ def test_no_word_is_broken_at_any_width(command: str, place: Path, trained: tupl
     assert "not shown" not in whole.out
     for columns in (60, 80, 200):
         done = call(place, *words, columns=columns)
+        if command == "preflight":  # it measures this machine each time
+            done, whole = (replace(one, out=re.sub(r"\d[\d.]*", "0", one.out)) for one in (done, whole))
         assert words_of(done.out) <= words_of(whole.out), columns
         assert words_of(done.err) <= words_of(whole.err), columns
 

@@ -81,8 +81,8 @@ def same(run: Run, other: Run) -> None:
 
 
 def by_value(row: dict[str, Any]) -> dict[str, Any]:
-    """All but quadrants: their thresholds are tokens of the step, and the last bit decides on which side one falls."""
-    return {key: value for key, value in lasting(row).items() if not key.startswith("quadrant/")}
+    """All but quadrants and changed weights: the last bit decides on which side of a threshold a token or weight is."""
+    return {key: value for key, value in lasting(row).items() if not key.startswith(("quadrant/", "train/weights"))}
 
 
 def results(run: Run) -> dict[str, Any]:

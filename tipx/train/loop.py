@@ -77,6 +77,8 @@ def one_step(session: Session, step: int) -> Row:
     torch.manual_seed(exp.seed * 1_000_003 + step)  # dropout, if a model has any; all else is keyed by (seed, step)
     noise, rows = Noise(exp.seed, step), world.shard_rows(exp.loop.sequences)
     needs, logged = exp.selector.needs, statistics_to_log(session, step)
+    if exp.rollout.gives_logprobs and needs - TEACHER_ONLY:
+        needs = needs | {"student_logprob"}  # it comes with any score of the student
 
     with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
         numbers = session.chosen(step, rows)

@@ -105,8 +105,8 @@ def write_gradient(
     out_NC.copy_(fold.compute_tile_gradient(student_NC, teacher_NC, inputs, divergence, scale, softcap))
 
 
-FAILED: set[str] = set()
-"""Names of functions that could not be compiled."""
+FAILED: dict[str, str] = {}
+"""Names of functions that could not be compiled, and why."""
 
 
 def run_compiled(function: Callable[..., Any], tile_NC: Float[Tensor, "N C"], *rest: Any) -> Any:
@@ -116,9 +116,10 @@ def run_compiled(function: Callable[..., Any], tile_NC: Float[Tensor, "N C"], *r
     try:
         return compile_function(function)(tile_NC, *rest)
     except torch._dynamo.exc.TorchDynamoException as error:  # noqa: SLF001 - torch has no public name for it
-        FAILED.add(function.__name__)
         reason = str(error).strip().splitlines()[0]
-        log.warning("vocab.compile: plain torch is used, for the compiler failed (%s)", reason)
+        if reason not in FAILED.values():
+            log.warning("vocab.compile: plain torch is used, for the compiler failed (%s)", reason)
+        FAILED[function.__name__] = reason
         return function(tile_NC, *rest)
 
 
