@@ -69,7 +69,7 @@ def test_six_layers_are_on_the_line_through_two_and_four(small: Small) -> None:
 
 
 def test_two_tiles_have_the_peak_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    # 96 rows: 8 MiB hold 10,752 columns of a compiled tile; 64,000 take six. They keep 16 rows, which are too few.
+    # 96 rows: 4 MiB hold 5,376 columns of a compiled tile; 64,000 take twelve. 8 MiB keep 16 rows, which are too few.
     case = Small(tokens=48, layers=1, vocab=64_000, overrides=("vocab.budget_mib=8",)).case()
     few = total(case.whole())
 
@@ -78,7 +78,7 @@ def test_two_tiles_have_the_peak_of_all(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(AimedVocab, "split_tiles", split_all)
     tiles = case.exp.vocab.split_tiles(96, 64_000, torch.device("cpu"), keep=True)
-    assert (len(tiles.columns), tiles.keeps) == (6, False)
+    assert (len(tiles.columns), tiles.keeps) == (12, False)
     assert total(case.whole()) == few
 
 

@@ -222,16 +222,16 @@ def test_tiles_fill_their_cache_and_the_budget() -> None:
     many = Vocab(chunk=10**6, budget_mib=1, compile=False).split_tiles(10**6, 3, cpu, keep=False)
     assert len(many.columns) == 3
     plain = Vocab(chunk="auto", budget_mib=8, compile=False).split_tiles(1000, 10**5, cpu, keep=True)
-    assert (plain.rows[0].stop, plain.columns[0].stop, plain.keeps) == (256, 1365, False)  # 8 MiB / (4 * 6 * 256)
+    assert (plain.rows[0].stop, plain.columns[0].stop, plain.keeps) == (256, 682, False)  # 4 MiB / (4 * 6 * 256)
     assert Vocab(chunk=5, budget_mib=1, compile=False).split_tiles(0, 1000, cpu, keep=False).rows == []
 
 
 def test_compiled_tiles_have_whole_blocks_and_one_shape() -> None:
-    # 8 MiB / (4 bytes * 2 tensors * 256 rows) = 4096 columns; the last tile goes beyond the vocabulary.
+    # 4 MiB / (4 bytes * 2 tensors * 256 rows) = 2048 columns; the last tile goes beyond the vocabulary.
     tiles = Vocab(chunk="auto", budget_mib=8, compile="auto").split_tiles(1000, 151_936, torch.device("cpu"), keep=True)
     assert tiles.kernels.fused
-    assert {part.stop - part.start for part in tiles.columns} == {4096}
-    assert len(tiles.columns) == 38
+    assert {part.stop - part.start for part in tiles.columns} == {2048}
+    assert len(tiles.columns) == 75
     small = Vocab(chunk="auto", budget_mib=8, compile="auto").split_tiles(1000, 16_383, torch.device("cpu"), keep=True)
     assert not small.kernels.fused
 

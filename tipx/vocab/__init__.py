@@ -32,7 +32,7 @@ __all__ = ["ForwardSums", "Head", "Hidden", "Scores", "Vocab"]
 
 LIVE_TILES = {True: 2, False: 6}
 """Tensors of one tile's size that are alive at the worst moment, fp32, with compiled kernels and without."""
-TILE_MIB = {"cpu": 8}
+TILE_MIB = {"cpu": 4}
 """MiB of the tensors of one tile. They stay in the nearest large cache, which on a GPU has some 50 MB."""
 TILE_MIB_ELSEWHERE = 32
 TILE_ROWS = {"cpu": 256}
