@@ -30,7 +30,7 @@ KINDS: dict[str, TokenDivergence] = {
     "top k with a tail": TopKDivergence(base=ForwardKL(), k=4, support="union", tail=True),
 }
 SIZES: dict[str, dict[str, Any]] = {
-    # One tile of columns, padded from 5,000 to 5,120, whose logits are kept; and seven tiles of 768, made twice.
+    # Three tiles of 2,048 columns for 5,000, whose logits are kept; and seven of 768, made twice.
     "logits once": {"chunk": "auto", "budget_mib": 100},
     "logits twice": {"chunk": 10**6, "budget_mib": 2},
 }

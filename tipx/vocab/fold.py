@@ -177,6 +177,6 @@ def compute_tile_gradient(
             log_q_NC = torch.where(inputs.outside_NC, log_p_NC - inputs.tail_N[:, None], log_q_NC)
     grad_NC = divergence.gradient(log_p_NC, log_q_NC, inputs.slope_N[:, None]).mul_(inputs.weights_N[:, None])
     if softcap is not None:
-        # d/dx cap tanh(x / cap) = 1 - tanh^2 = 1 - (logit / cap)^2. Padding columns have -inf, and no gradient.
-        grad_NC.mul_(1 - (student_NC / softcap).clamp(min=-1) ** 2)
+        # d/dx cap tanh(x / cap) = 1 - tanh^2 = 1 - (logit / cap)^2. Beyond the vocabulary this is nan, and nobody's.
+        grad_NC.mul_(1 - (student_NC / softcap) ** 2)
     return grad_NC.mul_(scale) if scale != 1.0 else grad_NC
