@@ -48,6 +48,7 @@ from tipx.train.loop import exams, one_step
 from tipx.train.meter import Meter
 from tipx.train.session import Session
 from tipx.train.trainer import Trainer
+from tipx.vocab import Head, Hidden
 
 CPU = torch.device("cpu")
 CPU_CLOCK = patch.object(devices, "perf_counter", time.process_time)
@@ -112,10 +113,22 @@ def open_session(pair: str, case: str, steps: int, folder: Path) -> Session:
     return session
 
 
+def load_kernels(exp: Experiment, size: int) -> None:
+    """Scoring and a gradient of a few tokens, which compile the vocabulary's kernels or load them."""
+    heads = [Head(torch.zeros(size, 8).requires_grad_()) for _ in range(2)]
+    student, teacher = (Hidden(torch.zeros(32, 8), head) for head in heads)
+    for needs in (exp.selector.needs, frozenset({"reverse_kl"})):
+        exp.vocab.compute_statistics(student, teacher, torch.zeros(32, dtype=torch.long), needs, exp.divergence)
+    exp.vocab.compute_loss(student, teacher, torch.ones(32), exp.divergence).backward()
+
+
 def train_here(session: Session) -> dict[str, float]:
     """Our loop: CPU seconds of its phases, the highest of their peaks in MiB, and the seconds that were predicted."""
     totals: dict[str, float] = {}
     lengths: list[tuple[float, float]] = []
+    with session.meter.phase("kernels"):
+        load_kernels(session.exp, session.pair.rows)
+    totals["kernels"] = session.meter.read()[TIME.of("kernels")]
     for number in range(1, session.exp.loop.steps + 1):
         row = one_step(session, number)
         lengths.append((row[MEAN_LENGTH], row[MAX_LENGTH]))
@@ -236,19 +249,23 @@ def measure_alone(pair: str, case: str, steps: int, folder: Path) -> dict[str, f
 
 
 def training_table(pair: str, steps: int, results: dict[str, dict[str, float]]) -> Shown:
-    """A row a case; `-` is a phase that the trainer does not tell apart, or an accuracy that was not measured."""
+    """A row a case; `-` is a phase that the trainer does not tell apart, or an accuracy that was not measured.
+
+    `kernels` are seconds once a run, to compile the vocabulary's kernels or to load them; the total is without.
+    """
     phases = ("rollout", "score", "select", "train")
     body = []
     for case, result in results.items():
         seconds = [f"{result[phase]:.1f}" if phase in result else "-" for phase in phases]
         total = sum(result.get(phase, 0.0) for phase in phases)
         right = [f"{result[key]:.3f}" if key in result else "-" for key in ("greedy", "mean")]
-        body.append([case, *seconds, f"{total:.1f}", f"{result['mib']:,.0f}", *right])
+        kernels = f"{result['kernels']:.1f}" if "kernels" in result else "-"
+        body.append([case, kernels, *seconds, f"{total:.1f}", f"{result['mib']:,.0f}", *right])
         predicted = [result.get(f"predicted {phase}") for phase in phases]
         if any(predicted):
             shown = ["-" if value is None else f"{value:.1f}" for value in predicted]
-            body.append(["  predicted", *shown, f"{sum(value or 0 for value in predicted):.1f}", "", "", ""])
-    head = ["training", *phases, "total", "MiB", "greedy", "sampled"]
+            body.append(["  predicted", "", *shown, f"{sum(value or 0 for value in predicted):.1f}", "", "", ""])
+    head = ["training", "kernels", *phases, "total", "MiB", "greedy", "sampled"]
     return Shown(f"{pair} pair, {steps} steps, CPU s of one thread", head, body)
 
 
