@@ -13,6 +13,7 @@ from tipx.divergences import TokenDivergence
 from tipx.errors import ModelError
 from tipx.files.untrusted import RAISED, brings_code, error_text
 from tipx.memory.tracker import Tracker
+from tipx.rollout.cache import SHORT, RoomyLayer
 from tipx.vocab.compiled import Eager
 from tipx.vocab.fold import GradientInputs, OnlineSums
 from tipx.vocab.vocab_pass import Tiles
@@ -63,7 +64,12 @@ def grow_cache(cache: Any, length: int, tracker: Tracker) -> None:
     for layer in cache.layers:
         for name in ("keys", "values"):
             old = getattr(layer, name)
-            setattr(layer, name, old.new_empty(*old.shape[:-2], length, old.shape[-1]))
+            roomy = isinstance(layer, RoomyLayer) and length >= SHORT
+            room = old.new_empty(*old.shape[:-2], length + (length // 8 if roomy else 0), old.shape[-1])
+            states = room[:, :, :length]
+            if roomy:
+                layer.rooms[name] = room, states
+            setattr(layer, name, states)
         tracker.tag([layer.keys, layer.values], "cache")
 
 
