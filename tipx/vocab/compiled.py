@@ -7,6 +7,7 @@ up to rounding. The kernels take any number of rows and columns, so each is comp
 """
 
 import logging
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -126,4 +127,6 @@ def run_compiled(function: Callable[..., Any], tile_NC: Float[Tensor, "N C"], *r
 @cache
 def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """The kernel of a function, for any number of rows and columns. It is compiled when it is first called."""
+    # By default torch starts a process for each core to compile with, which takes longer than these few kernels.
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     return torch.compile(function, dynamic=True, fullgraph=True)
