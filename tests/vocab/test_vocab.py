@@ -146,6 +146,20 @@ def test_no_rows_give_zero_loss_and_zero_gradients() -> None:
     assert {name: tuple(value.shape) for name, value in stats.items()} == dict.fromkeys(STATISTICS, (0,))
 
 
+@pytest.mark.parametrize("needs", [{"reverse_kl"}, {"student_entropy"}, {"teacher_logprob"}, {"jsd"}], ids=str)
+def test_no_rows_give_the_same_names_as_some(needs: set[str]) -> None:
+    # Processes gather each statistic together: one without tokens must take part in each.
+    w, none_N = world(), torch.zeros(N, dtype=torch.bool)
+    some, none = (
+        engine("auto").compute_statistics(
+            w.student[rows], w.teacher[rows], w.tokens_N[rows], frozenset(needs), ReverseKL()
+        )
+        for rows in (~none_N, none_N)
+    )
+    assert some.values.keys() == none.values.keys() >= needs
+    assert (some.forward_sums is None) == (none.forward_sums is None)
+
+
 def test_no_needs_no_work() -> None:
     w = world()
     idle = Hidden(w.teacher.states_ND, Untouchable(w.teacher.head.weight_VD))

@@ -131,11 +131,12 @@ class Vocab:
         student, teacher = student and student.in_type_of_products(), teacher.in_type_of_products()
         tiles = self.split_tiles(len(tokens_N), teacher.head.vocab_size, tokens_N.device, keep=False)
         scorer = TileScorer(needs, divergence, tiles, TileBuffers())
+        # A process without tokens gives the same names as others do: they gather each of them together.
+        rows = tiles.rows or [slice(0, 0)]
         with without_autocast(tokens_N.device):
-            parts = [scorer.score_rows(student and student[r], teacher[r], tokens_N[r]) for r in tiles.rows]
-        if not parts:
-            return Scores({name: torch.zeros(0, device=tokens_N.device) for name in needs}, None)
-        return Scores.concatenate(parts)
+            return Scores.concatenate(
+                [scorer.score_rows(student and student[r], teacher[r], tokens_N[r]) for r in rows]
+            )
 
     @torch.no_grad()
     def find_top_tokens(self, hidden: Hidden, k: int) -> tuple[Int[Tensor, "N k"], Float[Tensor, "N k"]]:

@@ -64,8 +64,9 @@ class OnlineSums(NamedTuple):
 
 def split_blocks(logits_NC: Float[Tensor, "N C"]) -> Float[Tensor, "N B W"]:
     """The columns in blocks; in one if they cannot be divided evenly."""
-    width = BLOCK if logits_NC.shape[1] % BLOCK == 0 else logits_NC.shape[1]
-    return logits_NC.view(len(logits_NC), -1, width)
+    rows, columns = logits_NC.shape
+    width = BLOCK if columns % BLOCK == 0 else columns
+    return logits_NC.view(rows, columns // width, width)
 
 
 def subtract_maximum(logits_NBW: Float[Tensor, "N B W"]) -> tuple[Float[Tensor, "N B"], Float[Tensor, "N B W"]]:
