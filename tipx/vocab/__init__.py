@@ -10,7 +10,7 @@ one pass over the tiles, `loss` computes the loss and its gradient, `support` ha
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -80,7 +80,7 @@ class Vocab:
     budget_mib: Count | Auto
     """MiB for logits. Where they hold a tile's rows over the whole vocabulary, the loss makes logits once, not twice.
     auto: 1/32 of the device's memory, at most 320 on the CPU and 2,560 elsewhere. 8 is the lean way."""
-    compile: bool | Auto
+    compile: Literal[True, False, "auto"]
     """true: one compiled kernel does all that is done with a tile. false: plain torch. auto: compiled from 16,384
     vocabulary entries on, if a compiler works here."""
 
