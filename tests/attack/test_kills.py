@@ -133,7 +133,7 @@ def test_the_second_signal(warm: Warm, slow: list[str], tmp_path: Path) -> None:
         folder = tmp_path / f"{number}"
         folder.mkdir()
         # So long a step that the second signal comes in it.
-        long = [*slow, "loop.prompts=600", "rollout.max_new_tokens=120", f"runs_dir={folder}", "data.size=600"]
+        long = [*slow, "loop.prompts=2400", "rollout.max_new_tokens=120", f"runs_dir={folder}", "data.size=2400"]
         pid = warm.start(folder, "train", *long, "loop.save_every=1", "model.template.instruction=''")
         faults = [] if warm.until(lambda f=folder: len(the_run(f).rows()) >= 1) else ["it ended before"]
         time.sleep(0.5)
