@@ -289,7 +289,8 @@ METRICS = """\
 Every step of a run adds one line to `metrics.jsonl`; wandb gets the same numbers. Step 0 is there where something was
 measured before training. Files of older runs are read by the names of today, and old names can be typed.
 
-- *monitored steps*: every `loop.monitor_every` steps, and the last.
+- *monitored steps*: every `loop.monitor_every` steps, and the last; and any other step that knows the number without
+  scoring more.
 - *evaluations*: before training, every `loop.eval_every` steps, and after the last step (`loop.eval_last`).
 - *held-out measurements*: before training, every `heldout.every` steps, and after the last.
 - *quadrants*: q1 is unsure and wrong, q2 unsure and agreeing, q3 sure and wrong, q4 solved. A token is unsure where the

@@ -13,7 +13,7 @@ import tipx.vocab
 from tipx.divergences import ForwardKL, GeneralisedJSD, ReverseKL, TokenDivergence, TopKDivergence
 from tipx.types import STATISTICS
 from tipx.vocab import Head, Hidden, Vocab
-from tipx.vocab.compiled import Eager
+from tipx.vocab.compiled import run_compiled, run_plain
 from tipx.vocab.vocab_pass import Tiles
 
 V, D = 13, 5
@@ -41,7 +41,7 @@ def tiled(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], Vocab]:
     def of(rows: int, columns: int, *, keeps: bool = False) -> Vocab:
         def split_tiles(_self: Vocab, n: int, size: int, _device: torch.device, *, keep: bool) -> Tiles:
             slices = tipx.vocab.split_slices(n, rows), tipx.vocab.split_slices(size, columns)
-            return Tiles(*slices, keeps=keep and keeps, kernels=Eager())
+            return Tiles(*slices, keeps=keep and keeps, run=run_plain)
 
         monkeypatch.setattr(Vocab, "split_tiles", split_tiles)
         return Vocab(chunk=1, budget_mib=1, compile=False)
@@ -229,11 +229,11 @@ def test_tiles_fill_their_cache_and_the_budget() -> None:
 def test_compiled_tiles_have_whole_blocks_and_one_shape() -> None:
     # 4 MiB / (4 bytes * 2 tensors * 256 rows) = 2048 columns; the last tile goes beyond the vocabulary.
     tiles = Vocab(chunk="auto", budget_mib=8, compile="auto").split_tiles(1000, 151_936, torch.device("cpu"), keep=True)
-    assert tiles.kernels.fused
+    assert tiles.run is run_compiled
     assert {part.stop - part.start for part in tiles.columns} == {2048}
     assert len(tiles.columns) == 75
     small = Vocab(chunk="auto", budget_mib=8, compile="auto").split_tiles(1000, 16_383, torch.device("cpu"), keep=True)
-    assert not small.kernels.fused
+    assert small.run is run_plain
 
 
 def test_logits_are_kept_where_the_budget_holds_64_rows() -> None:

@@ -1,6 +1,6 @@
 """Models, token ids and caches that have shapes but no data. To be called inside a `FakeTensorMode`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +9,13 @@ from torch import Tensor
 from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from tipx.divergences import TokenDivergence
 from tipx.errors import ModelError
 from tipx.files.untrusted import RAISED, brings_code, error_text
 from tipx.memory.tracker import Tracker
 from tipx.rollout.cache import SHORT, RoomyLayer
-from tipx.vocab.compiled import Eager
-from tipx.vocab.fold import GradientInputs, OnlineSums
+from tipx.vocab import fold
+from tipx.vocab.compiled import run_compiled
+from tipx.vocab.fold import OnlineSums
 from tipx.vocab.vocab_pass import Tiles
 
 UNMASKED = "tipx_unmasked"
@@ -73,37 +73,17 @@ def grow_cache(cache: Any, length: int, tracker: Tracker) -> None:
         tracker.tag([layer.keys, layer.values], "cache")
 
 
-class FakeKernels(Eager):
-    """Stand for compiled kernels: they read and write what these do, make no temporary, and compute nothing."""
-
-    fused = True
-
-    def fold_one_model(self, logits_NC: Tensor, sums: OnlineSums) -> OnlineSums:
-        return OnlineSums(*(logits_NC.sum(-1),) * 4)
-
-    def fold_both_models(
-        self, student_NC: Tensor, teacher_NC: Tensor, student_sums: OnlineSums, teacher_sums: OnlineSums
-    ) -> tuple[OnlineSums, OnlineSums]:
-        return self.fold_one_model(student_NC, student_sums), self.fold_one_model(teacher_NC, teacher_sums)
-
-    def sum_divergence(
-        self, student_NC: Tensor, teacher_NC: Tensor, lse_NN: tuple[Tensor, Tensor], divergence: TokenDivergence
-    ) -> tuple[Tensor, Tensor]:
-        return student_NC.sum(-1), teacher_NC.sum(-1)
-
-    def compute_tile_gradient(
-        self,
-        student_NC: Tensor,
-        teacher_NC: Tensor,
-        inputs: GradientInputs,
-        divergence: TokenDivergence,
-        scale: float,
-        softcap: float | None,
-        out_NC: Tensor,
-    ) -> None:
-        torch.add(student_NC, teacher_NC, out=out_NC)
+def run_fake(function: Callable[..., Any], student_NC: Tensor, *rest: Any) -> Any:
+    """Stands for a compiled kernel: reads and writes what it does, makes no temporary, and computes nothing."""
+    if function is fold.write_tile_gradient:
+        return torch.add(student_NC, rest[0], out=rest[-1])
+    student = OnlineSums(*(student_NC.sum(-1),) * 4)
+    if function is fold.fold_one_model:
+        return student
+    teacher = OnlineSums(*(rest[0].sum(-1),) * 4)
+    return (student, teacher) if function is fold.fold_both_models else (student.z_N, teacher.z_N)
 
 
 def replace_kernels(tiles: Tiles) -> Tiles:
     """The tiles with kernels that fake tensors can run."""
-    return replace(tiles, kernels=FakeKernels()) if tiles.kernels.fused else tiles
+    return replace(tiles, run=run_fake) if tiles.run is run_compiled else tiles

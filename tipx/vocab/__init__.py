@@ -20,7 +20,7 @@ from torch import Tensor
 from tipx.divergences import GeneralisedJSD, TokenDivergence
 from tipx.spec import Auto, Count, spec
 from tipx.vocab.buffers import TileBuffers
-from tipx.vocab.compiled import Eager, Fused
+from tipx.vocab.compiled import run_compiled, run_plain
 from tipx.vocab.fold import BLOCK, OnlineSums
 from tipx.vocab.heads import Head, Hidden
 from tipx.vocab.loss import ForwardSums, Gradients, LossInputs, TiledLoss, compute_forward_sums
@@ -101,7 +101,7 @@ class Vocab:
             columns = [slice(start, start + width) for start in range(0, size, width)]
         else:
             columns = split_slices(size, width)
-        return Tiles(split_slices(rows, height), columns, keeps, Fused() if fused else Eager())
+        return Tiles(split_slices(rows, height), columns, keeps, run_compiled if fused else run_plain)
 
     def find_budget(self, device: torch.device) -> int:
         """MiB for logits on the device."""

@@ -181,3 +181,16 @@ def compute_tile_gradient(
         # d/dx cap tanh(x / cap) = 1 - tanh^2 = 1 - (logit / cap)^2. Beyond the vocabulary this is nan, and nobody's.
         grad_NC.mul_(1 - (student_NC / softcap) ** 2)
     return grad_NC.mul_(scale) if scale != 1.0 else grad_NC
+
+
+def write_tile_gradient(
+    student_NC: Float[Tensor, "N C"],
+    teacher_NC: Float[Tensor, "N C"],
+    inputs: GradientInputs,
+    divergence: TokenDivergence,
+    scale: float,
+    softcap: float | None,
+    out_NC: Float[Tensor, "N C"],
+) -> None:
+    """The gradient in memory that is there already, such as the student's tile, and in the type of that memory."""
+    out_NC.copy_(compute_tile_gradient(student_NC, teacher_NC, inputs, divergence, scale, softcap))

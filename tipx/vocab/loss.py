@@ -29,7 +29,7 @@ from torch import Tensor
 
 from tipx.divergences import TokenDivergence, TopKDivergence
 from tipx.vocab.buffers import TileBuffers
-from tipx.vocab.fold import GradientInputs, OnlineSums
+from tipx.vocab.fold import GradientInputs, OnlineSums, sum_divergence, write_tile_gradient
 from tipx.vocab.heads import Hidden
 from tipx.vocab.products import add_product, multiply, widen, widen_factor
 from tipx.vocab.support import RunningTopK, Support, build_support
@@ -93,7 +93,7 @@ def compute_forward_sums(tile: RowTile, divergence: TokenDivergence) -> tuple[Fo
         value_and_slope = torch.zeros_like(student_sums.m_N), torch.zeros_like(student_sums.m_N)
         for part in tile.tiles.columns:
             student_NC, teacher_NC = tile.make_logits("student", part), tile.make_logits("teacher", part)
-            value_N, slope_N = tile.tiles.kernels.sum_divergence(student_NC, teacher_NC, lse_NN, divergence)
+            value_N, slope_N = tile.tiles.run(sum_divergence, student_NC, teacher_NC, *lse_NN, divergence)
             value_and_slope[0].add_(value_N)
             value_and_slope[1].add_(slope_N)
     return ForwardSums(*lse_NN, *value_and_slope), student_sums, teacher_sums
@@ -137,9 +137,8 @@ class Gradients:
             weight_CD = widen_factor(head.weight_VD[part], buffers, "weights")
             factor_ND = widen_factor(states_ND, buffers, "states")
             grad_NC = student_NC if weight_CD.dtype == wide else buffers.like("narrow", student_NC, weight_CD.dtype)
-            tile.tiles.kernels.compute_tile_gradient(
-                student_NC, teacher_NC, numbers, inputs.divergence, head.scale, head.softcap, grad_NC
-            )
+            how = (inputs.divergence, head.scale, head.softcap)
+            tile.tiles.run(write_tile_gradient, student_NC, teacher_NC, numbers, *how, grad_NC)
             grad_NC = grad_NC[:, : len(weight_CD)]
             if self.bias_V is not None:
                 self.bias_V[part].add_(grad_NC.sum(0, dtype=wide))

@@ -23,8 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tipx.vocab.buffers import TileBuffers
-from tipx.vocab.compiled import Eager
-from tipx.vocab.fold import OnlineSums
+from tipx.vocab.compiled import Runner
+from tipx.vocab.fold import OnlineSums, fold_both_models, fold_one_model
 from tipx.vocab.heads import Hidden
 from tipx.vocab.support import RunningTopK
 
@@ -34,13 +34,14 @@ class Tiles:
     """How a (rows x vocabulary) tensor is cut: slices of rows and of columns.
 
     With `keeps`, the logits of one tile of rows are kept for all columns, so that a second reading of them makes no
-    second product. The last slice of columns may go beyond the vocabulary: its logits there are -inf.
+    second product. The last slice of columns may go beyond the vocabulary: its logits there are -inf. `run` is how a
+    function of `fold` is run on a tile.
     """
 
     rows: Sequence[slice]
     columns: Sequence[slice]
     keeps: bool
-    kernels: Eager
+    run: Runner
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class RowTile:
             for top in tops:
                 top.update(student_NC, teacher_NC, part.start)
             sums = sums or (OnlineSums.empty(student_NC[:, 0]), OnlineSums.empty(teacher_NC[:, 0]))
-            sums = self.tiles.kernels.fold_both_models(student_NC, teacher_NC, *sums)
+            sums = self.tiles.run(fold_both_models, student_NC, teacher_NC, *sums)
         if sums is None:
             raise ValueError("the vocabulary has no entries")
         return sums
@@ -87,7 +88,7 @@ def sum_one_model(hidden: Hidden, tiles: Tiles, buffers: TileBuffers, top: Runni
         logits_NC = hidden.logits_tile(part, buffers, "student")
         if top is not None:
             top.update(logits_NC, logits_NC, part.start)
-        sums = tiles.kernels.fold_one_model(logits_NC, sums or OnlineSums.empty(logits_NC[:, 0]))
+        sums = tiles.run(fold_one_model, logits_NC, sums or OnlineSums.empty(logits_NC[:, 0]))
     if sums is None:
         raise ValueError("the vocabulary has no entries")
     return sums
