@@ -9,7 +9,7 @@ On-policy distillation with token selection, arXiv 2604.14084, section 3:
         minimise the weighted mean of the divergence over kept tokens
 
 Departures from the paper's code: statistics are taken over the whole step and all processes, not a micro-batch; the
-loss has one token count a step; no tensor of (tokens x vocabulary) is made; prompts that are too long are left out and
+loss has one token count a step; logits are held of few tokens at a time; prompts that are too long are left out and
 counted, never cut.
 """
 

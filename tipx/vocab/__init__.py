@@ -1,9 +1,10 @@
-"""The LM-head engine: statistics and losses from hidden states. No tensor of size (tokens x vocabulary) is made.
+"""The LM-head engine: statistics and losses from hidden states, with the logits of few tokens at a time.
 
 Axes: N tokens scored, K tokens kept, D hidden size, V vocabulary rows that both models share, C columns of one tile.
 
 Full logits take V / D times the memory of the hidden states (59 times for Qwen3-4B). So both axes are cut into tiles,
-and the peak is a few tiles plus one (V x D) gradient, whatever N and the ratio are. `vocab_pass` computes statistics in
+and the peak is a few tiles plus one (V x D) gradient, whatever N and the ratio are. Where memory allows, the loss keeps
+the tiles of some hundred rows over all columns, and so makes each logit once. `vocab_pass` computes statistics in
 one pass over the tiles, `loss` computes the loss and its gradient, `support` handles divergences over the top k.
 """
 

@@ -2,8 +2,8 @@
 
 `torch.compile` writes C++ for a CPU and Triton for a GPU, and keeps what it made for the next run (in the folder that
 TORCHINDUCTOR_CACHE_DIR names, else in the system's temporary folder). The first run on a machine waits half a minute
-for it, later ones some seconds. So small vocabularies and few rows are left to plain torch, which gives the same numbers
-up to rounding. The kernels take any number of rows and columns, so each is compiled once.
+for it, later ones some seconds. So small vocabularies and few rows are left to plain torch, which gives the same
+numbers up to rounding. The kernels take any number of rows and columns, so each is compiled once.
 """
 
 import logging
