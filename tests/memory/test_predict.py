@@ -7,17 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoModelForCausalLM, DynamicCache
 
 from tests.memory.worlds import Small
 from tipx.config import build, load
 from tipx.errors import ConfigError, ModelError
 from tipx.memory.architectures import TABLE, load_architecture
-from tipx.memory.fakes import replace_kernels
+from tipx.memory.fakes import grow_cache, replace_kernels
 from tipx.memory.layout import Layout, step_sizes
 from tipx.memory.predict import PARTS, PHASES, predict_memory
 from tipx.memory.steps import AimedVocab
+from tipx.memory.tracker import Tracker
 from tipx.models.pair import ModelSource
+from tipx.rollout.cache import RoomyLayer
 from tipx.vocab import Vocab
 from tipx.vocab.vocab_pass import Tiles
 
@@ -80,6 +83,22 @@ def test_two_tiles_have_the_peak_of_all(monkeypatch: pytest.MonkeyPatch) -> None
     tiles = case.exp.vocab.split_tiles(96, 64_000, torch.device("cpu"), keep=True)
     assert (len(tiles.columns), tiles.keeps) == (12, False)
     assert total(case.whole()) == few
+
+
+def test_a_predicted_cache_has_room_for_the_next_token() -> None:
+    # Else each token would be predicted to copy the whole cache, which is done once for many.
+    with FakeTensorMode(), Tracker() as tracker:
+        cache, token = DynamicCache(), torch.empty(1, 2, 1, 4)
+        cache.layers = [RoomyLayer()]
+        cache.update(token, token, 0)
+        grow_cache(cache, 400, tracker)
+        keys = cache.layers[0].keys
+        assert keys is not None
+        cache.update(token, token, 0)
+        longer = cache.layers[0].keys
+        assert longer is not None
+        assert (keys.shape[2], longer.shape[2]) == (400, 401)
+        assert longer.untyped_storage()._cdata == keys.untyped_storage()._cdata
 
 
 def test_selection_saves_memory_only_where_logits_are_made_first() -> None:

@@ -131,9 +131,21 @@ def test_what_no_one_needs_is_not_computed(overrides: Overrides) -> None:
 
 
 @pytest.mark.parametrize("selector", ["random", "entropy_top", "full"])
-def test_monitoring_changes_no_bit_of_training(selector: str, overrides: Overrides) -> None:
+def test_monitoring_changes_no_bit_of_training(
+    selector: str, overrides: Overrides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[frozenset[str]] = []
+    score = Trainer.score
+
+    def noted(self: Trainer, rollout: Rollout, needs: frozenset[str]) -> Any:
+        asked.append(needs)
+        return score(self, rollout, needs)
+
+    monkeypatch.setattr(Trainer, "score", noted)
     rule = [f"selector={selector}", "ratio=0.5", "loop.steps=2"]
     runs = [train(overrides(*rule, f"loop.monitor_every={n}", f"name=every-{n}")) for n in (1, 0)]
+    # The log's statistics are scored apart: sums that they left for the loss would be others in the last bit.
+    assert asked[:2] == asked[2:]
     often, never = (run.rows() for run in runs)
     names = {"train/loss", "train/grad_norm", "rollout/tokens", "select/reverse_kl_kept"}
     assert [{key: row[key] for key in names} for row in often] == [{key: row[key] for key in names} for row in never]

@@ -1,4 +1,4 @@
-"""The weighted divergence of the kept tokens and its gradient, computed in tiles, with the logits of few tokens at a time.
+"""The weighted divergence of the kept tokens and its gradient, with the logits of few tokens at a time.
 
 Axes: N tokens scored, K tokens kept, D hidden size, V vocabulary rows that both models share, C columns of one tile.
 
