@@ -21,6 +21,10 @@ MOVED = {
     "tipx.world.Hardware": "tipx.processes.Hardware",
 }
 """The path of a class now, by each path it had."""
+RENAMED = {
+    "tipx.rollout.vllm.VLLMRollouts": {"memory": "gpu_memory_utilization", "max_length": "max_model_len"},
+}
+"""The name of a key now, by class and by each name it had."""
 
 
 def current_target(target: str) -> str:
@@ -29,10 +33,14 @@ def current_target(target: str) -> str:
 
 
 def with_current_targets(value: Any) -> Any:
-    """A stored configuration, or a part of it, with every `_target_` as it is today."""
+    """A stored configuration, or a part of it, with every `_target_` and key as it is today."""
     if isinstance(value, dict):
+        target = value.get("_target_")
+        renamed = RENAMED.get(current_target(target), {}) if isinstance(target, str) else {}
         return {
-            key: current_target(part) if key == "_target_" and isinstance(part, str) else with_current_targets(part)
+            renamed.get(key, key): current_target(part)
+            if key == "_target_" and isinstance(part, str)
+            else with_current_targets(part)
             for key, part in value.items()
         }
     return [with_current_targets(part) for part in value] if isinstance(value, list) else value

@@ -55,7 +55,7 @@ def test_the_engine_s_own_limit_ends_an_episode(
     prompts = [own.start(task.messages, task.tools) for task in tasks]
     request = RolloutRequest(prompts=prompts, rows=range(4), noise=Noise(0))
     most = max(map(len, prompts)) + 50
-    backend = build(load(["rollout=vllm", "rollout.max_new_tokens=24", f"rollout.max_length={most}"])).rollout
+    backend = build(load(["rollout=vllm", "rollout.max_new_tokens=24", f"rollout.max_model_len={most}"])).rollout
     with in_its_place(monkeypatch):
         episodes = agent(backend=backend).play(model, own, tasks, request)
     (llm,) = LLM.made

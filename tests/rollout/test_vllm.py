@@ -1,11 +1,8 @@
 """vLLM, by a stand-in with its signatures: weights are taken over, ids stay ids, and log-probabilities are compared."""
 
-import inspect
 import json
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +11,17 @@ import torch
 from transformers import PreTrainedModel
 
 from tests.conftest import save_model
-from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_place
+from tests.rollout.stand_in import LLM, Served, Weights, in_its_place, serve
 from tests.rows import undeclared
 from tipx.config import build, load
-from tipx.errors import ConfigError, RunFailed
+from tipx.errors import ConfigError, RunFailed, TipxError
 from tipx.evals.start import evaluate_target
 from tipx.models.pair import ModelSource
 from tipx.noise import Noise
 from tipx.rollout import RolloutRequest
 from tipx.rollout import vllm as vllm_rollouts
-from tipx.rollout.vllm import VLLMRollouts, engine
+from tipx.rollout.engines import close_engines, open_engines
+from tipx.rollout.vllm import VLLMRollouts
 from tipx.train.start import train_run
 
 Overrides = Callable[..., list[str]]
@@ -38,41 +36,8 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[LLM]]:
 @pytest.fixture
 def served(pair_dir: Path) -> Iterator[tuple[Served, str]]:
     state = Served(Weights(str(pair_dir / "student")))
-
-    class Handler(BaseHTTPRequestHandler):
-        def respond(self, method: str) -> None:
-            size = int(self.headers.get("Content-Length") or 0)
-            status, body = state.answer(method, self.path, json.loads(self.rfile.read(size)) if size else None)
-            data = b"" if body is None else json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def do_GET(self) -> None:
-            self.respond("GET")
-
-        def do_POST(self) -> None:
-            self.respond("POST")
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    engine.cache_clear()
-    yield state, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-    for live in (engine(how, path, False) for how, path in USED):
-        live.client.close()  # type: ignore[attr-defined]
-    USED.clear()
-    engine.cache_clear()
-
-
-USED: list[tuple[VLLMRollouts, str]] = []
+    with serve(state) as address:
+        yield state, address
 
 
 def rollouts(*more: str) -> VLLMRollouts:
@@ -150,7 +115,6 @@ def test_a_server_samples_from_the_current_student(
         rollouts("rollout=vllm_server", f"rollout.server={place}", f"rollout.sync_dir={tmp_path}"),
         student,
     )
-    USED.append((how.machine, model.name_or_path))
     check(model, how(model, tokenizer, ask(Noise(0))))
     with torch.no_grad():
         for value in model.parameters():
@@ -158,8 +122,9 @@ def test_a_server_samples_from_the_current_student(
     check(model, how(model, tokenizer, ask(Noise(0))))
     check(model, how(model, tokenizer, ask(Noise(0, 1))))
     assert state.weights.reloads == 2
+    close_engines()
     assert not list(tmp_path.iterdir())
-    requests = [body for asked, body in state.asked if asked == "/v1/completions"]
+    requests = [body for asked, body in state.asked if asked == "/v1/completions" and "seed" in body]
     assert sorted(body["prompt"] for body in requests[:5]) == sorted(PROMPTS)
     # What a server would otherwise fill from the model's own generation config.
     assert all(body["repetition_penalty"] == 1.0 and body["top_k"] == 0 for body in requests)
@@ -181,46 +146,120 @@ def test_no_package_no_server_no_permission(
 ) -> None:
     state, place = served
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(ConfigError, match=r"vLLM is not installed .* pip install 'tipx\[vllm\]', or .* rollout=hf"):
+    with pytest.raises(ConfigError, match=r"vLLM is not installed .* pip install 'tipx\[vllm\]' .* rollout=hf"):
         rollouts()(*student, ask(Noise(0)))
-    gone = rollouts("rollout=vllm_server", "rollout.server=http://127.0.0.1:9")
-    with pytest.raises(ConfigError, match=r"rollout.server: no answer from 'http://127.0.0.1:9' .* `vllm serve MODEL`"):
+    gone = rollouts("rollout=vllm_server", "rollout.server=http://127.0.0.1:9", "rollout.wait_s=0.1")
+    with pytest.raises(ConfigError, match=r"no answer for rollout.wait_s=0.1 s .* `vllm serve MODEL`"):
         gone(*student, ask(Noise(0)))
     state.dev = False
     closed = rollouts("rollout=vllm_server", f"rollout.server={place}")
-    USED.append((closed.machine, student[0].name_or_path))
-    with pytest.raises(ConfigError, match=r"has no /collective_rpc; start it with VLLM_SERVER_DEV_MODE=1"):
+    with pytest.raises(ConfigError, match=r"has no /server_info.*; start it with VLLM_SERVER_DEV_MODE=1"):
         closed(*student, ask(Noise(0)))
 
 
-CALLS: dict[str, tuple[str, ...]] = {
-    "__init__": (
-        *("model", "load_format", "skip_tokenizer_init", "gpu_memory_utilization", "max_model_len"),
-        "enable_sleep_mode",
-    ),
-    "generate": ("prompts", "sampling_params", "use_tqdm"),
-    "collective_rpc": ("method", "timeout", "args", "kwargs"),
-    "reset_prefix_cache": (),
-    "sleep": ("level",),
-    "wake_up": ("tags",),
-}
+def test_a_device_without_sleep_is_said(
+    student: tuple[PreTrainedModel, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with in_its_place(monkeypatch, sleeps=False):
+        rollouts()(*student, ask(Noise(0)))
+        (llm,) = LLM.made
+        assert (llm.kwargs["enable_sleep_mode"], llm.asleep) == (False, set())
+    assert "starting vLLM 0.33.0 in float32, which stays awake: vLLM cannot sleep on this device" in caplog.text
 
 
-def accepts(function: Any, names: Sequence[str]) -> bool:
-    parameters = inspect.signature(function).parameters
-    return set(names) <= parameters.keys() or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+def test_the_engine_gets_the_student_as_it_is(vllm: type[LLM], tmp_path: Path) -> None:
+    """Pruned, and in its own precision: not what its name says."""
+    folder = str(save_model(tmp_path / "deep", 3, layers=3))
+    source = ModelSource(path=folder, revision=None, dtype="bfloat16", attn=None, keep_layers=[0, 2])
+    model, tokenizer = source.load("student", torch.device("cpu")), source.load_tokenizer("student")
+    rollouts("rollout.tolerance=0.3", "rollout.max_num_seqs=7", "+rollout.engine.kv_cache_dtype=fp8")(
+        model, tokenizer, ask(Noise(0))
+    )
+    (llm,) = vllm.made
+    assert llm.weights.model.config.num_hidden_layers == 2
+    named = {"dtype": "bfloat16", "enforce_eager": True, "tensor_parallel_size": 1, "max_num_seqs": 7}
+    assert named | {"kv_cache_dtype": "fp8"} == {key: llm.kwargs.get(key) for key in [*named, "kv_cache_dtype"]}
+    assert not {"max_model_len", "enable_prefix_caching"} & llm.kwargs.keys()  # left to vLLM
 
 
-@pytest.mark.parametrize("name", CALLS)
-def test_the_stand_in_accepts_what_is_called(name: str) -> None:
-    assert accepts(getattr(LLM, name), CALLS[name])
+def test_a_run_trained_in_bfloat16_is_sampled_in_it(
+    vllm: type[LLM], student: tuple[PreTrainedModel, Any], tmp_path: Path
+) -> None:
+    with open_engines(tmp_path / "vllm.log", "bfloat16"):
+        rollouts()(*student, ask(Noise(0)))
+    (llm,) = vllm.made
+    assert llm.kwargs["dtype"] == "bfloat16"
+    assert (tmp_path / "vllm.log").exists()
 
 
-def test_the_installed_vllm_accepts_what_is_called() -> None:
-    real = pytest.importorskip("vllm", reason="vLLM is not installed: its signatures were not compared")
-    for name, parameters in CALLS.items():
-        assert accepts(getattr(real.LLM, name), parameters), name
-    assert set(SamplingParams.__dataclass_fields__) <= set(inspect.signature(real.SamplingParams).parameters)
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["+rollout.engine.kv_cache_dtyp=fp8"], "rollout.engine.kv_cache_dtyp: .* did you mean kv_cache_dtype"),
+        (["+rollout.engine.dtype=half"], "dtype is a key of its own, beside `engine`"),
+        (["+rollout.engine.load_format=auto"], "load_format is set by tipx; leave it out"),
+        (["rollout.mode=server", "+rollout.engine.max_loras=2"], "command line: vllm serve MODEL --max-loras"),
+        (["eval=vllm", "loop.eval_every=1", "rollout.max_model_len=99"], "max_model_len=99 and .*: training and eval"),
+    ],
+)
+@pytest.mark.usefixtures("vllm")
+def test_wrong_settings_are_found_before_a_model_is_loaded(words: list[str], said: str, overrides: Overrides) -> None:
+    with pytest.raises(TipxError, match=said):
+        train_run(overrides("rollout=vllm", "rollout.max_new_tokens=9", *words), fresh=False, config_dir=None)
+
+
+def test_a_missing_or_old_package_is_found_before_a_model_is_loaded(
+    vllm: type[LLM], overrides: Overrides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = overrides("rollout=vllm", "rollout.max_new_tokens=9")
+    monkeypatch.setattr(sys.modules["vllm"], "__version__", "0.20.1")
+    with pytest.raises(TipxError, match=r"vLLM 0\.20\.1 is installed, tipx needs 0\.31 or newer; pip install"):
+        train_run(words, fresh=False, config_dir=None)
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(TipxError, match=r"vLLM is not installed .*pip install 'tipx\[vllm\]'"):
+        train_run(words, fresh=False, config_dir=None)
+    assert not vllm.made
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("Head size 24 is not supported"), r"heads of this size \(it takes 32, .*; type rollout=hf"),
+        (ValueError("No available memory for the cache blocks"), r"rollout\.gpu_memory_utilization"),
+        (RuntimeError("Boom\n  at line 3"), r"\(RuntimeError: Boom at line 3\); see rollout.engine and the log"),
+    ],
+)
+def test_an_engine_that_does_not_start_is_one_line(
+    error: Exception,
+    said: str,
+    vllm: type[LLM],
+    student: tuple[PreTrainedModel, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(vllm, "__init__", fail)
+    with pytest.raises(ConfigError, match=f"the engine did not start .*{said}"):
+        rollouts()(*student, ask(Noise(0)))
+
+
+@pytest.mark.usefixtures("vllm")
+def test_a_far_engine_is_warned_of_once(
+    overrides: Overrides, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One that samples from another distribution than it says for the fixed tokens."""
+    sample = Weights.sample
+
+    def far(self: Weights, *args: Any) -> Any:
+        ids, own = sample(self, *args)
+        return ids, [p + 0.5 for p in own]
+
+    monkeypatch.setattr(Weights, "sample", far)
+    more = ["rollout=vllm", "rollout.max_new_tokens=9", "loop.steps=2"]
+    train_run(overrides(*more), fresh=False, config_dir=None)
+    said = "warning: the engine's log-probabilities of the tokens it sampled are 0.5 nats from the trainer's"
+    assert capfd.readouterr().err.count(said) == 1
 
 
 def test_an_evaluation_can_sample_by_it(vllm: type[LLM], overrides: Overrides) -> None:

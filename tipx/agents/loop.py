@@ -130,7 +130,7 @@ class AgentRollouts(Rules):
         """Tokens of text that the model, its engine and these rules allow; None if none of them says."""
         known = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         # A longer text vLLM would refuse, and the run with it.
-        engine = self.backend.max_length if isinstance(self.backend, VLLMRollouts) else None
+        engine = self.backend.max_model_len if isinstance(self.backend, VLLMRollouts) else None
         return min((n for n in (self.context, known, engine) if n is not None), default=None)
 
     def room(self, episode: Episode, context: int | None) -> tuple[int, StopReason]:

@@ -22,6 +22,7 @@ from tipx.files.atomic import damaged
 from tipx.models.locate import EMBEDDED, PACKAGE
 from tipx.models.pair import Dtype
 from tipx.models.quiet import quiet_libraries
+from tipx.rollout.engines import open_engines
 from tipx.runs.directory import FRESH, Run
 from tipx.runs.find import find_run, no_run
 from tipx.runs.metrics_file import Row
@@ -112,7 +113,8 @@ def evaluate_exams(
     """
     if all((out / FILE).exists() for _, out in todo):
         return [read_result(out / FILE) for _, out in todo]
-    with job.hardware.start("no").closing() as world:
+    log = todo[0][1].parent / "vllm.log"
+    with job.hardware.start("no").closing() as world, open_engines(log):
         subject = settled.subject(world.device)
         with Screen(sum(exam.answers for exam, _ in todo)) if world.is_main else Quiet() as screen:
             if subject is not None:

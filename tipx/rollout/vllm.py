@@ -1,60 +1,42 @@
-"""Rollouts by vLLM: an engine on the trainer's own device, or a server. Token ids go in and token ids come out.
+"""Rollouts by vLLM: an engine on the trainer's own device, or servers. Token ids go in and token ids come out.
 
 Text is never encoded again, and the engine's log-probability of each sampled token comes back with it: engine and
 trainer compute the same distribution by different kernels, and what lies between them is logged (`metrics.mismatch`).
 
-Written against vLLM 0.33; `tests/rollout/test_vllm.py` compares the calls with the installed package's signatures.
+`make test-engine` runs this with the real package.
 """
 
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Literal, Protocol, runtime_checkable
+from dataclasses import fields, replace
+from typing import Any, Literal
 
-import httpx
 import torch
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tipx.errors import ConfigError, RunFailed
-from tipx.files.untrusted import brings_code
 from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import collect
+from tipx.rollout.colocated import OWN, Colocated, check_package
+from tipx.rollout.engines import TOLERANCES, Answer, Dtype, Engine, computing_dtype, find_engine
 from tipx.rollout.hf import eos_ids
-from tipx.spec import Count, Open01, PathText, Seconds, Temperature, TopP, Whole, Words, spec
+from tipx.rollout.served import Served
+from tipx.spec import Auto, Count, Few, Open01, PathText, Positive, Seconds, Temperature, TopP, Whole, Words, spec
 from tipx.text.token_ids import count_rows
 from tipx.types import Rollout
 
-INSTALL = "pip install 'tipx[vllm]', or sample with transformers: rollout=hf"
-DEV = "start it with VLLM_SERVER_DEV_MODE=1, which opens the calls that change weights"
 SEEDS = 2**31
 NEVER = -100.0
 """The lowest bias of a logit that a server takes."""
+NAMED = (
+    *("dtype", "gpu_memory_utilization", "max_model_len", "enforce_eager", "tensor_parallel_size"),
+    *("enable_prefix_caching", "max_num_seqs"),
+)
+"""Arguments of `vllm.LLM` that have a key of their own."""
 MOST_BIASES = 1024
 """Of a request; with more of them vLLM's engine fails."""
-Answer = tuple[list[int], list[float]]
-"""Sampled token ids, and the engine's log-probability of each, nats."""
-
-
-@runtime_checkable
-class Engine(Protocol):
-    """What both ways of running vLLM can do. `held`: it is awake, with the weights it is to have."""
-
-    held: bool
-
-    def sync(self, model: PreTrainedModel) -> None:
-        """Take over the model's weights, and forget what was cached under others."""
-        ...
-
-    def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[dict[str, Any]]) -> list[Answer]: ...
-
-    def rest(self) -> None:
-        """Give the device's memory back until the next `sync`."""
-        ...
 
 
 @spec
@@ -73,19 +55,50 @@ class VLLMRollouts:
     """Prompts that are handed over at once; the engine batches them as it likes."""
     mode: Literal["colocate", "server"]
     """colocate: an engine on the trainer's own device. server: a running `vllm serve`."""
-    server: Words
-    """With mode=server: its address."""
+    server: Words | list[Words]
+    """With mode=server: its address, or those of several that answer a part of the prompts each."""
     sync_dir: PathText | None
     """With mode=server: a folder that both can reach, for the student's weights. null is the system's own for
     temporary files."""
     timeout_s: Seconds
     """With mode=server: seconds that one answer may take."""
-    memory: Open01
-    """With mode=colocate: share of the GPU's memory for weights and KV cache."""
-    max_length: Count | None
+    wait_s: Seconds
+    """With mode=server: seconds to wait for a server that is not up yet, or went away."""
+    tolerance: Positive | Auto
+    """Largest gap between the log-probabilities of engine and trainer after a push, mean over fixed tokens, nats.
+    Beyond it the run stops. auto: 0.002 in float32, 0.05 in float16, 0.15 in bfloat16."""
+    dtype: Dtype | Auto
+    """Type in which the engine computes. auto: that in which the student is trained."""
+    gpu_memory_utilization: Open01
+    """With mode=colocate: share of the device's memory for weights and KV cache."""
+    max_model_len: Count | None
     """With mode=colocate: tokens of prompt and response together. null is the model's own limit."""
+    enforce_eager: bool | Auto
+    """With mode=colocate: true compiles nothing and captures no graphs. auto: true on a CPU, where compiling takes
+    minutes."""
+    tensor_parallel_size: Few
+    """With mode=colocate: devices over which a model is split. More than 1 needs one training process."""
+    enable_prefix_caching: bool | None
+    """With mode=colocate: whether a prompt is read once for all of its responses. null leaves it to vLLM."""
+    max_num_seqs: Count | None
+    """With mode=colocate: sequences that are sampled at once. null leaves it to vLLM."""
+    engine: dict[str, Any]
+    """With mode=colocate: any other argument of `vllm.LLM`, by its name."""
     sleep: bool
-    """With mode=colocate: whether the engine gives its memory back while the student trains."""
+    """With mode=colocate: whether the engine gives its memory back while the student trains, where vLLM can."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "VLLMRollouts":
+        for name in self.engine:
+            if self.mode == "server":
+                flag = f"--{name.replace('_', '-')}"
+                text = "a server has its options from its own command line: vllm serve MODEL {name}"
+                raise PydanticCustomError("engine", text, {"name": flag})
+            if name in NAMED:
+                raise PydanticCustomError("engine", "{name} is a key of its own, beside `engine`", {"name": name})
+            if name in OWN:
+                raise PydanticCustomError("engine", "{name} is set by tipx; leave it out", {"name": name})
+        return self
 
     @property
     def records_states(self) -> bool:
@@ -107,7 +120,7 @@ class VLLMRollouts:
     @contextmanager
     def awake(self, model: PreTrainedModel) -> Iterator[Engine]:
         """The engine with the model's weights. Inside another `awake` it has them, and stays awake: for many turns."""
-        live = engine(self.machine, model.name_or_path, brings_code(model))
+        live = self.find_engine(model)
         if live.held:
             yield live
             return
@@ -118,6 +131,41 @@ class VLLMRollouts:
         finally:
             live.held = False
         live.rest()
+
+    def check(self) -> str:
+        """What will sample, in words. Raises ConfigError for what is known to fail, before a model is loaded."""
+        if self.mode == "server":
+            return f"vLLM at {self.server if isinstance(self.server, str) else ', '.join(self.server)}"
+        if self.tensor_parallel_size > 1 and torch.distributed.is_initialized():
+            raise ConfigError(
+                "rollout.tensor_parallel_size: more than 1 needs one training process, and there are "
+                f"{torch.distributed.get_world_size()}; type rollout.tensor_parallel_size=1, or rollout=vllm_server"
+            )
+        return f"vLLM {check_package(self.engine)} in this process"
+
+    def find_engine(self, model: PreTrainedModel) -> Engine:
+        """The process's engine for models of this shape, started if it is not there yet."""
+        trained_in = computing_dtype(model)
+        dtype = trained_in if self.dtype == "auto" else self.dtype
+        rounding = max(TOLERANCES[dtype], TOLERANCES[trained_in])
+        tolerance = rounding if self.tolerance == "auto" else self.tolerance
+        shape = model.config.to_json_string(use_diff=False)
+
+        def start() -> Engine:
+            if self.mode == "server":
+                addresses = [self.server] if isinstance(self.server, str) else self.server
+                return Served(addresses, dtype, tolerance, self.sync_dir, timeout_s=self.timeout_s, wait_s=self.wait_s)
+            options = self.engine_options(on_cpu=model.device.type == "cpu")
+            return Colocated(model, dtype, tolerance, options, sleep=self.sleep)
+
+        return find_engine(f"{self.machine!r} {shape}", start)
+
+    def engine_options(self, *, on_cpu: bool) -> dict[str, Any]:
+        """Arguments of `vllm.LLM` that a user chooses; null is left out."""
+        options = {name: getattr(self, name) for name in NAMED if name != "dtype"} | self.engine
+        if self.enforce_eager == "auto":
+            options["enforce_eager"] = on_cpu
+        return {name: value for name, value in options.items() if value is not None}
 
     def sample(
         self, live: Engine, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: RolloutRequest
@@ -161,126 +209,20 @@ class VLLMRollouts:
             "frequency_penalty": 0.0,
             "max_tokens": limit,
             "stop_token_ids": list(eos),
+            "ignore_eos": True,  # of the engine's own model, or of a server's tokenizer
             "seed": seed,
             "logprobs": 0,  # of the sampled token alone
         }
 
 
-@cache
-def engine(how: VLLMRollouts, path: str, code: bool) -> Engine:  # noqa: FBT001 - a part of the cache's key
-    """The process's one engine for these settings: it holds a device's memory, and takes a minute to start.
-
-    `code`: it may run the Python that comes with the model.
-    """
-    return Server(how, path) if how.mode == "server" else Colocated(how, path, code=code)
-
-
-def version(model: PreTrainedModel) -> tuple[int, int]:
-    """Changes whenever a weight is written."""
-    return id(model), sum(p._version for p in model.parameters())  # noqa: SLF001 - torch's own counter of writes
-
-
-class Colocated:
-    """An engine in this process."""
-
-    def __init__(self, how: VLLMRollouts, path: str, *, code: bool) -> None:
-        # In a process of its own the engine could not be handed tensors.
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-        try:
-            from vllm import LLM, SamplingParams
-        except ImportError as error:
-            raise ConfigError(f"rollout=vllm: vLLM is not installed ({error}); {INSTALL}") from error
-        # Under a launcher of many processes each has an engine of its own; vLLM would otherwise start workers for it.
-        launched = {"distributed_executor_backend": "external_launcher"} if torch.distributed.is_initialized() else {}
-        self.make: Any = SamplingParams
-        self.how, self.synced, self.held = how, (0, -1), False
-        self.llm: Any = LLM(
-            model=path,
-            trust_remote_code=code,
-            load_format="dummy",  # the first `sync` brings the weights
-            skip_tokenizer_init=True,
-            gpu_memory_utilization=how.memory,
-            max_model_len=how.max_length,
-            enable_sleep_mode=how.sleep,
-            **launched,
-        )
-
-    def sync(self, model: PreTrainedModel) -> None:
-        if self.how.sleep:
-            self.llm.wake_up(tags=["weights"])
-        now = version(model)
-        # Level 2 sleep throws the weights away.
-        if self.how.sleep or now != self.synced:
-            weights = ((name, value.detach()) for name, value in model.state_dict().items())
-            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
-            self.llm.reset_prefix_cache()
-            self.synced = now
-        if self.how.sleep:
-            self.llm.wake_up(tags=["kv_cache"])
-
-    def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[dict[str, Any]]) -> list[Answer]:
-        outputs = self.llm.generate(
-            [{"prompt_token_ids": list(ids)} for ids in prompts],
-            [self.make(**one, detokenize=False) for one in params],
-            use_tqdm=False,
-        )
-        answers = []
-        for output in outputs:
-            ids = list(output.outputs[0].token_ids)
-            answers.append(
-                (ids, [step[token].logprob for step, token in zip(output.outputs[0].logprobs, ids, strict=True)])
-            )
-        return answers
-
-    def rest(self) -> None:
-        if self.how.sleep:
-            self.llm.sleep(level=2)
-
-
-class Server:
-    """A `vllm serve` elsewhere."""
-
-    def __init__(self, how: VLLMRollouts, path: str) -> None:
-        self.how, self.synced, self.held = how, (0, -1), False
-        self.client = httpx.Client(base_url=how.server, timeout=how.timeout_s)
-        self.name = self.call("GET", "/v1/models")["data"][0]["id"]
-
-    def call(self, method: str, place: str, body: dict[str, Any] | None = None) -> Any:
-        """Raises ConfigError when the server cannot be reached or refuses."""
-        try:
-            response = self.client.request(method, place, json=body)
-        except httpx.HTTPError as error:
-            raise ConfigError(
-                f"rollout.server: no answer from {self.how.server!r} ({type(error).__name__}: {error}); start it with "
-                "`vllm serve MODEL`, or give its address: rollout.server=http://host:8000"
-            ) from error
-        if response.status_code == 404:
-            raise ConfigError(f"rollout.server: {self.how.server!r} has no {place}; {DEV}")
-        if response.is_error:
-            raise ConfigError(
-                f"rollout.server: {self.how.server!r} refused {place} with {response.status_code}: {response.text:.200}"
-            )
-        return response.json() if response.content else None
-
-    def sync(self, model: PreTrainedModel) -> None:
-        if (now := version(model)) == self.synced:
-            return
-        with TemporaryDirectory(dir=self.how.sync_dir, prefix="tipx-weights-") as folder:
-            model.save_pretrained(Path(folder))
-            body = {"method": "reload_weights", "kwargs": {"weights_path": folder}}
-            self.call("POST", "/collective_rpc", body)
-        self.call("POST", "/reset_prefix_cache")
-        self.synced = now
-
-    def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[dict[str, Any]]) -> list[Answer]:
-        # A request each, since each has a seed of its own; the server batches them.
-        with ThreadPoolExecutor(max_workers=len(prompts)) as pool:
-            return list(pool.map(self.one, prompts, params))
-
-    def one(self, prompt: Sequence[int], params: dict[str, Any]) -> Answer:
-        body = {"model": self.name, "prompt": list(prompt), "return_token_ids": True, **params}
-        choice = self.call("POST", "/v1/completions", body)["choices"][0]
-        return list(choice["token_ids"]), list(choice["logprobs"]["token_logprobs"])
-
-    def rest(self) -> None:
-        """A server's memory is its own."""
+def check_one_engine(backends: Mapping[str, VLLMRollouts]) -> None:
+    """Raises ConfigError where parts of a run, by their keys, ask for different engines: a process has one."""
+    (key, first), *others = backends.items()
+    for other_key, other in others:
+        for field in fields(first):
+            here, there = getattr(first.machine, field.name), getattr(other.machine, field.name)
+            if here != there:
+                raise ConfigError(
+                    f"{key}.{field.name}={here} and {other_key}.{field.name}={there}: training and evaluation share "
+                    f"one engine; type {other_key}.{field.name}={here}"
+                )

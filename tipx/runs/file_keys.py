@@ -313,6 +313,8 @@ OTHERS = (
     RunFile("curve.png", "Loss and accuracy over the steps"),
     RunFile("evals/<step>/<benchmark>-<hash>/part-<process>.jsonl", "Answers of an evaluation that is not finished"),
     RunFile("wandb/", "The wandb run, with logger=wandb"),
+    RunFile("vllm.log", "Log of an engine in the process, with rollout=vllm; vllm-1.log is that of process 1"),
+    RunFile("evals/<step>/vllm.log", "The same of `tipx eval` with eval=vllm"),
     RunFile(".tipx-run", "The mark that tipx made the directory; only such directories are ever removed"),
     RunFile(".lock", "Held while a process writes here"),
 )

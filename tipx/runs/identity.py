@@ -30,6 +30,18 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "Experiment": (*PLACE, "logger", "hardware", "vocab", "ratio", "norm"),
     "Loop": ("save_every", "keep_checkpoints", "processes"),
     "ModelSource": ("offload",),
+    "VLLMRollouts": (
+        *(
+            "server",
+            "sync_dir",
+            "timeout_s",
+            "wait_s",
+            "tolerance",
+            "gpu_memory_utilization",
+            "enforce_eager",
+        ),
+        *("tensor_parallel_size", "enable_prefix_caching", "max_num_seqs", "sleep"),
+    ),
     # Every run is guarded against these, whether they are named or not.
     "Guard.known": ("math500", "aime24", "aime25", "gsm8k"),
 }
@@ -40,6 +52,7 @@ AS_BEFORE: dict[str, dict[str, Any]] = {
     "ModelSource": {"keep_layers": None, "trust_remote_code": False},
     "Evaluation": {"path": None},
     "Normalise": {"scope": "step"},
+    "VLLMRollouts": {"dtype": "auto", "engine": {}},
 }
 """Keys that are younger than some runs, and the value by which a run is what it was without the key."""
 ALWAYS: dict[str, dict[str, Any]] = {"Loop": {"monitor_every": 1}}
@@ -48,6 +61,8 @@ SWITCHED_OFF: dict[str, dict[str, Any]] = {"Guard": {"enabled": False}, "HeldOut
 """A section whose key stands at this value does nothing, and counts as if it were not there."""
 FIRST_NAME = {"Teacher": "ModelSource"}
 """Names under which renamed classes count."""
+FIRST_KEY = {"VLLMRollouts": {"max_model_len": "max_length"}}
+"""Names under which renamed keys count, by class."""
 NUMBER = re.compile(r"-?\d{1,18}(\.\d{1,18})?")
 
 
@@ -68,6 +83,7 @@ def section_meaning(section: dict[str, Any], kind: str) -> dict[str, Any]:
     for key, value in section.items():
         if key in OUTSIDE.get(kind, ()):
             continue
+        key = FIRST_KEY.get(kind, {}).get(key, key)  # noqa: PLW2901 - the name that counts
         if key == "_target_":
             parts[key] = kind
         elif key in ALWAYS.get(kind, {}):

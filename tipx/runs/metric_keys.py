@@ -198,6 +198,14 @@ MISMATCH_ABS_MAX = key(
     was="rollout/mismatch_max",
 )
 
+PUSH_GAP = key(
+    "rollout/push_gap",
+    NATS,
+    "every step of vLLM rollouts",
+    "Distance of the engine's log-probabilities of fixed tokens from the trainer's after the last push, mean; the run "
+    "stops where it is above `rollout.tolerance`",
+)
+
 AGENT_SCORE = key("agent/score", AS_SCORED, AGENTS, "The score that counts, mean over trajectories")
 AGENT_COUNT = family(
     "agent/<count>",

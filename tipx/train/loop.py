@@ -24,6 +24,7 @@ from tipx.evals.runner import Subject, check_room, evaluate_exam
 from tipx.evals.suite import suite_parts
 from tipx.noise import Noise
 from tipx.processes import World
+from tipx.rollout.engines import last_gap
 from tipx.runs import metric_keys as keys
 from tipx.runs.metrics_file import Row
 from tipx.signals import asked_to_stop
@@ -106,6 +107,9 @@ def one_step(session: Session, step: int) -> Row:
     row: Row = {}
     if rollout.logprobs_N is not None and seen.student_logprob is not None:
         row = metrics.mismatch(world.gather_BT(scatter_tokens(rollout.logprobs_N, rollout.valid_BT)), seen, valid_BT)
+        session.warn_of_mismatch(row)
+    if exp.rollout.gives_logprobs:
+        row[keys.PUSH_GAP] = last_gap()
     ends = world.gather_list(list(zip(rollout.lengths, rollout.stop_reasons, strict=True)))
     if rollout.numbers:
         row |= metrics.agents(world.gather_list(rollout.numbers), ends)

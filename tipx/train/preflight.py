@@ -13,11 +13,12 @@ from typing import Literal, NamedTuple
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from tipx.agents.loop import check_chat, check_tasks
-from tipx.errors import DataError, ModelError
+from tipx.errors import ConfigError, DataError, ModelError
 from tipx.evals.contamination import Contamination, normalise_spelling
 from tipx.evals.heldout import encode_texts
 from tipx.models.pair import ModelSource, check_rows, check_tokenizers
 from tipx.models.pruning import select_layers
+from tipx.rollout.vllm import VLLMRollouts, check_one_engine
 from tipx.text.encoding import special_tokens
 from tipx.text.token_ids import count_rows
 from tipx.train.experiment import Experiment
@@ -269,6 +270,23 @@ def check_budget(facts: RunFacts) -> Finding:
     return Finding("context", "ok", f"the longest prompt has {longest} tokens, a response up to {new}; both fit")
 
 
+def check_engine(facts: RunFacts) -> Finding:
+    """What samples by vLLM can be started, as far as is known before weights are loaded."""
+    loop = facts.exp.loop
+    evaluated = {"eval.sampling": facts.exp.eval.sampling} if loop.eval_every or loop.eval_last else {}
+    backends = {"rollout": facts.exp.rollout, **evaluated}
+    engines = {key: getattr(how, "backend", how) for key, how in backends.items()}
+    by_vllm = {key: how for key, how in engines.items() if isinstance(how, VLLMRollouts)}
+    if not by_vllm:
+        return Finding("engine", "ok", "none: transformers samples")
+    try:
+        check_one_engine(by_vllm)
+        said = [how.check() for how in by_vllm.values()]
+    except ConfigError as error:
+        return Finding("engine", "error", str(error))
+    return Finding("engine", "ok", " and ".join(dict.fromkeys(said)))
+
+
 def check_left_out(facts: RunFacts) -> Finding:
     """How much of the training set is too long."""
     missing, total = len(facts.questions) - len(facts.prompts), len(facts.questions)
@@ -358,6 +376,7 @@ CHECKS: tuple[Check, ...] = (
     check_thinking,
     check_special_tokens,
     check_budget,
+    check_engine,
     check_left_out,
     check_contamination,
     check_separation,

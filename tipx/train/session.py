@@ -1,7 +1,7 @@
 """Around the loop: everything live that it uses, made ready, and brought to an end."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
 from tipx.processes import World
 from tipx.rollout import RolloutRequest, check_call
+from tipx.rollout.engines import last_tolerance, open_engines
 from tipx.rollout.hf import eos_ids
 from tipx.runs import metric_keys as keys
 from tipx.runs.directory import Run
@@ -56,6 +57,7 @@ class Session:
     prompts: list[list[int]] = field(init=False)
     questions: list[Prompt] = field(init=False)
     texts: list[Encoded] = field(default_factory=list)
+    warned: bool = False
 
     def prepare(self, *, fresh: bool = False) -> None:
         """Tokenizers, prompts and texts, and whether all fits together: before weights are loaded or a file is touched.
@@ -163,6 +165,22 @@ class Session:
             self.run.log(line)
             self.sink.log(line, step)
             self.watch.step(line)
+
+    def engines(self) -> AbstractContextManager[None]:
+        """Engines that are made inside write their log into the run, and are stopped at the end."""
+        name = "vllm.log" if self.world.is_main else f"vllm-{self.world.rank}.log"
+        return open_engines(self.run.path / name, "bfloat16" if self.exp.loop.precision == "bf16" else None)
+
+    def warn_of_mismatch(self, row: Row) -> None:
+        """Says once that the engine's log-probabilities of what it sampled are far from the trainer's."""
+        gap, tolerance = row.get(keys.MISMATCH_ABS_MEAN, 0.0), last_tolerance()
+        if gap > tolerance and not self.warned:
+            self.warned = True
+            self.watch.say(
+                f"warning: the engine's log-probabilities of the tokens it sampled are {gap:.2g} nats from the "
+                f"trainer's, more than rollout.tolerance={tolerance:g}; see {keys.MISMATCH_ABS_MEAN} of later steps, "
+                "and compare with rollout=hf"
+            )
 
     def save(self, step: int) -> None:
         """A checkpoint, by the main process; the others wait."""

@@ -41,7 +41,8 @@ def train_run(
             session = Session(exp, run, world, Quiet())
             session.prepare(fresh=fresh)
             world.barrier()
-            distill(session)
+            with session.engines():
+                distill(session)
             return run, True
         with run.lock(), Screen(exp.loop.steps) as screen:
             run.recover(screen.say)
@@ -59,7 +60,8 @@ def train_run(
                 run.note("overrides", list(overrides))
                 world.barrier()
                 session.sink = exp.logger.open(run.path, tree)
-                distill(session)
+                with session.engines():
+                    distill(session)
             finally:
                 session.sink.finish()
                 run.recover(screen.say)

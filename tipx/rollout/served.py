@@ -1,0 +1,340 @@
+"""vLLM servers: waiting for them, giving them weights, and noticing when they are no longer what they were."""
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import torch
+from filelock import FileLock, Timeout
+from transformers import PreTrainedModel
+
+from tipx.errors import ConfigError, RunFailed
+from tipx.files.atomic import disk_errors
+from tipx.rollout.colocated import check_lengths
+from tipx.rollout.engines import SAME, Answer, Dtype, Engine, mean_gap
+from tipx.rollout.inspection import Shape, compare_shapes, count_layers, list_shapes
+from tipx.rollout.weights_folder import write_weights
+
+log = logging.getLogger(__name__)
+
+DEV = "start it with VLLM_SERVER_DEV_MODE=1, which opens the calls that change weights"
+ADDRESS = "give its address: rollout.server=http://host:8000"
+AGAIN = "the same command continues from the last checkpoint"
+CONTACT_S = 10.0
+"""Seconds for a connection, and for an answer that needs no work."""
+POLL_S = 1.0
+"""Seconds between two looks whether a server is up."""
+LOSSES = 5
+"""Times that a server may go away while one batch is sampled."""
+T = TypeVar("T")
+
+
+class ServerLost(Exception):
+    """A server did not answer, or can not: it is down, starts, or its engine died. The text says what came."""
+
+
+class Endpoint:
+    """One server: requests, and what it said of itself."""
+
+    def __init__(self, address: str, timeout_s: float, wait_s: float) -> None:
+        self.address, self.timeout_s, self.wait_s = address, timeout_s, wait_s
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        try:
+            base = address.rstrip("/").removesuffix("/v1")
+            self.client = httpx.Client(
+                base_url=base, timeout=httpx.Timeout(timeout_s, connect=CONTACT_S), limits=limits
+            )
+        except (httpx.InvalidURL, ValueError, OSError) as error:
+            raise ConfigError(f"rollout.server: {address!r} is no address; {ADDRESS}") from error
+        self.name, self.longest, self.dtype, self.met = "", 0, "", False
+        self.quantization: object = None
+
+    def call(self, method: str, place: str, body: dict[str, Any] | None = None, limit_s: float | None = None) -> Any:
+        """The answer to one request. Raises ServerLost, RunFailed for a slow one, ConfigError where it refuses."""
+        came = f"{self.address!r} {method} {place}"
+        try:
+            timeout = httpx.USE_CLIENT_DEFAULT if limit_s is None else httpx.Timeout(limit_s)
+            response = self.client.request(method, place, json=body, timeout=timeout)
+        except httpx.ReadTimeout as error:
+            if limit_s is not None:
+                raise ServerLost(f"{came}: no answer in {limit_s:g} s") from error
+            raise RunFailed(
+                f"rollout.server: {came}: no answer in rollout.timeout_s={self.timeout_s:g}; raise it, or see what the "
+                f"server does; {AGAIN}"
+            ) from error
+        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
+            raise ConfigError(f"rollout.server: {self.address!r} cannot be asked ({error}); {ADDRESS}") from error
+        except httpx.HTTPError as error:
+            raise ServerLost(f"{came}: {type(error).__name__}: {error}") from error
+        text = " ".join(response.text.split())
+        if response.status_code >= 500:
+            raise ServerLost(f"{came}: {response.status_code}: {text:.200}")
+        if response.status_code == 404:
+            raise ConfigError(f"rollout.server: {self.address!r} has no {place}; {DEV}")
+        if response.is_error:
+            raise ConfigError(f"rollout.server: {came} was refused with {response.status_code}: {text:.300}")
+        try:
+            return response.json() if response.content else None
+        except ValueError as error:
+            raise ConfigError(
+                f"rollout.server: {self.address!r} answers, but not as vLLM does ({text:.60}); {ADDRESS}"
+            ) from error
+
+    def wait(self) -> None:
+        """Until it is up, `wait_s` seconds at most; raises ConfigError, or RunFailed where it was up before."""
+        end, told = time.monotonic() + self.wait_s, False
+        while True:
+            try:
+                self.call("GET", "/health", limit_s=CONTACT_S)
+            except ServerLost as error:
+                if time.monotonic() >= end:
+                    text = f"rollout.server: no answer for rollout.wait_s={self.wait_s:g} s ({error})"
+                    if self.met:
+                        raise RunFailed(f"{text}; start it again; {AGAIN}") from error
+                    raise ConfigError(f"{text}; start it with `vllm serve MODEL`, or {ADDRESS}") from error
+                if not told:
+                    log.warning("waiting up to %g s for the vLLM server (%s)", self.wait_s, error)
+                told = True
+                time.sleep(POLL_S)
+            else:
+                return
+
+    def meet(self, student: "Student") -> None:
+        """Learn what it serves, once it is up. Raises ConfigError unless the student's weights fit into its model."""
+        self.wait()
+        with understood(self.address):
+            card = self.call("GET", "/v1/models")["data"][0]
+            self.name, self.longest = str(card["id"]), int(card["max_model_len"])
+            if not self.met:
+                facts = self.call("GET", "/server_info?config_format=json")["vllm_config"]["model_config"]
+                self.dtype, self.quantization = str(facts["dtype"]).removeprefix("torch."), facts["quantization"]
+            shapes = self.call("POST", "/collective_rpc", {"method": "get_model_inspection"})["results"][0]
+        wrong = compare_shapes(str(shapes), student.shapes)
+        if self.quantization is not None:
+            wrong.append(f"its weights are quantized ({self.quantization})")
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise ConfigError(
+                f"rollout.server: {self.address!r} serves {self.name!r}, which is not the student: {wrong[0]}{more}; "
+                f"nothing was pushed; start it with the student: {student.command}"
+            )
+        if self.dtype != student.dtype:
+            raise ConfigError(
+                f"rollout.server: {self.address!r} computes in {self.dtype}, the student in {student.dtype}; start it "
+                f"with --dtype {student.dtype}, or type rollout.dtype={self.dtype}"
+            )
+        self.met = True
+
+    def complete(self, prompt: Sequence[int], settings: dict[str, Any]) -> dict[str, Any]:
+        """The one choice of a completion."""
+        body = {"model": self.name, "prompt": list(prompt), "return_token_ids": True, **settings}
+        with understood(self.address):
+            choice: dict[str, Any] = self.call("POST", "/v1/completions", body)["choices"][0]
+            return choice
+
+    def sample(self, prompt: Sequence[int], settings: dict[str, Any]) -> Answer:
+        with understood(self.address):
+            choice = self.complete(prompt, settings)
+            return [int(i) for i in choice["token_ids"]], [float(p) for p in choice["logprobs"]["token_logprobs"]]
+
+    def score(self, ids: Sequence[int]) -> list[float]:
+        """Log-probability of each token but the first, nats."""
+        with understood(self.address):
+            steps = self.complete(ids, {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 0})["prompt_logprobs"]
+            return [float(step[str(token)]["logprob"]) for step, token in zip(steps[1:], ids[1:], strict=True)]
+
+    def reload(self, folder: Path) -> None:
+        """Let it read its weights anew, and forget what was cached under others."""
+        # A read that takes longer than a request may is still one.
+        body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
+        self.call("POST", "/collective_rpc", body)
+        done = self.call("POST", "/reset_prefix_cache")
+        if isinstance(done, dict) and done.get("success") is False:
+            raise RunFailed(
+                f"rollout.server: {self.address!r} answers requests of others: its cache cannot be emptied after a "
+                f"push; let it serve this run alone; {AGAIN}"
+            )
+
+
+@contextmanager
+def understood(address: str) -> Iterator[None]:
+    """Turns an answer in which something is missing into a ConfigError."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"rollout.server: {address!r} answers, but not as vLLM does ({type(error).__name__}: {error}); {ADDRESS}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Student:
+    """What is to be served: where it is from, the shapes of its weights, and the type in which it computes."""
+
+    path: str
+    shapes: Mapping[str, Shape]
+    dtype: Dtype
+
+    @property
+    def command(self) -> str:
+        """What serves a model of its shape. Its path may have more layers than it, if some were taken out."""
+        layers = json.dumps({"num_hidden_layers": count_layers(self.shapes)})
+        return f"`vllm serve {self.path} --dtype {self.dtype} --hf-overrides '{layers}'`"
+
+
+class Served(Engine):
+    """Servers that answer a part of the prompts each. One process of the run gives them weights.
+
+    A batch is sampled anew where a server went away in it, or where it is not the same afterwards: one that starts
+    again has the weights of its folder. So the weights of the last push stay on the disk until the next.
+    """
+
+    student: Student
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        dtype: Dtype,
+        tolerance: float,
+        sync_dir: str | None,
+        *,
+        timeout_s: float,
+        wait_s: float,
+    ) -> None:
+        super().__init__(dtype, tolerance)
+        self.endpoints = [Endpoint(address, timeout_s, wait_s) for address in addresses]
+        digest = hashlib.sha256("\n".join(sorted(addresses)).encode()).hexdigest()[:12]
+        self.folder = Path(sync_dir or tempfile.gettempdir()).absolute() / f"tipx-weights-{digest}"
+        self.lock = FileLock(f"{self.folder}.lock", timeout=0, thread_local=False)
+        launched = torch.distributed.is_initialized()
+        self.is_main = not launched or torch.distributed.get_rank() == 0
+
+    def push(self, model: PreTrainedModel) -> None:
+        self.student = Student(str(model.name_or_path), dict(list_shapes(model)), self.dtype)
+        if self.is_main:
+            self.take_servers()
+            self.retry(self.meet)
+            self.empty_folder()
+            write_weights(model, self.folder, self.dtype)
+            self.retry(self.give_weights)
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()
+        if not self.is_main:
+            self.retry(self.meet)
+
+    def prove(self, model: PreTrainedModel) -> None:
+        def attempt() -> None:
+            try:
+                super(Served, self).prove(model)
+            except ServerLost:
+                self.give_weights()
+                raise
+
+        self.retry(attempt)
+
+    def take_servers(self) -> None:
+        """Raises ConfigError where another run of this machine, or with this `sync_dir`, has them."""
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self.lock.acquire()
+        except Timeout as error:
+            shown = " and ".join(repr(endpoint.address) for endpoint in self.endpoints)
+            raise ConfigError(
+                f"rollout.server: another run samples by {shown}, and would get this one's weights; give each run a "
+                "server of its own, or wait until the other is done"
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"rollout.sync_dir: {self.folder.parent} cannot be written ({error.strerror}); give a folder that this "
+                "machine and the server can reach: rollout.sync_dir=/path"
+            ) from error
+
+    def empty_folder(self) -> None:
+        """A new folder for the weights, in place of that of the push before."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with disk_errors(self.folder):
+            self.folder.mkdir()
+
+    def each(self, act: Callable[[Endpoint], T]) -> list[T]:
+        """Does something with every server, at once."""
+        with ThreadPoolExecutor(len(self.endpoints)) as pool:
+            return list(pool.map(act, self.endpoints))
+
+    def meet(self) -> None:
+        """Learn what every server is, once it is up."""
+        self.each(lambda endpoint: endpoint.meet(self.student))
+
+    def give_weights(self) -> None:
+        """Let every server read the folder."""
+        self.meet()
+        self.each(lambda endpoint: endpoint.reload(self.folder))
+
+    def retry(self, act: Callable[[], T]) -> T:
+        """What `act` gives; once more whenever a server goes away in it. Raises RunFailed after some times."""
+        for _ in range(LOSSES):
+            try:
+                return act()
+            except ServerLost as error:
+                log.warning("rollout.server: lost (%s); trying again", error)
+                came = str(error)
+        raise RunFailed(
+            f"rollout.server: lost {LOSSES} times in one step, the last time: {came}; see the server's log; {AGAIN}"
+        )
+
+    def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[dict[str, Any]]) -> list[Answer]:
+        remedy = "the server's --max-model-len"
+        check_lengths(prompts, params, min(endpoint.longest for endpoint in self.endpoints), remedy)
+
+        def attempt() -> list[Answer]:
+            try:
+                answers = self.sample(prompts, params)
+                self.check_same()
+            except ServerLost:
+                self.give_weights()
+                self.answered = self.score(self.ids)
+                raise
+            return answers
+
+        return self.retry(attempt)
+
+    def sample(self, prompts: Sequence[Sequence[int]], params: Sequence[dict[str, Any]]) -> list[Answer]:
+        """A request each, since each has a seed of its own; the servers batch them."""
+        turns = [self.endpoints[place % len(self.endpoints)] for place in range(len(prompts))]
+        pool = ThreadPoolExecutor(max_workers=len(prompts))
+        try:
+            return list(pool.map(Endpoint.sample, turns, prompts, params))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def check_same(self) -> None:
+        """Raises ServerLost where a server has no longer the weights that it was given."""
+        for before, now, endpoint in zip(self.answered, self.score(self.ids), self.endpoints, strict=True):
+            if not mean_gap(before, now) <= SAME:
+                raise ServerLost(
+                    f"{endpoint.address!r} has other weights than it was given: it was started again, or another run "
+                    "gave it its own"
+                )
+
+    def score(self, ids: Sequence[int]) -> list[list[float]]:
+        return self.each(lambda endpoint: endpoint.score(ids))
+
+    def rest(self) -> None:
+        """A server's memory is its own."""
+
+    def close(self) -> None:
+        for endpoint in self.endpoints:
+            endpoint.client.close()
+        if self.lock.is_locked:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            Path(self.lock.lock_file).unlink(missing_ok=True)
+            self.lock.release()
