@@ -1,6 +1,5 @@
 """vLLM, by a stand-in with its signatures: weights are taken over, ids stay ids, and log-probabilities are compared."""
 
-import inspect
 import json
 import sys
 import threading
@@ -14,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tests.conftest import save_model
-from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_place
+from tests.rollout.stand_in import LLM, Served, Weights, in_its_place
 from tests.rows import undeclared
 from tipx.config import build, load
 from tipx.errors import ConfigError, RunFailed
@@ -191,36 +190,6 @@ def test_no_package_no_server_no_permission(
     USED.append((closed.machine, student[0].name_or_path))
     with pytest.raises(ConfigError, match=r"has no /collective_rpc; start it with VLLM_SERVER_DEV_MODE=1"):
         closed(*student, ask(Noise(0)))
-
-
-CALLS: dict[str, tuple[str, ...]] = {
-    "__init__": (
-        *("model", "load_format", "skip_tokenizer_init", "gpu_memory_utilization", "max_model_len"),
-        "enable_sleep_mode",
-    ),
-    "generate": ("prompts", "sampling_params", "use_tqdm"),
-    "collective_rpc": ("method", "timeout", "args", "kwargs"),
-    "reset_prefix_cache": (),
-    "sleep": ("level",),
-    "wake_up": ("tags",),
-}
-
-
-def accepts(function: Any, names: Sequence[str]) -> bool:
-    parameters = inspect.signature(function).parameters
-    return set(names) <= parameters.keys() or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_the_stand_in_accepts_what_is_called(name: str) -> None:
-    assert accepts(getattr(LLM, name), CALLS[name])
-
-
-def test_the_installed_vllm_accepts_what_is_called() -> None:
-    real = pytest.importorskip("vllm", reason="vLLM is not installed: its signatures were not compared")
-    for name, parameters in CALLS.items():
-        assert accepts(getattr(real.LLM, name), parameters), name
-    assert set(SamplingParams.__dataclass_fields__) <= set(inspect.signature(real.SamplingParams).parameters)
 
 
 def test_an_evaluation_can_sample_by_it(vllm: type[LLM], overrides: Overrides) -> None:

@@ -14,9 +14,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import DynamicCache, GenerationMixin, PreTrainedModel
+from transformers import DynamicCache, GenerationMixin, PreTrainedModel, cache_utils
 from transformers.cache_utils import (
-    DummyLayer,
     DynamicLayer,
     DynamicSlidingWindowLayer,
     LinearAttentionAndFullAttentionLayer,
@@ -64,8 +63,8 @@ class RoomyLayer(DynamicLayer):
         return self.rooms[name][1]
 
 
-JOINABLE = {DummyLayer, DynamicLayer, RoomyLayer}
-"""Layers that hold a key and a value for each position, or nothing."""
+JOINABLE = {DynamicLayer, RoomyLayer, getattr(cache_utils, "DummyLayer", DynamicLayer)}
+"""Layers that hold a key and a value for each position, or nothing (`DummyLayer`, which is new in transformers 5.23)."""
 SELECTABLE = JOINABLE | {
     DynamicSlidingWindowLayer,
     LinearAttentionAndFullAttentionLayer,
