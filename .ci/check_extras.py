@@ -2,7 +2,8 @@
 
     python .ci/check_extras.py [EXTRA ...]
 
-pip resolves as it does for users: newest versions, no constraints. One line an extra; exit code 1 when one has no solution.
+pip resolves as it does for users: newest versions, no constraints. One line an extra; exit code 1 when one has no
+solution.
 """
 
 import json
@@ -38,7 +39,7 @@ def main() -> None:
         venv.create(folder, with_pip=True)
         pip = [str(Path(folder, "bin", "python")), "-m", "pip", "--disable-pip-version-check"]
         # Older ones download every wheel that they look at.
-        subprocess.run([*pip, "install", "--quiet", "--upgrade", "pip>=25"], check=True)
+        subprocess.run([*pip, "install", "-qq", "--upgrade", "pip>=25"], check=True)
         for extra in sys.argv[1:] or extras:
             versions = resolve(pip, extra, Path(folder, "report.json"))
             shown = ", ".join(f"{name} {versions[name]}" for name in SHOWN if name in versions)

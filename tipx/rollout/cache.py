@@ -64,7 +64,7 @@ class RoomyLayer(DynamicLayer):
 
 
 JOINABLE = {DynamicLayer, RoomyLayer, getattr(cache_utils, "DummyLayer", DynamicLayer)}
-"""Layers that hold a key and a value for each position, or nothing (`DummyLayer`, which is new in transformers 5.23)."""
+"""Layers that hold a key and a value for each position, or nothing, as transformers has it from 5.23 on."""
 SELECTABLE = JOINABLE | {
     DynamicSlidingWindowLayer,
     LinearAttentionAndFullAttentionLayer,
@@ -72,7 +72,7 @@ SELECTABLE = JOINABLE | {
     LinearAttentionLayer,
 }
 """Layers whose rows `reorder_cache` drops and repeats, with all that they hold."""
-PLAIN = {"bamba", "falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h", "zamba", "zamba2"}
+PLAIN = {"bamba", "bloom", "falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h", "zamba", "zamba2"}
 """Architectures that prepare `generate`'s inputs by themselves, and for text as the others do."""
 OWN = ("generate", "_sample", "_update_model_kwargs_for_generation")
 """Methods of `generate`; who has others has a way of its own to generate."""
