@@ -34,6 +34,8 @@ def resolve(pip: list[str], extra: str, report: Path) -> dict[str, str]:
 def main() -> None:
     """Print the versions that matter of each extra."""
     extras = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    if unknown := set(sys.argv[1:]) - extras.keys():
+        sys.exit(f"no such extra: {', '.join(unknown)}; there are {', '.join(extras)}")
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
@@ -43,7 +45,7 @@ def main() -> None:
         for extra in sys.argv[1:] or extras:
             versions = resolve(pip, extra, Path(folder, "report.json"))
             shown = ", ".join(f"{name} {versions[name]}" for name in SHOWN if name in versions)
-            print(f"{extra:12} {shown or 'no solution: see pip install --dry-run'}", flush=True)
+            print(f"{extra:12} {shown or f'does not resolve; pip install --dry-run .[{extra}] says why'}", flush=True)
             failed += not versions
     sys.exit(1 if failed else 0)
 
