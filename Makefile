@@ -3,8 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
+ENGINE := .venv-engine
+# A home of its own: nothing is written to the user's caches.
+ENGINE_HOME := $(CURDIR)/$(ENGINE)/var/home
+ENGINE_ENV := $(ENV) TORCHDYNAMO_DISABLE=1 VLLM_NO_USAGE_STATS=1 HOME=$(ENGINE_HOME) \
+	XDG_CACHE_HOME=$(ENGINE_HOME)/.cache XDG_CONFIG_HOME=$(ENGINE_HOME)/.config
+# Where torch's builds for a CPU are, which vLLM's build for a CPU asks for by name.
+TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: setup demo test test-all lint docs bench bench-full bench-widths bench-step bench-training
+.PHONY: setup demo test test-all test-engine check-extras lint docs bench bench-full bench-widths bench-step bench-training
 
 setup: $(VENV)/.installed
 
@@ -20,8 +27,25 @@ demo: setup
 test: setup
 	$(ENV) $(BIN)/python -m pytest -m "not slow"
 
-test-all: setup
+test-all: setup test-engine
 	$(ENV) $(BIN)/python -m pytest
+
+# The real vLLM on a CPU, in an environment of its own, since it wants other versions than constraints.txt has.
+test-engine: $(ENGINE)/.installed
+	$(ENGINE_ENV) $(ENGINE)/bin/python -m pytest -n 1 tests/engine
+
+$(ENGINE)/.installed: pyproject.toml constraints-engine.txt
+	$(PYTHON) -m venv $(ENGINE)
+	$(ENGINE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --extra-index-url $(TORCH_INDEX) \
+		"$$(grep ^torch== constraints-engine.txt)"
+	$(ENGINE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement constraints-engine.txt
+	$(ENGINE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	mkdir -p $(ENGINE_HOME)
+	touch $@
+
+# What each extra of pyproject.toml resolves to, by itself; asks the package index.
+check-extras:
+	$(PYTHON) .ci/check_extras.py
 
 lint: setup
 	$(BIN)/ruff check .

