@@ -16,6 +16,7 @@ from tipx.embedded.agent.build import AGENTS
 from tipx.embedded.arithmetic.build import ARITHMETIC
 from tipx.embedded.build import EmbeddedPair, build_pair
 from tipx.embedded.card import Accuracy
+from tipx.embedded.heads import ENGINE_HEAD_SIZE
 from tipx.embedded.tokenizer import MAX_LENGTH
 from tipx.embedded.tuning import EarlyStop, Recipe
 from tipx.errors import RunError, RunFailed
@@ -74,7 +75,9 @@ def test_what_was_built_loads_without_help(name: str, small: Callable[[str], Pat
         saved = GenerationConfig.from_pretrained(folder)
         assert (saved.eos_token_id, saved.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
         weights = load_file(folder / "model.safetensors")
-        assert {tensor.dtype for tensor in weights.values()} == {PAIRS[name].dtype}
+        assert {str(t.dtype) for key, t in weights.items() if "k_norm" not in key} == {str(PAIRS[name].dtype)}
+        assert {tensor.dtype for key, tensor in weights.items() if "k_norm" in key} == {torch.float32}
+        assert model.config.head_dim == ENGINE_HEAD_SIZE
 
 
 @both

@@ -51,7 +51,9 @@ def explain_values(error: ValidationError, where: str, raw: Any) -> str:
     if kind in ("product", "path"):
         return f"{key + ': ' if key else ''}{first['msg']}; see `tipx show`"
     if kind == "unexpected_keyword_argument":
-        return f"{key}: no such key; `tipx show` lists every key"
+        section = value_at(raw, key.rpartition(".")[0]) if "." in key else None
+        owner = f" of {section['_target_'].rpartition('.')[2]}" if isinstance(section, dict) else ""
+        return f"{key}: no such key{owner}; `tipx show` lists every key"
     if kind.startswith("missing"):
         return f"{key}: a value is required; give it as {key}=VALUE"
     # A value that was interpolated is better named where the user wrote it.

@@ -1,8 +1,9 @@
 """Make an embedded pair from a seed: the frame of both pairs, and of `tipx tiny`.
 
-Every model is trained on worked answers of its task family, measured greedily and sampled on the held-out problems,
-and saved if it is about as strong as its recipe says. Everything runs on one CPU thread with a forked random state: the
-same seed gives the same bytes on the same machine, and the caller's random state is left alone.
+Every model is trained on worked answers of its task family. Its heads are widened for inference engines, it is measured
+greedily and sampled on the held-out problems, and saved if it is about as strong as its recipe says. Everything runs on
+one CPU thread with a forked random state: the same seed gives the same bytes on the same machine, and the caller's
+random state is left alone.
 """
 
 import platform
@@ -14,10 +15,11 @@ from typing import Generic, TypeVar
 
 import torch
 import transformers
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen3ForCausalLM
 
 from tipx.embedded.card import Accuracy, Built, CardText, write_card
 from tipx.embedded.draws import ProblemSets
+from tipx.embedded.heads import widen_heads
 from tipx.embedded.tuning import Batch, Log, Recipe, fine_tune, new_model, reproducible, round_weights
 from tipx.errors import RunError, RunFailed
 from tipx.files.atomic import disk_advice
@@ -32,7 +34,7 @@ class EmbeddedPair(Generic[T]):
 
     `recipes` are those of its models, in the order of building. The models' seeds are 1000 * seed + `first_seed`, + 1
     and so on, so that a model does not see the problems of the other. With `continued` a model starts from the weights
-    of the one before it, else from random ones. Weights are saved in `dtype`, and measured as saved.
+    of the one before it, else from random ones. Weights are rounded to `dtype`, then measured and saved.
 
     `make_batches` gives training batches for ever from a tokenizer, a seed and a number of sequences. `measure` gives
     the accuracy of a model with its tokenizer on problems, one try each at a temperature; 0 is greedy.
@@ -63,9 +65,9 @@ def build_pair(pair: EmbeddedPair[T], out_dir: Path, seed: int = 0, log: Log = p
             model = new_model(recipe, tokenizer)
             if weights is not None:
                 model.load_state_dict(weights)
-            built[name] = train_model(pair, name, model, tokenizer, model_seed, log)
+            wide, built[name] = train_model(pair, name, model, tokenizer, model_seed, log)
         weights = model.state_dict() if pair.continued else None
-        deepcopy(model).to(pair.dtype).save_pretrained(out_dir / name)  # type: ignore[arg-type]
+        save_weights(wide, pair.dtype, out_dir / name)
         tokenizer.save_pretrained(out_dir / name)
     save_card(out_dir, write_card(pair.card, built, seed, describe_versions()))
     return built
@@ -74,14 +76,17 @@ def build_pair(pair: EmbeddedPair[T], out_dir: Path, seed: int = 0, log: Log = p
 def train_model(
     pair: EmbeddedPair[T],
     name: str,
-    model: PreTrainedModel,
+    model: Qwen3ForCausalLM,
     tokenizer: PreTrainedTokenizerBase,
     seed: int,
     log: Log,
-) -> Built:
-    """Train `model` in place, round its weights and measure it; RunFailed where it is outside its recipe's bounds."""
+) -> tuple[Qwen3ForCausalLM, Built]:
+    """Train `model` in place and round its weights; return it with heads for engines, and what that is and scores.
 
-    def measure(problems: Sequence[T], temperature: float) -> Accuracy:
+    Raises RunFailed where it is outside its recipe's bounds.
+    """
+
+    def measure(model: Qwen3ForCausalLM, problems: Sequence[T], temperature: float) -> Accuracy:
         return pair.measure(model.eval(), tokenizer, problems, temperature)
 
     recipe, held_out = pair.recipes[name], pair.problems.held_out(pair.benchmark_size)
@@ -89,18 +94,29 @@ def train_model(
         model,
         recipe,
         pair.make_batches(tokenizer, seed, recipe.batch),
-        validate=lambda count: measure(pair.problems.validation(count), 1.0),
+        validate=lambda count: measure(model, pair.problems.validation(count), 1.0),
         log=lambda line: log(f"{name}: {line}"),
     )
     round_weights(model, pair.dtype)
-    built = Built(str(recipe), model.num_parameters(), steps, measure(held_out, 0.0), measure(held_out, 1.0))
+    wide = widen_heads(model)
+    built = Built(str(recipe), wide.num_parameters(), steps, measure(wide, held_out, 0.0), measure(wide, held_out, 1.0))
     log(f"{name}: done after {built.steps} steps; held out: greedy {built.greedy}, sampled {built.sampled}")
     low, high = recipe.bounds
     if not low <= built.sampled.mean <= high:
         raise RunFailed(
             f"{name}: expected sampled accuracy in {low}..{high}, got {built.sampled}; build with another --seed"
         )
-    return built
+    return wide, built
+
+
+def save_weights(model: Qwen3ForCausalLM, dtype: torch.dtype, folder: Path) -> None:
+    """Save the model, each weight in `dtype` where that holds it exactly, else as it is."""
+    model = deepcopy(model)
+    for weight in model.parameters():
+        rounded = weight.data.to(dtype)
+        if torch.equal(rounded.to(weight.dtype), weight.data):
+            weight.data = rounded
+    model.save_pretrained(folder)
 
 
 def make_empty_folder(out_dir: Path) -> None:

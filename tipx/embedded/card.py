@@ -90,6 +90,10 @@ Both are `Qwen3ForCausalLM` with tied embeddings, {models}
 
 {recipes}
 
+A model is trained with heads of hidden / heads numbers. Heads smaller than 32 are then widened to 32 by zeros
+(`tipx/embedded/heads.py`), for which vLLM has kernels. The model stays the same function, up to rounding, and training
+leaves the zeros zero. The table counts them as parameters.
+
 ## Rebuild
 
     {command}

@@ -28,8 +28,9 @@ The case score on held-out errands (no training set contains them), mean ± stan
 each: greedy, and sampled at temperature 1 from the full distribution. It is DeepPlanning's own rule: 1 when the product
 is in the cart at the end, whatever else is.""",
     models="""\
-bfloat16, 256 positions, and measured as saved. Tokenizer: words,
-single digits, and marks of JSON. The chat template shows tools by their names and writes calls as Hermes does.""",
+bfloat16 (norms of keys: float32), 256
+positions, and measured as saved. Tokenizer: words, single digits, and marks of JSON. The chat template shows tools by
+their names and writes calls as Hermes does.""",
     recipe="""\
 Supervised fine-tuning on fresh worked trajectories, loss on what the assistant says; AdamW, betas 0.9 and 0.98. The
 teacher is the student trained on: it starts from those weights, with a new optimizer and errands of its own.""",
