@@ -48,6 +48,7 @@ WRITERS = {
     "deepplanning/pull.py": "the benchmark's data, in a folder it is given",
     "models/gguf.py": "converted models, in the user's cache",
     "train/trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
+    "train/ahead.py": "a checkpoint's content, in the same folder",
     "rollout/vllm.py": "weights for a server, in a temporary folder",
     "display/config_yaml.py": "nothing: YAML as text",
     "display/plots.py": "nothing: matplotlib gives a picture as bytes",

@@ -4,15 +4,18 @@ It computes with weights of its own, which are random until they are reloaded: i
 log-probabilities would be others than the trainer's.
 """
 
+import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -146,6 +149,59 @@ class Served:
                 self.weights.load(load_file(Path(body["kwargs"]["weights_path"]) / "model.safetensors"))
                 return 200, {"results": [None]}
             return (200, None) if self.dev and place == "/reset_prefix_cache" else (404, {"detail": "Not Found"})
+
+
+@contextmanager
+def serving(state: Served) -> Iterator[str]:
+    """The address at which it answers."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def respond(self, method: str) -> None:
+            size = int(self.headers.get("Content-Length") or 0)
+            status, body = state.answer(method, self.path, json.loads(self.rfile.read(size)) if size else None)
+            data = b"" if body is None else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            self.respond("GET")
+
+        def do_POST(self) -> None:
+            self.respond("POST")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def connected(state: Served) -> Iterator[str]:
+    """As `serving`; afterwards no engine and no connection to it is left over."""
+    clients: list[httpx.Client] = []
+
+    class Noted(httpx.Client):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            clients.append(self)
+
+    engine.cache_clear()
+    with pytest.MonkeyPatch.context() as patch, serving(state) as address:
+        patch.setattr(httpx, "Client", Noted)
+        yield address
+        for client in clients:
+            client.close()
+    engine.cache_clear()
 
 
 @contextmanager

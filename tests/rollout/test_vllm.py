@@ -3,9 +3,7 @@
 import inspect
 import json
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tests.conftest import save_model
-from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_place
+from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_place, serving
 from tests.rows import undeclared
 from tipx.config import build, load
 from tipx.errors import ConfigError, RunFailed
@@ -39,33 +37,9 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[LLM]]:
 def served(pair_dir: Path) -> Iterator[tuple[Served, str]]:
     state = Served(Weights(str(pair_dir / "student")))
 
-    class Handler(BaseHTTPRequestHandler):
-        def respond(self, method: str) -> None:
-            size = int(self.headers.get("Content-Length") or 0)
-            status, body = state.answer(method, self.path, json.loads(self.rfile.read(size)) if size else None)
-            data = b"" if body is None else json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def do_GET(self) -> None:
-            self.respond("GET")
-
-        def do_POST(self) -> None:
-            self.respond("POST")
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     engine.cache_clear()
-    yield state, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(state) as address:
+        yield state, address
     for live in (engine(how, path, False) for how, path in USED):
         live.client.close()  # type: ignore[attr-defined]
     USED.clear()

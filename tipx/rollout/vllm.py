@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import httpx
 import torch
+from pydantic import model_validator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tipx.errors import ConfigError, RunFailed
@@ -25,7 +26,7 @@ from tipx.files.untrusted import brings_code
 from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import eos_ids
-from tipx.spec import Count, Open01, PathText, Seconds, Temperature, TopP, Whole, Words, spec
+from tipx.spec import Count, Open01, PathText, Seconds, Temperature, TopP, Whole, Words, conflict, spec
 from tipx.text.token_ids import count_rows
 from tipx.types import Rollout
 
@@ -86,6 +87,18 @@ class VLLMRollouts:
     """With mode=colocate: tokens of prompt and response together. null is the model's own limit."""
     sleep: bool
     """With mode=colocate: whether the engine gives its memory back while the student trains."""
+    ahead: Literal[0, 1]
+    """With mode=server: batches that are sampled ahead. 1 samples the next one while the student trains on this one, so
+    each is one update older than with 0. It counts in training only."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "VLLMRollouts":
+        if self.ahead and self.mode == "colocate":
+            raise conflict(
+                "ahead=1 needs mode=server (rollout=vllm_server): an engine on the trainer's own device cannot sample "
+                "while it trains"
+            )
+        return self
 
     @property
     def records_states(self) -> bool:
@@ -98,7 +111,7 @@ class VLLMRollouts:
     @property
     def machine(self) -> "VLLMRollouts":
         """These settings without those of sampling: training and evaluation share one engine."""
-        return replace(self, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=1, batch_size=1)
+        return replace(self, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=1, batch_size=1, ahead=0)
 
     def __call__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: RolloutRequest) -> Rollout:
         with self.awake(model) as live:
