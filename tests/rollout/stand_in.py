@@ -152,8 +152,14 @@ class Served:
 
 
 @contextmanager
-def serving(state: Served) -> Iterator[str]:
-    """The address at which it answers."""
+def serve(state: Served) -> Iterator[str]:
+    """The address at which it answers; afterwards no engine and no connection to it is left over."""
+    clients: list[httpx.Client] = []
+
+    class Noted(httpx.Client):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            clients.append(self)
 
     class Handler(BaseHTTPRequestHandler):
         def respond(self, method: str) -> None:
@@ -180,31 +186,16 @@ def serving(state: Served) -> Iterator[str]:
     server = Listening(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@contextmanager
-def connected(state: Served) -> Iterator[str]:
-    """As `serving`; afterwards no engine and no connection to it is left over."""
-    clients: list[httpx.Client] = []
-
-    class Noted(httpx.Client):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            clients.append(self)
-
     engine.cache_clear()
-    with pytest.MonkeyPatch.context() as patch, serving(state) as address:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx, "Client", Noted)
-        yield address
-        for client in clients:
-            client.close()
+        yield f"http://127.0.0.1:{server.server_port}"
+    for client in clients:
+        client.close()
     engine.cache_clear()
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @contextmanager

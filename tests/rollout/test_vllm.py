@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tests.conftest import save_model
-from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_place, serving
+from tests.rollout.stand_in import LLM, SamplingParams, Served, Weights, in_its_place, serve
 from tests.rows import undeclared
 from tipx.config import build, load
 from tipx.errors import ConfigError, RunFailed
@@ -21,7 +21,7 @@ from tipx.models.pair import ModelSource
 from tipx.noise import Noise
 from tipx.rollout import RolloutRequest
 from tipx.rollout import vllm as vllm_rollouts
-from tipx.rollout.vllm import VLLMRollouts, engine
+from tipx.rollout.vllm import VLLMRollouts
 from tipx.train.start import train_run
 
 Overrides = Callable[..., list[str]]
@@ -36,17 +36,8 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[LLM]]:
 @pytest.fixture
 def served(pair_dir: Path) -> Iterator[tuple[Served, str]]:
     state = Served(Weights(str(pair_dir / "student")))
-
-    engine.cache_clear()
-    with serving(state) as address:
+    with serve(state) as address:
         yield state, address
-    for live in (engine(how, path, False) for how, path in USED):
-        live.client.close()  # type: ignore[attr-defined]
-    USED.clear()
-    engine.cache_clear()
-
-
-USED: list[tuple[VLLMRollouts, str]] = []
 
 
 def rollouts(*more: str) -> VLLMRollouts:
@@ -124,7 +115,6 @@ def test_a_server_samples_from_the_current_student(
         rollouts("rollout=vllm_server", f"rollout.server={place}", f"rollout.sync_dir={tmp_path}"),
         student,
     )
-    USED.append((how.machine, model.name_or_path))
     check(model, how(model, tokenizer, ask(Noise(0))))
     with torch.no_grad():
         for value in model.parameters():
@@ -162,7 +152,6 @@ def test_no_package_no_server_no_permission(
         gone(*student, ask(Noise(0)))
     state.dev = False
     closed = rollouts("rollout=vllm_server", f"rollout.server={place}")
-    USED.append((closed.machine, student[0].name_or_path))
     with pytest.raises(ConfigError, match=r"has no /collective_rpc; start it with VLLM_SERVER_DEV_MODE=1"):
         closed(*student, ask(Noise(0)))
 

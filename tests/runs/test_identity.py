@@ -27,7 +27,7 @@ GOLDEN: dict[str, tuple[str, list[str]]] = {
     "2026-11-26-qwen3": ("02155755", ["experiment=qwen3", "selector=entropy_sampling", "ratio=0.2"]),
     "2026-11-29-llama_v1": ("a75f990a", ["experiment=llama", "norm=v1"]),
     "2026-11-29-topk": ("67073a90", ["divergence=topk", "loop.denominator=valid"]),
-    "2026-11-29-vllm_server": ("7bae9631", ["rollout=vllm_server", "eval=vllm"]),
+    "2026-11-29-vllm_server": ("4fe0d9b3", ["rollout=vllm_server", "eval=vllm"]),
 }
 
 SAME = [

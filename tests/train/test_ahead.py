@@ -16,14 +16,13 @@ import pytest
 import torch
 
 from tests.agents import toy
-from tests.rollout.stand_in import Served, Weights, connected
+from tests.rollout.stand_in import Served, Weights, serve
 from tests.rows import lasting, undeclared
 from tests.warm import HERE, Server
 from tipx.config import build, load
 from tipx.errors import ConfigError, Damaged
 from tipx.files.atomic import MANIFEST, file_sha256
 from tipx.rollout.collect import from_lists
-from tipx.rollout.vllm import engine
 from tipx.runs.directory import Run
 from tipx.train.ahead import NEXT_BATCH, find_engine_ahead, read_batch, to_rollout, to_rows, write_batch
 from tipx.train.start import train_run
@@ -39,18 +38,26 @@ WITHIN_S = 240
 
 @dataclass
 class Waiting(Served):
-    """Answers requests of these weights only when it is allowed to: the first after so many reloads."""
+    """Samples so many responses at once, and then only when it is allowed to; 0 is all of them."""
 
     after: int = 0
     allowed: threading.Event = field(default_factory=threading.Event)
     answered: int = 0
 
     def answer(self, method: str, place: str, body: Any) -> tuple[int, Any]:
-        if place == "/v1/completions" and 0 < self.after <= self.answered and not self.allowed.wait(20):
-            return 503, {"detail": "waited too long"}
+        samples = kind(place, body) == "sample"
+        if samples and 0 < self.after <= self.answered and not self.allowed.wait(20):
+            return 400, {"detail": "waited too long"}
         found = super().answer(method, place, body)
-        self.answered += place == "/v1/completions"
+        self.answered += samples
         return found
+
+
+def kind(place: str, body: Any) -> str | None:
+    """What a request is for, if it gives weights or has something sampled."""
+    if place == "/collective_rpc" and body["method"] == "reload_weights":
+        return "push"
+    return "sample" if place == "/v1/completions" and body["max_tokens"] > 1 else None
 
 
 @pytest.fixture
@@ -61,7 +68,7 @@ def state(pair_dir: Path) -> Waiting:
 @pytest.fixture
 def place(state: Waiting) -> Iterator[str]:
     """Where the server is."""
-    with connected(state) as address:
+    with serve(state) as address:
         yield address
 
 
@@ -82,8 +89,7 @@ def train(args: list[str], *, fresh: bool = False, own: Path | None = None) -> R
 
 def events(state: Served) -> list[tuple[str, int]]:
     """What the server was asked, in its order: pushes of weights, and runs of requests with their number."""
-    names = {"/collective_rpc": "push", "/v1/completions": "sample"}
-    asked = [names[place] for place, _ in state.asked if place in names]
+    asked = filter(None, (kind(place, body) for place, body in state.asked))
     return [(name, len(list(same))) for name, same in itertools.groupby(asked)]
 
 
@@ -162,12 +168,12 @@ def test_an_error_of_the_thread_is_the_run_s(
 
     def refuse(self: Served, method: str, place: str, body: Any) -> tuple[int, Any]:
         """From the third batch on."""
-        full = place == "/v1/completions" and state.answered >= 16
-        return (500, "full") if full else answer(self, method, place, body)
+        refused = kind(place, body) == "sample" and state.answered >= 16
+        return (400, "no") if refused else answer(self, method, place, body)
 
     with monkeypatch.context() as patch:
         patch.setattr(Served, "answer", refuse)
-        with pytest.raises(ConfigError, match="refused /v1/completions with 500"):
+        with pytest.raises(ConfigError, match=r"refused .*with 400"):
             train(args("loop.save_every=1"))
     run = the_run(tmp_path)
     assert [row["step"] for row in run.rows()] == [1, 2]
@@ -219,7 +225,6 @@ def test_a_resumed_run_has_the_batch_that_was_sampled_ahead(step: int, args: Ove
     run = Run(Path(shutil.copytree(whole.path, whole.path.with_name(whole.path.name.replace("whole", "cut")))))
     cut(run, step)
     state.asked.clear()
-    engine.cache_clear()
     assert train(args(*MORE, "name=cut")).path == run.path
     same(run, whole)
     assert ["time/ahead_s" in row for row in run.rows()] == [number != step + 1 for number in range(1, 6)]
