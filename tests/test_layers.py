@@ -51,6 +51,7 @@ WRITERS = {
     "rollout/colocated.py": "an engine's configuration, in a temporary folder, and its log in the run directory",
     "rollout/served.py": "the folder of a server's weights",
     "rollout/weights_folder.py": "weights, in a folder it is given",
+    "train/ahead.py": "a checkpoint's content, in the same folder",
     "display/config_yaml.py": "nothing: YAML as text",
     "display/plots.py": "nothing: matplotlib gives a picture as bytes",
     "display/output.py": "nothing: pandas gives CSV as text",

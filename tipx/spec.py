@@ -41,6 +41,11 @@ def within(what: str, product: int, most: int) -> None:
         )
 
 
+def conflict(text: str) -> PydanticCustomError:
+    """The error for values that do not go together; `text` says which do."""
+    return PydanticCustomError("conflict", "{text}", {"text": text})
+
+
 def at_least(least: float) -> AfterValidator:
     """For a number above 0 that a computer would round to 0."""
 

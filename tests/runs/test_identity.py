@@ -27,6 +27,7 @@ GOLDEN: dict[str, tuple[str, list[str]]] = {
     "2026-11-26-qwen3": ("02155755", ["experiment=qwen3", "selector=entropy_sampling", "ratio=0.2"]),
     "2026-11-29-llama_v1": ("a75f990a", ["experiment=llama", "norm=v1"]),
     "2026-11-29-topk": ("67073a90", ["divergence=topk", "loop.denominator=valid"]),
+    "2026-11-29-vllm_server": ("4fe0d9b3", ["rollout=vllm_server", "eval=vllm"]),
 }
 
 SAME = [
@@ -111,6 +112,11 @@ def test_a_selector_that_does_not_normalise_is_one_run_whatever_the_norm() -> No
 def test_a_number_is_one_value_however_it_is_written() -> None:
     assert run("ratio=1") == run("ratio=1.0") == run("ratio=1e0")
     assert run("optim.lr=1e-3") == run("optim.lr=0.001")
+
+
+def test_a_batch_that_is_sampled_ahead_is_another() -> None:
+    server = ["rollout=vllm_server"]
+    assert run(*server, "rollout.ahead=1") != run(*server) == run(*server, "rollout.ahead=0")
 
 
 def test_the_order_of_overrides_does_not_matter() -> None:

@@ -11,11 +11,12 @@ from tipx.report.comparison import difference
 from tipx.runs.directory import Run
 from tipx.runs.find import last_activity
 from tipx.runs.reader import StoredRun, stored_runs
+from tipx.runs.step_times import step_times
 from tipx.signals import is_main
 
 
 def print_run(run: Run, *, worked: bool) -> None:
-    """What was measured before and after, and where the rest is."""
+    """What was measured before and after, where the time of a step went, and where the rest is."""
     if not is_main():
         return
     screen = console()
@@ -27,6 +28,9 @@ def print_run(run: Run, *, worked: bool) -> None:
             screen.print(table)
     if worked or not (run.path / "curve.png").exists():  # an earlier start may have ended just before
         run.save_picture("curve.png", as_png(learning_curve(stored)))
+    if (times := step_times(stored.rows)) is not None:
+        shares = ", ".join(f"{phase} {share:.0%}" for phase, share in times.shares.items())
+        screen.print(f"step     {times.seconds:.3g} s: {shares}", soft_wrap=True, highlight=False)
     screen.print(f"run      {run.path}\npicture  {run.path / 'curve.png'}", soft_wrap=True, highlight=False)
 
 

@@ -48,7 +48,7 @@ def explain_values(error: ValidationError, where: str, raw: Any) -> str:
     first = errors[0]
     kind, got = first["type"], first.get("input")
     key = dotted_key(where, first, raw)
-    if kind in ("product", "path"):
+    if kind in ("product", "path", "conflict"):
         return f"{key + ': ' if key else ''}{first['msg']}; see `tipx show`"
     if kind == "unexpected_keyword_argument":
         section = value_at(raw, key.rpartition(".")[0]) if "." in key else None

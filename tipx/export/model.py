@@ -12,7 +12,11 @@ from tipx.runs.directory import Run
 from tipx.runs.mark import is_run
 from tipx.runs.provenance import git_output
 from tipx.runs.reader import StoredRun, open_run
+from tipx.train.ahead import NEXT_BATCH
 from tipx.train.trainer import STATE
+
+TRAINING = (STATE, NEXT_BATCH)
+"""Files of a checkpoint that only training needs."""
 
 
 def export_model(name: str, folder: Path, which: str, runs_dir: Path, *, force: bool) -> tuple[Run, int]:
@@ -35,7 +39,7 @@ def write_model(
 
     def fill(aside: Path) -> None:
         for path in sorted(checkpoint.iterdir()):
-            if path.name not in (STATE, MANIFEST):
+            if path.name not in (*TRAINING, MANIFEST):
                 shutil.copyfile(path, aside / path.name)
         write_text(aside / "README.md", model_card(stored, step, version("tipx"), git_output("rev-parse", "HEAD")))
         if also is not None:
@@ -70,7 +74,7 @@ def refuse_loss(folder: Path, *, force: bool) -> None:
 
 def find_foreign(folder: Path, there: list[str]) -> str | None:
     """What a folder holds that no export made, or made otherwise; None for an export as it was written."""
-    if not {MANIFEST, "README.md", "config.json"} <= set(there) or STATE in there:
+    if not {MANIFEST, "README.md", "config.json"} <= set(there) or not set(TRAINING).isdisjoint(there):
         return f"it holds {there[0]}, and is no export of tipx"
     if problem := find_damage(folder):
         return f"it was changed after it was exported ({problem})"

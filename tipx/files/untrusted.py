@@ -45,7 +45,6 @@ LONGEST = 300
 """Characters of a library's text that are shown."""
 TICK_S = 0.2
 """Between two signals to something that is overdue: one that falls into a destructor is lost."""
-LOCK = threading.RLock()
 
 
 class Overdue(RuntimeError):
@@ -84,10 +83,14 @@ def brings_code(made: object) -> bool:
 def bounded_resources(seconds: float, memory: int) -> Iterator[None]:
     """Raises Overdue after `seconds` of processor time, and MemoryError where `memory` more bytes are asked for.
 
-    Time is kept in the main thread alone, memory where the system knows such a limit (Linux). For work in Python, which
-    can take an error anywhere; other threads share the bound on memory meanwhile.
+    For work in Python, which can take an error anywhere. Memory is bounded where the system knows such a limit (Linux),
+    for the whole process. So in another thread than the main one nothing is bounded: a student that is trained
+    meanwhile would run into the bound, and a timer's signal would not reach the thread.
     """
-    with LOCK, ExitStack() as stack:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with ExitStack() as stack:
         stack.callback(limit_memory(memory))
         stack.callback(start_timer(seconds))
         yield
@@ -108,8 +111,6 @@ def limit_memory(memory: int) -> Callable[[], None]:
 
 def start_timer(seconds: float) -> Callable[[], None]:
     """Raises Overdue in the main thread after so much processor time; returns what stops it."""
-    if threading.current_thread() is not threading.main_thread():
-        return lambda: None
 
     def overdue(_number: int, _frame: FrameType | None) -> None:
         raise Overdue(f"it takes more than {seconds:g} seconds")

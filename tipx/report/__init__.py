@@ -12,6 +12,7 @@ from tipx.report.keys import refuse_unknown_keys, where
 from tipx.report.opening import opening
 from tipx.report.plain import plain
 from tipx.report.references import add_references
+from tipx.report.savings import fill_savings
 from tipx.report.significance import add_tests, mark_best
 from tipx.report.spec import Report
 from tipx.report.store import Store, groups_of, read_store
@@ -71,6 +72,7 @@ def table_of(report: Report, store: Store, *, partial: bool) -> Table:
     guards.refuse_missing(table, SweepFolder(store.groups[0]).command, partial=partial)
     add_references(table, store.groups[0].parent)
     fill_gaps(table)
+    fill_savings(table)
     guards.note_seeds(table)
     add_paper(table)
     add_tests(table)

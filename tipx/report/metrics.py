@@ -12,11 +12,14 @@ from tipx.runs import metric_keys as keys
 from tipx.runs.metrics_file import Row
 from tipx.runs.reader import StoredRun
 from tipx.runs.results import Result
+from tipx.runs.step_times import step_times
 from tipx.stats.estimates import pass_at_k
 
 MIB_TO_GB = 2**20 / 1e9
 GAP = "gap"
 """The value that a table turns from the mean into a share of the way from start to teacher."""
+SAVED = "saved"
+"""The value that a table turns from seconds a step into a share of the baseline's."""
 LAST = 10
 """Lines of metrics that a key of them is the mean of."""
 
@@ -97,6 +100,22 @@ def memory(run: StoredRun, _: Row) -> float | None:
     return max(found) * MIB_TO_GB if found else None
 
 
+def seconds(run: StoredRun, _: Row) -> float | None:
+    """Of a training step."""
+    times = step_times(run.rows)
+    return None if times is None else times.seconds
+
+
+def share_of_step(phase: str) -> Callable[[StoredRun, Row], float | None]:
+    """Reads the share of a training step's time that a phase takes."""
+
+    def read(run: StoredRun, _: Row) -> float | None:
+        times = step_times(run.rows)
+        return None if times is None else times.shares[phase]
+
+    return read
+
+
 def truncated(_: StoredRun, result: Row) -> float | None:
     """Share of answers cut by the length limit."""
     found = [result.get("clipped_ratio")]
@@ -106,6 +125,9 @@ def truncated(_: StoredRun, result: Row) -> float | None:
     return max((x for x in found if x is not None), default=None)
 
 
+SHOWN = ("rollout", "score", "train")
+"""Phases whose shares of a step's time have a column. Selecting takes next to nothing."""
+TIME = ("step_s", *(f"{phase}_share" for phase in SHOWN))
 PERCENT: dict[str, Any] = {"scale": 100.0, "digits": 1}
 FIXED = {
     one.name: one
@@ -162,6 +184,12 @@ FIXED = {
             for name in keys.QUADRANTS
         ),
         Metric("memory", "peak memory, GB", memory, "run", better="low", digits=2),
+        Metric("step_s", "seconds a step", seconds, "run"),
+        *(
+            Metric(f"{phase}_share", f"{phase}, % of the step", share_of_step(phase), "run", **PERCENT)
+            for phase in SHOWN
+        ),
+        Metric(SAVED, "saved of the step, %", seconds, "run", **PERCENT),
     )
 }
 

@@ -10,10 +10,12 @@ from pydantic import TypeAdapter, ValidationError, field_validator
 from tipx.errors import ReportError
 from tipx.files.package_data import package_folder
 from tipx.files.yamls import read_yaml
-from tipx.report.metrics import metric
+from tipx.report.metrics import TIME, metric
 from tipx.runs.metric_keys import QUADRANTS, current
 from tipx.spec import Count, spec
 
+SHORT = {"quadrants": QUADRANTS, "time": TIME}
+"""Names that stand for several values."""
 Kind = Literal["bars", "against_ratio", "curves", "quadrants", "scatter"]
 
 
@@ -46,7 +48,8 @@ class Report:
     """Config groups or dotted keys that tell columns apart. benchmark is a column unless it is a row."""
     values: tuple[str, ...] = ("mean",)
     """What stands in the cells: names as mean, greedy, kept, memory, best@4, or keys of metrics.jsonl. quadrants is
-    short for q1, q2, q3 and q4; gap is the share of the way from start to teacher."""
+    short for q1, q2, q3 and q4, and time for step_s and the shares of rollout, score and train; gap is the share of the
+    way from start to teacher, saved the share of the baseline's step."""
     sweep: tuple[str, ...] = ()
     """Groups under the runs' folder whose runs are read. Empty is the report's own name."""
     baseline: dict[str, str | int | float | bool | None] = field(default_factory=dict)
@@ -65,8 +68,8 @@ class Report:
 
     @field_validator("values")
     @classmethod
-    def _quadrants(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name for value in given for name in (QUADRANTS if value == "quadrants" else (value,)))
+    def _short(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for value in given for name in SHORT.get(value, (value,)))
 
     @field_validator("values")
     @classmethod

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import torch
 from pydantic import model_validator
-from pydantic_core import PydanticCustomError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tipx.errors import ConfigError, RunFailed
@@ -23,7 +22,21 @@ from tipx.rollout.colocated import OWN, Colocated, check_package
 from tipx.rollout.engines import TOLERANCES, Answer, Dtype, Engine, computing_dtype, find_engine
 from tipx.rollout.hf import eos_ids
 from tipx.rollout.served import Served
-from tipx.spec import Auto, Count, Few, Open01, PathText, Positive, Seconds, Temperature, TopP, Whole, Words, spec
+from tipx.spec import (
+    Auto,
+    Count,
+    Few,
+    Open01,
+    PathText,
+    Positive,
+    Seconds,
+    Temperature,
+    TopP,
+    Whole,
+    Words,
+    conflict,
+    spec,
+)
 from tipx.text.token_ids import count_rows
 from tipx.types import Rollout
 
@@ -86,18 +99,25 @@ class VLLMRollouts:
     """With mode=colocate: any other argument of `vllm.LLM`, by its name."""
     sleep: bool
     """With mode=colocate: whether the engine gives its memory back while the student trains, where vLLM can."""
+    ahead: Literal[0, 1]
+    """With mode=server: batches that are sampled ahead. 1 samples the next one while the student trains on this one, so
+    each is one update older than with 0. It counts in training only."""
 
     @model_validator(mode="after")
     def _fits(self) -> "VLLMRollouts":
+        if self.ahead and self.mode == "colocate":
+            raise conflict(
+                "ahead=1 needs mode=server (rollout=vllm_server): an engine on the trainer's own device cannot sample "
+                "while it trains"
+            )
         for name in self.engine:
             if self.mode == "server":
                 flag = f"--{name.replace('_', '-')}"
-                text = "a server has its options from its own command line: vllm serve MODEL {name}"
-                raise PydanticCustomError("engine", text, {"name": flag})
+                raise conflict(f"a server has its options from its own command line: vllm serve MODEL {flag}")
             if name in NAMED:
-                raise PydanticCustomError("engine", "{name} is a key of its own, beside `engine`", {"name": name})
+                raise conflict(f"{name} is a key of its own, beside `engine`")
             if name in OWN:
-                raise PydanticCustomError("engine", "{name} is set by tipx; leave it out", {"name": name})
+                raise conflict(f"{name} is set by tipx; leave it out")
         return self
 
     @property
@@ -111,7 +131,7 @@ class VLLMRollouts:
     @property
     def machine(self) -> "VLLMRollouts":
         """These settings without those of sampling: training and evaluation share one engine."""
-        return replace(self, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=1, batch_size=1)
+        return replace(self, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=1, batch_size=1, ahead=0)
 
     def __call__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: RolloutRequest) -> Rollout:
         with self.awake(model) as live:

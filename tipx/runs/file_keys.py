@@ -305,6 +305,11 @@ CHECKPOINT = RunFile(
         FileKey("tokenizer_config.json", "Settings of the tokenizer"),
         FileKey("chat_template.jinja", "The chat template", "models that have one"),
         FileKey("trainer.pt", "State of optimizer, schedule and random numbers"),
+        FileKey(
+            "next_batch.jsonl",
+            "The next step's batch, a response a line: tokens, valid, stop, logprobs, numbers",
+            "rollout.ahead=1",
+        ),
         FileKey("manifest.json", "sha256 of every other file, by name: a damaged checkpoint is not taken"),
     ),
 )

@@ -52,7 +52,7 @@ AS_BEFORE: dict[str, dict[str, Any]] = {
     "ModelSource": {"keep_layers": None, "trust_remote_code": False},
     "Evaluation": {"path": None},
     "Normalise": {"scope": "step"},
-    "VLLMRollouts": {"dtype": "auto", "engine": {}},
+    "VLLMRollouts": {"dtype": "auto", "engine": {}, "ahead": 0},
 }
 """Keys that are younger than some runs, and the value by which a run is what it was without the key."""
 ALWAYS: dict[str, dict[str, Any]] = {"Loop": {"monitor_every": 1}}

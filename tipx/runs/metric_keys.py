@@ -44,6 +44,7 @@ EVERY_LINE = "every line"
 EVERY_STEP = "every step"
 MONITORED = "monitored steps"
 ENGINE = "monitored steps of vLLM rollouts"
+AHEAD = "every step of rollouts ahead"
 AGENTS = "every step of agents"
 EVALUATED = "evaluations"
 MEASURED = "held-out measurements"
@@ -185,7 +186,8 @@ MISMATCH_KL = key(
     "rollout/mismatch_kl",
     DIFFERENCE,
     ENGINE,
-    "Estimate of KL(sampling engine, trainer): mean difference of their log-probabilities of the sampled tokens",
+    "Estimate of KL(sampling engine, trainer): mean difference of their log-probabilities of the sampled tokens. "
+    "The engine's are of the weights that sampled, which are `rollout/staleness` updates older than the trainer's",
 )
 MISMATCH_ABS_MEAN = key(
     "rollout/mismatch_abs_mean", NATS, ENGINE, "The same difference without its sign, mean", was="rollout/mismatch_mean"
@@ -196,6 +198,12 @@ MISMATCH_ABS_MAX = key(
     ENGINE,
     "The same difference without its sign, largest",
     was="rollout/mismatch_max",
+)
+STALENESS = key(
+    "rollout/staleness",
+    MetricUnit("updates"),
+    AHEAD,
+    "Updates between the weights that sampled the batch and those that are trained on it: 0 or 1",
 )
 
 PUSH_GAP = key(
@@ -266,6 +274,12 @@ TIME = family(
     "Wall time of a phase, of the main process",
     parts=PHASES,
     was="time/<phase>",
+)
+AHEAD_S = key(
+    "time/ahead_s",
+    SECONDS,
+    "steps of rollouts ahead whose batch was sampled since the run was started",
+    "Wall time of sampling this batch; `time/rollout_s` is how long the trainer waited for it",
 )
 MEMORY = family(
     "memory/<phase>_mib",

@@ -13,6 +13,8 @@ loss has one token count a step; logits are held of few tokens at a time; prompt
 counted, never cut.
 """
 
+from contextlib import nullcontext
+
 import torch
 
 from tipx.data import used_indices
@@ -31,7 +33,7 @@ from tipx.signals import asked_to_stop
 from tipx.train import samples
 from tipx.train import step_metrics as metrics
 from tipx.train.session import Session, describe_kept
-from tipx.types import TokenStats, scatter_tokens
+from tipx.types import Rollout, TokenStats, scatter_tokens
 from tipx.vocab import TEACHER_ONLY
 
 
@@ -52,7 +54,8 @@ def distill(session: Session) -> Row:
         newest = f"step {saved[-1][0]}" if saved else "nothing, for there is no checkpoint yet"
         session.watch.say(f"stopping after this step and its checkpoint; again: stop now, keeping {newest}")
 
-    with asked_to_stop(answer, lambda: describe_kept(run)) as asked:
+    ahead = nullcontext() if session.ahead is None else session.ahead.closing()
+    with asked_to_stop(answer, lambda: describe_kept(run)) as asked, ahead:
         for step in range(done + 1, loop.steps + 1):
             session.record(step, one_step(session, step) | measured(session, step))
             # Before saving: the same command again must fail again, not finish from a checkpoint of a broken run.
@@ -76,15 +79,14 @@ def one_step(session: Session, step: int) -> Row:
     """Sample, score, select, update; returns the step's metrics."""
     exp, world, meter, trainer = session.exp, session.world, session.meter, session.trainer
     torch.manual_seed(exp.seed * 1_000_003 + step)  # dropout, if a model has any; all else is keyed by (seed, step)
-    noise, rows = Noise(exp.seed, step), world.shard_rows(exp.loop.sequences)
+    noise, rows = Noise(exp.seed, step), session.rows
     needs, logged = exp.selector.needs, statistics_to_log(session, step)
     if exp.rollout.gives_logprobs and needs - TEACHER_ONLY:
         needs = needs | {"student_logprob"}  # it comes with any score of the student
 
     with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
-        numbers = session.chosen(step, rows)
         states = exp.loop.score_from == "rollout" and bool((needs | logged) - TEACHER_ONLY)
-        rollout = session.sample(numbers, rows, noise.substream("rollout"), states=states)
+        rollout, row = take_batch(session, step, states=states)
     with meter.phase("score"):
         scored, own_stats = trainer.score(rollout, needs)
         stats = gather_stats(world, own_stats)
@@ -104,10 +106,10 @@ def one_step(session: Session, step: int) -> Row:
     with meter.phase("train"):
         update = trainer.update(rollout, scored, own_weights_BT, float(count))
 
-    row: Row = {}
     if rollout.logprobs_N is not None and seen.student_logprob is not None:
-        row = metrics.mismatch(world.gather_BT(scatter_tokens(rollout.logprobs_N, rollout.valid_BT)), seen, valid_BT)
-        session.warn_of_mismatch(row)
+        row |= metrics.mismatch(world.gather_BT(scatter_tokens(rollout.logprobs_N, rollout.valid_BT)), seen, valid_BT)
+        if not row.get(keys.STALENESS):
+            session.warn_of_mismatch(row)
     if exp.rollout.gives_logprobs:
         row[keys.PUSH_GAP] = last_gap()
     ends = world.gather_list(list(zip(rollout.lengths, rollout.stop_reasons, strict=True)))
@@ -119,6 +121,21 @@ def one_step(session: Session, step: int) -> Row:
         | metrics.selection(seen, gather_stats(world, update.kept), valid_BT, weights_BT, exp.quadrants)
         | metrics.lengths(ends)
     )
+
+
+def take_batch(session: Session, step: int, *, states: bool) -> tuple[Rollout, Row]:
+    """This process's responses of a step, and what is logged of how they came. The next batch is begun where it is due.
+
+    `states` asks for the student's hidden states, which are never there of a batch that was sampled ahead.
+    """
+    ahead = session.ahead
+    if ahead is None:
+        return session.sample_step(step, states=states), {}
+    batch = ahead.take(step)
+    session.world.barrier()  # processes may share a server: it gets new weights when none waits for it any more
+    if step < session.exp.loop.steps:
+        ahead.begin(step + 1)
+    return batch.rollout, metrics.ahead(batch)
 
 
 def statistics_to_log(session: Session, step: int) -> frozenset[str]:
@@ -179,6 +196,8 @@ def trained_on(session: Session, exam: Exam, step: int) -> list[str]:
 def accuracy(session: Session, step: int) -> Row:
     """Accuracy on each benchmark with the current weights."""
     row = Row()
+    if session.ahead is not None:
+        session.ahead.wait()  # the engine that samples the next batch may be the one that answers
     for exam in exams(session):
         name = exam.benchmark.name
         tick = session.watch.phase(f"{name} at step {step}", exam.answers)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from tipx.agents.loop import AgentRollouts
@@ -21,6 +23,7 @@ from tipx.runs.directory import Run
 from tipx.runs.metrics_file import Row, RowStream
 from tipx.signals import Stopped
 from tipx.train import preflight, weights
+from tipx.train.ahead import Ahead, find_engine_ahead, write_batch
 from tipx.train.experiment import Experiment
 from tipx.train.loggers import Silence, Sink
 from tipx.train.meter import Meter
@@ -58,6 +61,7 @@ class Session:
     questions: list[Prompt] = field(init=False)
     texts: list[Encoded] = field(default_factory=list)
     warned: bool = False
+    ahead: Ahead | None = None
 
     def prepare(self, *, fresh: bool = False) -> None:
         """Tokenizers, prompts and texts, and whether all fits together: before weights are loaded or a file is touched.
@@ -130,11 +134,26 @@ class Session:
         if folder is not None:
             self.trainer.load(folder)
             self.watch.say(f"resuming after step {done} of {self.exp.loop.steps}")
+        if (engine := find_engine_ahead(self.exp.rollout)) is not None:
+            self.ahead = Ahead(partial(engine.awake, self.pair.student), self.sample_step)
+            if folder is not None and done < self.exp.loop.steps:
+                rows, prompts = self.rows, [self.prompts[i] for i in self.chosen(done + 1, self.rows)]
+                self.ahead.load(folder, self.exp.loop.sequences, rows, prompts, self.pair.student.device)
         if self.world.is_main:
             self.run.rewind(done if folder else -1)
             self.sink.resume(RowStream(self.run.metrics_file))
         self.world.barrier()
         return done
+
+    @property
+    def rows(self) -> range:
+        """This process's responses, as indices in the whole step."""
+        return self.world.shard_rows(self.exp.loop.sequences)
+
+    def sample_step(self, step: int, *, states: bool = False) -> Rollout:
+        """The current student's responses to the prompts of a step, this process's rows."""
+        noise = Noise(self.exp.seed, step).substream("rollout")
+        return self.sample(self.chosen(step, self.rows), self.rows, noise, states=states)
 
     def sample(self, chosen: Sequence[int], rows: Sequence[int], noise: Noise, *, states: bool) -> Rollout:
         """The current student's responses to the prompts of these numbers, or an agent's trajectories.
@@ -183,9 +202,16 @@ class Session:
             )
 
     def save(self, step: int) -> None:
-        """A checkpoint, by the main process; the others wait."""
+        """A checkpoint, by the main process, with the batch that is sampled ahead; the others wait."""
+        sampled = [] if self.ahead is None else self.world.gather_list(self.ahead.rows())
+
+        def fill(folder: Path) -> None:
+            self.trainer.save(folder)
+            if sampled:
+                write_batch(folder, sampled)
+
         if self.world.is_main:
-            self.run.save_checkpoint(step, self.trainer.save, self.exp.loop.keep_checkpoints)
+            self.run.save_checkpoint(step, fill, self.exp.loop.keep_checkpoints)
         self.world.barrier()
 
     def close(self) -> Row:

@@ -13,6 +13,7 @@ from tipx.runs import metric_keys as keys
 from tipx.selectors import Selector
 from tipx.selectors.everything import Everything
 from tipx.selectors.quadrant import Quadrants
+from tipx.train.ahead import Batch
 from tipx.types import Rollout, StopReason, TokenStats, response_ends
 
 MONITORED = frozenset({"student_entropy", "reverse_kl", "loss"})
@@ -108,6 +109,11 @@ def mismatch(engine_BT: Float[Tensor, "B T"], stats: TokenStats, valid_BT: Bool[
         keys.MISMATCH_ABS_MEAN: float(gap_N.abs().mean()),
         keys.MISMATCH_ABS_MAX: float(gap_N.abs().max()),
     }
+
+
+def ahead(batch: Batch) -> dict[str, float]:
+    """How old a batch is that may have been sampled ahead, and what that took if this start of the run did it."""
+    return {keys.STALENESS: batch.staleness} | ({} if batch.seconds is None else {keys.AHEAD_S: batch.seconds})
 
 
 def lengths(rollouts: Sequence[tuple[int, str]]) -> dict[str, float]:
