@@ -1,0 +1,121 @@
+"""vLLM in the trainer's process: it samples from the student as it is, says little, and leaves nothing behind."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.agents.toy import CountTo
+from tests.engine.conftest import SMALL, build_backend, check_samples, load_student, read_rows
+from tipx.agents.chat import Chat
+from tipx.agents.loop import AgentRollouts
+from tipx.errors import ConfigError, RunFailed
+from tipx.noise import Noise
+from tipx.rollout import RolloutRequest
+from tipx.rollout.engines import ENGINES, close_engines
+from tipx.rollout.hf import eos_ids
+
+Tipx = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def no_engine_is_left() -> Iterator[None]:
+    yield
+    close_engines()
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize("name", ["student", "untied"])
+def test_every_update_reaches_the_engine(name: str, pair: Path) -> None:
+    model, tokenizer = load_student(pair / name)
+    check_samples(build_backend("rollout=vllm", "rollout.temperature=0", SMALL), model, tokenizer)
+
+
+def test_a_pruned_student_is_sampled_pruned(pair: Path) -> None:
+    model, tokenizer = load_student(pair / "student", keep=[0, 2])
+    check_samples(build_backend("rollout=vllm", "rollout.temperature=0", SMALL), model, tokenizer)
+
+
+def test_bfloat16_stays_within_its_tolerance(pair: Path) -> None:
+    model, tokenizer = load_student(pair / "student")
+    how = build_backend("rollout=vllm", "rollout.dtype=bfloat16", SMALL)
+    how(model, tokenizer, RolloutRequest(prompts=[[3, 4]], rows=[0], noise=Noise(0)))
+    (engine,) = ENGINES.values()
+    assert 1e-4 < engine.gap < engine.tolerance == 0.15
+
+
+def test_weights_that_do_not_arrive_stop_the_run(pair: Path) -> None:
+    model, tokenizer = load_student(pair / "student")
+    how = build_backend("rollout=vllm", SMALL)
+    ask = RolloutRequest(prompts=[[3, 4]], rows=[0], noise=Noise(0))
+    how(model, tokenizer, ask)
+    (engine,) = ENGINES.values()
+    engine.push = lambda _: None  # type: ignore[method-assign]
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(1.1)
+    with pytest.raises(RunFailed, match="nats from the trainer's, more than rollout.tolerance=0.002"):
+        how(model, tokenizer, ask)
+
+
+def test_a_wrong_setting_of_the_engine_is_one_line(pair: Path) -> None:
+    model, tokenizer = load_student(pair / "student")
+    how = build_backend("rollout=vllm", "rollout.max_model_len=100000", SMALL)
+    with pytest.raises(ConfigError, match=r"the engine did not start .*lower rollout.max_model_len"):
+        how(model, tokenizer, RolloutRequest(prompts=[[3]], rows=[0], noise=Noise(0)))
+
+
+def test_a_run_says_one_line_and_ends_well(tipx: Tipx, tmp_path: Path) -> None:
+    done = tipx(
+        "rollout=vllm",
+        "eval=vllm",
+        "loop.eval_last=true",
+        "benchmark.size=4",
+        SMALL,
+        SMALL.replace("rollout", "eval.sampling"),
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [
+        line for line in done.stderr.splitlines() if line and not line.startswith(("step", "next", "run", "picture"))
+    ]
+    assert len(lines) == 1, lines
+    assert "starting vLLM" in lines[0]
+    assert "cannot sleep on this device; its log is" in lines[0]
+    for row in read_rows(tmp_path)[1:]:
+        assert row["rollout/push_gap"] < 1e-5
+        assert row["rollout/mismatch_abs_mean"] < 1e-5
+    (log,) = (tmp_path / "runs").glob("solo/*/vllm.log")
+    assert "Reloading and processing weights took" in log.read_text()
+
+
+def test_two_processes_have_an_engine_each(tipx: Tipx, tmp_path: Path) -> None:
+    done = tipx("rollout=vllm", "loop.processes=2", "loop.steps=2", SMALL)
+    assert done.returncode == 0, done.stderr
+    for row in read_rows(tmp_path):
+        assert row["rollout/mismatch_abs_mean"] < 1e-5
+    assert len(list((tmp_path / "runs").glob("solo/*/vllm*.log"))) == 2
+
+
+def test_agents_turns_are_the_student_s(pair: Path) -> None:
+    model, tokenizer = load_student(pair / "student")
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    how = AgentRollouts(
+        backend=build_backend("rollout=vllm", "rollout.temperature=0", SMALL),
+        calls=build_backend("rollout=agent").calls,
+        max_turns=3,
+        max_new_tokens=30,
+        context=None,
+        max_parallel_calls=None,
+        tool_response_max_chars=None,
+        malformed="tell",
+    )
+    reference = AgentRollouts(**{**vars(how), "backend": build_backend("rollout=hf", "rollout.temperature=0")})
+    chat = Chat(tokenizer, eos_ids(model, tokenizer))
+    tasks = [CountTo(goal, asks=2) for goal in range(1, 4)]
+    ask = RolloutRequest(
+        prompts=[chat.start(task.messages, task.tools) for task in tasks], rows=range(3), noise=Noise(0)
+    )
+    made, wanted = how.rollout(model, chat, tasks, ask), reference.rollout(model, chat, tasks, ask)
+    assert torch.equal(made.response_BT, wanted.response_BT)
+    assert torch.equal(made.valid_BT, wanted.valid_BT)
