@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,17 @@ def test_time_and_memory_are_bounded_and_given_back() -> None:
         work(9)
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
     work(0.3)  # nothing comes after
+
+
+def test_in_another_thread_nothing_is_bounded() -> None:
+    """The bound on memory is the whole process's: a student that is trained meanwhile would run into it."""
+
+    def allocate() -> int:
+        with bounded_resources(0.1, 2**20):
+            return len(bytearray(2**28))
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(allocate).result() == 2**28
 
 
 def test_what_a_library_says_is_one_printable_line() -> None:
