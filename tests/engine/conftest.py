@@ -111,12 +111,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def save_wide(folder: Path, seed: int, layers: int, *, tied: bool = True) -> None:
+def save_wide(folder: Path, seed: int, layers: int, hidden: int = 64, *, tied: bool = True) -> None:
     tokenizer = build_tokenizer()
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=64,
+        hidden_size=hidden,
         intermediate_size=96,
         num_hidden_layers=layers,
         num_attention_heads=2,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.agents.toy import CountTo
+from tests.agents.toy import CountTo, build_model, build_tokenizer
 from tests.engine.conftest import SMALL, build_backend, check_samples, load_student, read_rows
 from tipx.agents.chat import Chat
 from tipx.agents.loop import AgentRollouts
@@ -55,7 +55,7 @@ def test_weights_that_do_not_arrive_stop_the_run(pair: Path) -> None:
     engine.push = lambda _: None  # type: ignore[method-assign]
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(1.1)
-    with pytest.raises(RunFailed, match="nats from the trainer's, more than rollout.tolerance=0.002"):
+    with pytest.raises(RunFailed, match=r"nats from the trainer's, more than rollout.tolerance=0.002"):
         how(model, tokenizer, ask)
 
 
@@ -71,7 +71,6 @@ def test_a_run_says_one_line_and_ends_well(tipx: Tipx, tmp_path: Path) -> None:
         "rollout=vllm",
         "eval=vllm",
         "loop.eval_last=true",
-        "benchmark.size=4",
         SMALL,
         SMALL.replace("rollout", "eval.sampling"),
     )
@@ -97,9 +96,8 @@ def test_two_processes_have_an_engine_each(tipx: Tipx, tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs").glob("solo/*/vllm*.log"))) == 2
 
 
-def test_agents_turns_are_the_student_s(pair: Path) -> None:
-    model, tokenizer = load_student(pair / "student")
-    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+def test_agents_turns_are_the_student_s() -> None:
+    model, tokenizer = build_model(0, hidden=64), build_tokenizer()
     how = AgentRollouts(
         backend=build_backend("rollout=vllm", "rollout.temperature=0", SMALL),
         calls=build_backend("rollout=agent").calls,

@@ -1,5 +1,6 @@
 """Servers that are not the student's, go away, come back as something else, or serve two runs: the line, the result."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from tests.conftest import save_model
 from tests.rollout.stand_in import Served, Weights, serve
@@ -95,9 +96,12 @@ def test_a_server_of_another_model_gets_no_weights(
 def test_a_pruned_student_is_told_how_to_be_served(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "deep", seed=3, layers=3)
     pruned, whole = load_student(folder, keep=[0, 2]), Served(Weights(str(folder)))
-    command = rf"`vllm serve {folder} --dtype float32 --hf-overrides '{{\"num_hidden_layers\": 2}}'`"
-    with serve(whole) as place, pytest.raises(ConfigError, match=f"it has 3 layers, the student 2; .*{command}"):
+    written = r"`vllm serve (\S+/tipx-student-\w+) --tokenizer \S+/deep --dtype float32`"
+    with serve(whole) as place, pytest.raises(ConfigError, match=f"3 layers, the student 2; .*{written}") as error:
         backend(place, tmp_path)(*pruned, ASK)
+    found = re.search(written, str(error.value))
+    assert found is not None
+    assert AutoConfig.from_pretrained(found[1]).num_hidden_layers == 2
 
 
 def test_a_server_of_another_precision_is_refused(how: VLLMRollouts, state: Served, student: Student) -> None:

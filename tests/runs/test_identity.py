@@ -20,6 +20,8 @@ from tipx.train.experiment import Experiment
 
 STORED = Path(__file__).parent / "stored"
 # Configurations of runs as they were stored on these dates. A hash never changes; the overrides are the run today.
+LONG = ["rollout.max_new_tokens=8192", "eval.sampling.max_new_tokens=8192"]
+"""Before a preset's lengths were those of vLLM too."""
 GOLDEN: dict[str, tuple[str, list[str]]] = {
     "2026-11-24-12h-tiny_q3": ("6785f238", ["selector=q3_only", "ratio=0.2", "seed=3", "guard.enabled=false"]),
     "2026-11-24-16h-tiny_full": ("b3156049", ["selector=full"]),
@@ -27,7 +29,7 @@ GOLDEN: dict[str, tuple[str, list[str]]] = {
     "2026-11-26-qwen3": ("02155755", ["experiment=qwen3", "selector=entropy_sampling", "ratio=0.2"]),
     "2026-11-29-llama_v1": ("a75f990a", ["experiment=llama", "norm=v1"]),
     "2026-11-29-topk": ("67073a90", ["divergence=topk", "loop.denominator=valid"]),
-    "2026-11-29-vllm_server": ("4fe0d9b3", ["rollout=vllm_server", "eval=vllm"]),
+    "2026-11-29-vllm_server": ("4fe0d9b3", [*LONG, "rollout=vllm_server", "eval=vllm"]),
 }
 
 SAME = [

@@ -6,6 +6,7 @@ one, whatever `--num_processes` says); `hardware.device=cpu` then makes them CPU
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +22,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import save_model
+from tests.rollout.stand_in import Served, Weights, serve
 from tests.rows import lasting
 from tests.warm import Process, Server
 from tipx.runs.directory import Run
+from tipx.train.ahead import read_batch
 from tipx.train.start import train_run
 
 pytestmark = pytest.mark.long(35)
@@ -153,6 +156,25 @@ def test_asking_one_to_stop_stops_both_and_one_alone_can_go_on(
     assert [start["processes"] for start in stopped.provenance()["starts"]] == [2, 1]
     assert min(row["select/kept_tokens"] for row in stopped.rows()) < 8
     same(stopped, whole)
+
+
+def test_two_sample_ahead_as_one_does(overrides: Overrides, ranks: Ranks, pair_dir: Path, tmp_path: Path) -> None:
+    args = overrides("rollout=vllm_server", "rollout.ahead=1", "rollout.max_new_tokens=6", "loop.save_every=1")
+    with serve(Served(Weights(str(pair_dir / "student")))) as place:
+        args.append(f"rollout.server={place}")
+        started = ranks(args)
+        said = [one.communicate(timeout=WITHIN_S) for one in started]
+        assert [one.returncode for one in started] == [0, 0], said
+        two = the_run(tmp_path / "runs")
+        one, _ = train_run([*args, f"runs_dir={tmp_path / 'one'}"], fresh=False, config_dir=None)
+        assert [row["rollout/staleness"] for row in two.rows()] == [0, 1, 1, 1]
+        same(two, one)
+        # The batch in a checkpoint is that of both, and one alone goes on with it.
+        (two.path / "summary.json").unlink()
+        shutil.rmtree(two.checkpoints.open("last")[1])
+        assert len(read_batch(two.checkpoints.open("last")[1], 8)) == 8
+        train_run(args, fresh=False, config_dir=None)
+        same(two, one)
 
 
 def until(true: Callable[[], Any], started: Sequence[Process]) -> None:

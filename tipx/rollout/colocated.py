@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -145,7 +146,9 @@ class Colocated(Engine):
         self.folder = TemporaryDirectory(prefix="tipx-engine-")
         code = brings_code(model)
         if not code:
-            model.config.save_pretrained(self.folder.name)
+            config = deepcopy(model.config)
+            config.architectures = [type(model).__name__]  # a model that was never saved does not name it
+            config.save_pretrained(self.folder.name)
         awake = ", which stays awake: vLLM cannot sleep on this device" if sleep and not self.sleeps else ""
         log.warning("starting vLLM %s in %s%s%s", vllm.__version__, dtype, awake, log_place())
         arguments = {

@@ -1,7 +1,6 @@
 """vLLM servers: waiting for them, giving them weights, and noticing when they are no longer what they were."""
 
 import hashlib
-import json
 import logging
 import shutil
 import tempfile
@@ -16,10 +15,11 @@ from typing import Any, TypeVar
 import httpx
 import torch
 from filelock import FileLock, Timeout
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from tipx.errors import ConfigError, RunFailed
 from tipx.files.atomic import disk_errors
+from tipx.files.untrusted import brings_code
 from tipx.rollout.colocated import check_lengths
 from tipx.rollout.engines import SAME, Answer, Dtype, Engine, mean_gap
 from tipx.rollout.inspection import Shape, compare_shapes, count_layers, list_shapes
@@ -41,6 +41,10 @@ T = TypeVar("T")
 
 class ServerLost(Exception):
     """A server did not answer, or can not: it is down, starts, or its engine died. The text says what came."""
+
+
+class OtherModel(ConfigError):
+    """A server's model is not of the student's shape."""
 
 
 class Endpoint:
@@ -124,9 +128,9 @@ class Endpoint:
             wrong.append(f"its weights are quantized ({self.quantization})")
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-            raise ConfigError(
+            raise OtherModel(
                 f"rollout.server: {self.address!r} serves {self.name!r}, which is not the student: {wrong[0]}{more}; "
-                f"nothing was pushed; start it with the student: {student.command}"
+                "nothing was pushed"
             )
         if self.dtype != student.dtype:
             raise ConfigError(
@@ -179,17 +183,10 @@ def understood(address: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Student:
-    """What is to be served: where it is from, the shapes of its weights, and the type in which it computes."""
+    """What is to be served: the shapes of its weights, and the type in which it computes."""
 
-    path: str
     shapes: Mapping[str, Shape]
     dtype: Dtype
-
-    @property
-    def command(self) -> str:
-        """What serves a model of its shape. Its path may have more layers than it, if some were taken out."""
-        layers = json.dumps({"num_hidden_layers": count_layers(self.shapes)})
-        return f"`vllm serve {self.path} --dtype {self.dtype} --hf-overrides '{layers}'`"
 
 
 class Served(Engine):
@@ -220,10 +217,13 @@ class Served(Engine):
         self.is_main = not launched or torch.distributed.get_rank() == 0
 
     def push(self, model: PreTrainedModel) -> None:
-        self.student = Student(str(model.name_or_path), dict(list_shapes(model)), self.dtype)
+        self.student = Student(dict(list_shapes(model)), self.dtype)
         if self.is_main:
             self.take_servers()
-            self.retry(self.meet)
+            try:
+                self.retry(self.meet)
+            except OtherModel as error:
+                raise ConfigError(f"{error}; start it with the student: {self.serve_command(model)}") from error
             self.empty_folder()
             write_weights(model, self.folder, self.dtype)
             self.retry(self.give_weights)
@@ -258,6 +258,17 @@ class Served(Engine):
                 f"rollout.sync_dir: {self.folder.parent} cannot be written ({error.strerror}); give a folder that this "
                 "machine and the server can reach: rollout.sync_dir=/path"
             ) from error
+
+    def serve_command(self, model: PreTrainedModel) -> str:
+        """What serves the student. One without some of its layers has no folder yet, so it is written into one."""
+        path, more = str(model.name_or_path), f"--dtype {self.dtype}"
+        config = AutoConfig.from_pretrained(path, trust_remote_code=brings_code(model))
+        if config.get_text_config().num_hidden_layers == count_layers(self.student.shapes):
+            return f"`vllm serve {path} {more}`"
+        folder = self.folder.with_name(self.folder.name.replace("weights", "student"))
+        with disk_errors(folder):
+            model.save_pretrained(folder)
+        return f"`vllm serve {folder} --tokenizer {path} {more}` (layers were taken out, so it was written there)"
 
     def empty_folder(self) -> None:
         """A new folder for the weights, in place of that of the push before."""

@@ -31,16 +31,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "Loop": ("save_every", "keep_checkpoints", "processes"),
     "ModelSource": ("offload",),
     "VLLMRollouts": (
-        *(
-            "server",
-            "sync_dir",
-            "timeout_s",
-            "wait_s",
-            "tolerance",
-            "gpu_memory_utilization",
-            "enforce_eager",
-        ),
-        *("tensor_parallel_size", "enable_prefix_caching", "max_num_seqs", "sleep"),
+        *("wait_s", "tolerance", "enforce_eager", "tensor_parallel_size", "enable_prefix_caching", "max_num_seqs"),
     ),
     # Every run is guarded against these, whether they are named or not.
     "Guard.known": ("math500", "aime24", "aime25", "gsm8k"),
@@ -55,13 +46,22 @@ AS_BEFORE: dict[str, dict[str, Any]] = {
     "VLLMRollouts": {"dtype": "auto", "engine": {}, "ahead": 0},
 }
 """Keys that are younger than some runs, and the value by which a run is what it was without the key."""
-ALWAYS: dict[str, dict[str, Any]] = {"Loop": {"monitor_every": 1}}
-"""Keys that change no number, but were hashed once: they count as this value, whatever they are."""
+ALWAYS: dict[str, dict[str, Any]] = {
+    "Loop": {"monitor_every": 1},
+    "VLLMRollouts": {
+        "server": "http://localhost:8000",
+        "sync_dir": None,
+        "timeout_s": 3600,
+        "memory": 0.4,
+        "sleep": True,
+    },
+}
+"""Keys that change no number, but were hashed once, by their first name: they count as this value, whatever it is."""
 SWITCHED_OFF: dict[str, dict[str, Any]] = {"Guard": {"enabled": False}, "HeldOut": {"texts": None}}
 """A section whose key stands at this value does nothing, and counts as if it were not there."""
 FIRST_NAME = {"Teacher": "ModelSource"}
 """Names under which renamed classes count."""
-FIRST_KEY = {"VLLMRollouts": {"max_model_len": "max_length"}}
+FIRST_KEY = {"VLLMRollouts": {"gpu_memory_utilization": "memory", "max_model_len": "max_length"}}
 """Names under which renamed keys count, by class."""
 NUMBER = re.compile(r"-?\d{1,18}(\.\d{1,18})?")
 
