@@ -42,3 +42,11 @@ def test_what_is_no_key(tipx: Tipx) -> None:
     assert (done.code, done.out) == (2, "")
     assert done.err.strip() == "error: ratoi: no such key; did you mean ratio? `tipx show` lists every key"
     assert tipx("explain", " ").code == 2
+
+
+def test_a_setting_that_is_handed_on_needs_a_plus(tipx: Tipx) -> None:
+    for word, typed in {"rollout.engine={a:5}": "engine.NAME", "rollout.engine.seed=5": "engine.seed"}.items():
+        done = tipx("show", "rollout=vllm", word)
+        assert (done.code, done.out) == (2, "")
+        assert f"is typed with a plus: +rollout.{typed}=VALUE" in done.err
+    assert tipx("show", "rollout=vllm", "+rollout.engine.seed=5").code == 0

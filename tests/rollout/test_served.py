@@ -1,5 +1,6 @@
 """Servers that are not the student's, go away, come back as something else, or serve two runs: the line, the result."""
 
+import itertools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -122,7 +123,7 @@ def test_a_server_that_comes_back_with_old_weights_gets_the_new_ones(
     state.fail = once(restart, "/v1/completions")
     same(how(*student, ASK), whole)
     assert pushes(state) == 2
-    assert "has other weights than it was given: it was started again, or another run gave it its own" in caplog.text
+    assert "had other weights than it was given: it was started again, or another run gave it its own" in caplog.text
 
 
 @pytest.mark.parametrize("place", ["/v1/completions", "/collective_rpc", "/reset_prefix_cache"])
@@ -203,6 +204,16 @@ def test_another_run_s_weights_are_noticed(
     state.fail = once(intrude, "/v1/completions")
     same(how(*student, ASK), whole)
     assert "another run gave it its own" in caplog.text
+
+
+def test_an_engine_that_never_says_the_same_twice_is_not_taken_for_another(
+    how: VLLMRollouts, state: Served, student: Student, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, score, steps = how(*student, ASK), state.weights.score, itertools.cycle([0.01, -0.01])
+    monkeypatch.setattr(Weights, "score", lambda _, ids: [p + step for p, step in zip(score(ids), steps, strict=False)])
+    for _ in range(3):
+        same(how(*student, ASK), whole)
+    assert pushes(state) == 2  # once to see that it is so
 
 
 def test_what_is_no_vllm_is_said(how: VLLMRollouts, state: Served, student: Student) -> None:

@@ -29,6 +29,9 @@ def explain_composition(text: str, keys: Sequence[str], options: Callable[[str],
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown.group(1)
+        if handed_on := re.fullmatch(r"(.*\b(?:engine|extra))(\.\w+)?", key):
+            section, name = handed_on.groups()
+            return f"{key}: a setting that is handed on is typed with a plus: +{section}{name or '.NAME'}=VALUE"
         sections = sorted({known.rsplit(".", 1)[0] for known in keys if "." in known})
         near = difflib.get_close_matches(key, [*keys, *sections], n=2, cutoff=0.5)
         return f"{key}: no such key; {did_you_mean(near)}`tipx show` lists every key"

@@ -28,7 +28,7 @@ TOLERANCES = {"float32": 2e-3, "bfloat16": 0.15, "float16": 0.05}
 """Largest mean gap between engine and trainer over the fixed tokens, nats, by the coarser of their dtypes. Rounding
 leaves about 1e-6 in float32, and some hundredths where logits are rounded to bfloat16."""
 SAME = 1e-4
-"""The gap between two answers of one engine with the same weights, nats, at most."""
+"""The gap between two answers of one engine with the same weights, nats, unless it shows to be larger."""
 
 log = logging.getLogger(__name__)
 
