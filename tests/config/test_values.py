@@ -121,8 +121,14 @@ def test_hydras_grammar(override: str, key: str, value: Any) -> None:
 def test_plus_adds_a_new_key_only() -> None:
     with pytest.raises(ConfigError, match=r"already at 'optim\.lr'"):
         load(["+optim.lr=1"])
-    with pytest.raises(ConfigError, match=r"^optim.lrr: no such key"):
+    with pytest.raises(ConfigError, match=r"^optim.lrr: no such key of AdamW; "):
         build(load(["+optim.lrr=1"]))
+
+
+def test_a_key_that_the_chosen_class_has_not_is_named_with_it() -> None:
+    # Nobody typed it: the pair's preset sets it, for agents.
+    with pytest.raises(ConfigError, match=r"^rollout.max_turns: no such key of VLLMRollouts; "):
+        build(load(["model=tiny_agent", "rollout=vllm"]))
 
 
 def test_tilde_removes_and_the_gap_is_named() -> None:
