@@ -96,6 +96,13 @@ def test_two_processes_have_an_engine_each(tipx: Tipx, tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs").glob("solo/*/vllm*.log"))) == 2
 
 
+def test_a_model_is_split_over_two_devices(tipx: Tipx, tmp_path: Path) -> None:
+    done = tipx("rollout=vllm", "rollout.tensor_parallel_size=2", "loop.steps=2", SMALL)
+    assert done.returncode == 0, done.stderr
+    for row in read_rows(tmp_path):
+        assert row["rollout/mismatch_abs_mean"] < 1e-5
+
+
 def test_agents_turns_are_the_student_s() -> None:
     model, tokenizer = build_model(0, hidden=64), build_tokenizer()
     how = AgentRollouts(

@@ -4,6 +4,7 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,8 +221,19 @@ def test_what_is_no_vllm_is_said(how: VLLMRollouts, state: Served, student: Stud
     state.fail = lambda place: (200, {"hello": 1}) if place == "/v1/models" else None
     with pytest.raises(ConfigError, match=r"answers, but not as vLLM does \(KeyError: 'data'\); give its address"):
         how(*student, ASK)
+    close_engines()
+    state.fail = lambda _: (404, {"detail": "Not Found"})
+    with pytest.raises(ConfigError, match=r"GET /health was refused with 404"):
+        how(*student, ASK)
+    close_engines()
     with pytest.raises(ConfigError, match=r"is no address|cannot be asked"):
-        backend("ftp://nowhere", Path("/tmp"))(*student, ASK)
+        replace(how, server="ftp://nowhere")(*student, ASK)
+
+
+def test_no_message_holds_a_password(student: Student, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no answer") as error:
+        backend("http://me:sesame@127.0.0.1:9", tmp_path, "rollout.wait_s=0.1")(*student, ASK)
+    assert "sesame" not in str(error.value)
 
 
 def test_a_response_that_may_be_too_long_is_refused_before_it_is_asked(

@@ -23,6 +23,7 @@ from tipx.models.locate import EMBEDDED, PACKAGE
 from tipx.models.pair import Dtype
 from tipx.models.quiet import quiet_libraries
 from tipx.rollout.engines import open_engines
+from tipx.rollout.vllm import VLLMRollouts
 from tipx.runs.directory import FRESH, Run
 from tipx.runs.find import find_run, no_run
 from tipx.runs.metrics_file import Row
@@ -113,6 +114,9 @@ def evaluate_exams(
     """
     if all((out / FILE).exists() for _, out in todo):
         return [read_result(out / FILE) for _, out in todo]
+    backend = getattr(job.how.sampling, "backend", job.how.sampling)
+    if isinstance(backend, VLLMRollouts):
+        backend.check()
     log = todo[0][1].parent / "vllm.log"
     with job.hardware.start("no").closing() as world, open_engines(log):
         subject = settled.subject(world.device)

@@ -149,12 +149,15 @@ class Colocated(Engine):
             config = deepcopy(model.config)
             config.architectures = [type(model).__name__]  # a model that was never saved does not name it
             config.save_pretrained(self.folder.name)
+            if self.shared:
+                write_weights(model, Path(self.folder.name), dtype)
         awake = ", which stays awake: vLLM cannot sleep on this device" if sleep and not self.sleeps else ""
         log.warning("starting vLLM %s in %s%s%s", vllm.__version__, dtype, awake, log_place())
         arguments = {
             "model": model.name_or_path if code else self.folder.name,
             "trust_remote_code": code,
-            "load_format": "dummy",  # the first push brings the weights
+            # The first push brings the weights. Only an engine that began with files can read others later.
+            "load_format": "auto" if self.shared else "dummy",
             "skip_tokenizer_init": True,
             "generation_config": "vllm",
             "dtype": dtype,
@@ -173,16 +176,23 @@ class Colocated(Engine):
     def push(self, model: PreTrainedModel) -> None:
         if self.sleeps:
             self.llm.wake_up(tags=["weights"])
-        if self.shared:  # its workers are other processes
-            with TemporaryDirectory(prefix="tipx-weights-") as folder:
-                write_weights(model, Path(folder), self.dtype)
-                self.llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
-        else:
-            weights = ((name, value.detach()) for name, value in model.state_dict().items())
-            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+        try:
+            self.reload(model)
+        except RAISED as error:
+            raise RunFailed(explain("the engine does not take the weights", error)) from error
         self.llm.reset_prefix_cache()
         if self.sleeps:
             self.llm.wake_up(tags=["kv_cache"])
+
+    def reload(self, model: PreTrainedModel) -> None:
+        """Hand the weights over, or a folder with them where the engine's workers are other processes."""
+        if not self.shared:
+            weights = ((name, value.detach()) for name, value in model.state_dict().items())
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+            return
+        with TemporaryDirectory(prefix="tipx-weights-") as folder:
+            write_weights(model, Path(folder), self.dtype)
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
 
     def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[dict[str, Any]]) -> list[Answer]:
         check_lengths(prompts, params, self.longest, "rollout.max_model_len")

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import shutil
 import tempfile
 import time
@@ -19,7 +20,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from tipx.errors import ConfigError, RunFailed
 from tipx.files.atomic import disk_errors
-from tipx.files.untrusted import brings_code
+from tipx.files.untrusted import brings_code, printable_text
 from tipx.rollout.colocated import check_lengths
 from tipx.rollout.engines import SAME, Answer, Dtype, Engine, mean_gap
 from tipx.rollout.inspection import Shape, compare_shapes, count_layers, list_shapes
@@ -27,6 +28,7 @@ from tipx.rollout.weights_folder import write_weights
 
 log = logging.getLogger(__name__)
 
+DEV_PLACES = ("/server_info", "/collective_rpc", "/reset_prefix_cache")
 DEV = "start it with VLLM_SERVER_DEV_MODE=1, which opens the calls that change weights"
 ADDRESS = "give its address: rollout.server=http://host:8000"
 AGAIN = "the same command continues from the last checkpoint"
@@ -51,7 +53,8 @@ class Endpoint:
     """One server: requests, and what it said of itself."""
 
     def __init__(self, address: str, timeout_s: float, wait_s: float) -> None:
-        self.address, self.timeout_s, self.wait_s = address, timeout_s, wait_s
+        self.address = re.sub(r"//[^/@]*@", "//", address)  # a name and password that stand in it are not shown
+        self.timeout_s, self.wait_s = timeout_s, wait_s
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         try:
             base = address.rstrip("/").removesuffix("/v1")
@@ -59,9 +62,8 @@ class Endpoint:
                 base_url=base, timeout=httpx.Timeout(timeout_s, connect=CONTACT_S), limits=limits
             )
         except (httpx.InvalidURL, ValueError, OSError) as error:
-            raise ConfigError(f"rollout.server: {address!r} is no address; {ADDRESS}") from error
-        self.name, self.longest, self.dtype, self.met = "", 0, "", False
-        self.quantization: object = None
+            raise ConfigError(f"rollout.server: {self.address!r} is no address; {ADDRESS}") from error
+        self.name, self.longest, self.met = "", 0, False
 
     def call(self, method: str, place: str, body: dict[str, Any] | None = None, limit_s: float | None = None) -> Any:
         """The answer to one request. Raises ServerLost, RunFailed for a slow one, ConfigError where it refuses."""
@@ -80,10 +82,10 @@ class Endpoint:
             raise ConfigError(f"rollout.server: {self.address!r} cannot be asked ({error}); {ADDRESS}") from error
         except httpx.HTTPError as error:
             raise ServerLost(f"{came}: {type(error).__name__}: {error}") from error
-        text = " ".join(response.text.split())
+        text = printable_text(" ".join(response.text.split()))
         if response.status_code >= 500:
             raise ServerLost(f"{came}: {response.status_code}: {text:.200}")
-        if response.status_code == 404:
+        if response.status_code == 404 and place.startswith(DEV_PLACES):
             raise ConfigError(f"rollout.server: {self.address!r} has no {place}; {DEV}")
         if response.is_error:
             raise ConfigError(f"rollout.server: {came} was refused with {response.status_code}: {text:.300}")
@@ -119,23 +121,22 @@ class Endpoint:
         with understood(self.address):
             card = self.call("GET", "/v1/models")["data"][0]
             self.name, self.longest = str(card["id"]), int(card["max_model_len"])
-            if not self.met:
-                facts = self.call("GET", "/server_info?config_format=json")["vllm_config"]["model_config"]
-                self.dtype, self.quantization = str(facts["dtype"]).removeprefix("torch."), facts["quantization"]
+            facts = self.call("GET", "/server_info?config_format=json")["vllm_config"]["model_config"]
+            dtype, quantization = str(facts["dtype"]).removeprefix("torch."), facts["quantization"]
             shapes = self.call("POST", "/collective_rpc", {"method": "get_model_inspection"})["results"][0]
         wrong = compare_shapes(str(shapes), student.shapes)
-        if self.quantization is not None:
-            wrong.append(f"its weights are quantized ({self.quantization})")
+        if quantization is not None:
+            wrong.append(f"its weights are quantized ({quantization})")
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise OtherModel(
                 f"rollout.server: {self.address!r} serves {self.name!r}, which is not the student: {wrong[0]}{more}; "
                 "nothing was pushed"
             )
-        if self.dtype != student.dtype:
+        if dtype != student.dtype:
             raise ConfigError(
-                f"rollout.server: {self.address!r} computes in {self.dtype}, the student in {student.dtype}; start it "
-                f"with --dtype {student.dtype}, or type rollout.dtype={self.dtype}"
+                f"rollout.server: {self.address!r} computes in {dtype}, the student in {student.dtype}; start it "
+                f"with --dtype {student.dtype}, or type rollout.dtype={dtype}"
             )
         self.met = True
 

@@ -206,7 +206,10 @@ PROVENANCE = RunFile(
         FileKey("starts[].argv", "The command, one entry for each start of the run"),
         FileKey("starts[].commit", "Commit of the package's checkout; null outside one"),
         FileKey("starts[].dirty", "Whether files of the checkout were changed"),
-        FileKey("starts[].versions.<package>", "Versions of tipx, torch, transformers, accelerate, hydra-core, numpy"),
+        FileKey(
+            "starts[].versions.<package>",
+            "Versions of tipx, torch, transformers, accelerate, hydra-core, numpy, and vLLM where it is",
+        ),
         FileKey("starts[].python", "Version of Python"),
         FileKey("starts[].platform", "Operating system"),
         FileKey("starts[].device", "cpu, or the name of the GPU"),

