@@ -5,7 +5,7 @@ A weight that did not arrive, a layer too many or another precision shows there,
 training goes on with samples of a model that is not the student, and nothing but worse results says so.
 """
 
-import logging
+import atexit
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +29,6 @@ TOLERANCES = {"float32": 2e-3, "bfloat16": 0.15, "float16": 0.05}
 leaves about 1e-6 in float32, and some hundredths where logits are rounded to bfloat16."""
 SAME = 1e-4
 """The gap between two answers of one engine with the same weights, nats, unless it shows to be larger."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -69,6 +67,7 @@ def find_engine(key: str, start: Callable[[], "Engine"]) -> "Engine":
     """The process's one engine of this key: it holds a device's memory, and takes a minute to start."""
     if key not in ENGINES:
         ENGINES[key] = start()
+        atexit.register(close_engines)  # where nobody opened a block for it, as in a notebook
     return ENGINES[key]
 
 
