@@ -255,6 +255,17 @@ def test_several_servers_share_the_prompts(state: Served, student: Student, pair
     assert [7, 8, 3, 4] not in asked[1]
 
 
+def test_only_its_own_files_are_removed(how: VLLMRollouts, student: Student, tmp_path: Path) -> None:
+    how(*student, ASK)
+    (folder,) = tmp_path.glob("tipx-weights-*/")
+    (folder / "mine.txt").write_text("stays")
+    with torch.no_grad():
+        student[0].get_output_embeddings().weight.mul_(1.1)  # type: ignore[operator]
+    how(*student, ASK)
+    close_engines()
+    assert [path.name for path in tmp_path.rglob("*")] == [folder.name, "mine.txt"]
+
+
 def test_weights_that_did_not_arrive_stop_the_run(
     how: VLLMRollouts, state: Served, student: Student, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,11 @@
 import hashlib
 import logging
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +23,7 @@ from tipx.files.untrusted import brings_code, printable_text
 from tipx.rollout.colocated import check_lengths
 from tipx.rollout.engines import SAME, Answer, Dtype, Engine, mean_gap
 from tipx.rollout.inspection import Shape, compare_shapes, count_layers, list_shapes
-from tipx.rollout.weights_folder import write_weights
+from tipx.rollout.weights_folder import FILES, write_weights
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +247,8 @@ class Served(Engine):
         """Raises ConfigError where another run of this machine, or with this `sync_dir`, has them."""
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            self.lock.acquire()
+            if not self.lock.is_locked:
+                self.lock.acquire()
         except Timeout as error:
             shown = " and ".join(repr(endpoint.address) for endpoint in self.endpoints)
             raise ConfigError(
@@ -273,10 +273,11 @@ class Served(Engine):
         return f"`vllm serve {folder} --tokenizer {path} {more}` (layers were taken out, so it was written there)"
 
     def empty_folder(self) -> None:
-        """A new folder for the weights, in place of that of the push before."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """The folder without the weights of the push before; other files in it stay."""
         with disk_errors(self.folder):
-            self.folder.mkdir()
+            self.folder.mkdir(exist_ok=True)
+            for file in self.folder.glob(FILES):
+                file.unlink()
 
     def each(self, act: Callable[[Endpoint], T]) -> list[T]:
         """Does something with every server, at once."""
@@ -362,6 +363,9 @@ class Served(Engine):
         for endpoint in self.endpoints:
             endpoint.client.close()
         if self.lock.is_locked:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            if self.folder.exists():
+                self.empty_folder()
+                with suppress(OSError):  # something else is in it
+                    self.folder.rmdir()
             Path(self.lock.lock_file).unlink(missing_ok=True)
             self.lock.release()

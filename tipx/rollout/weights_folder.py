@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+FILES = "model-*.safetensors"
 SHARD = 2 * 2**30
 """Bytes of one file, about: what is in memory a second time while it is written."""
 
