@@ -52,7 +52,17 @@ class Serving:
         command = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(self.folder), "--port", str(self.port)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *command, "--dtype", "float32", "--enforce-eager", "--host", "127.0.0.1", *self.more],
+                [
+                    sys.executable,
+                    *command,
+                    "--dtype",
+                    "float32",
+                    "--enforce-eager",
+                    "--no-enable-chunked-prefill",
+                    "--host",
+                    "127.0.0.1",
+                    *self.more,
+                ],
                 stdout=log,
                 stderr=log,
                 env=os.environ | SERVER,

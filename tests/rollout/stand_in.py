@@ -176,6 +176,7 @@ class Served:
     weights: Weights
     dev: bool = True
     dtype: str = "float32"
+    in_parts: bool = False
     fail: Callable[[str], tuple[int, Any] | None] = lambda _: None
     asked: list[tuple[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -203,7 +204,12 @@ class Served:
         if not self.dev:
             return None
         if place.startswith("/server_info"):
-            return 200, {"vllm_config": {"model_config": {"dtype": f"torch.{self.dtype}", "quantization": None}}}
+            facts = {
+                "model_config": {"dtype": f"torch.{self.dtype}", "quantization": None},
+                "device_config": {"device": "cpu"},
+                "scheduler_config": {"enable_chunked_prefill": self.in_parts},
+            }
+            return 200, {"vllm_config": facts}
         if place == "/collective_rpc" and body["method"] == "get_model_inspection":
             return 200, {"results": [self.weights.inspect()]}
         if place == "/collective_rpc":

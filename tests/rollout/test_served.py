@@ -113,6 +113,12 @@ def test_a_server_of_another_precision_is_refused(how: VLLMRollouts, state: Serv
     assert pushes(state) == 0
 
 
+def test_a_server_on_a_cpu_must_not_read_prompts_in_parts(how: VLLMRollouts, state: Served, student: Student) -> None:
+    state.in_parts = True
+    with pytest.raises(ConfigError, match=r"is on a CPU, .*; start it with --no-enable-chunked-prefill"):
+        how(*student, ASK)
+
+
 def test_a_server_that_comes_back_with_old_weights_gets_the_new_ones(
     how: VLLMRollouts, state: Served, student: Student, pair_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

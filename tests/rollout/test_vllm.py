@@ -178,6 +178,7 @@ def test_the_engine_gets_the_student_as_it_is(vllm: type[LLM], tmp_path: Path) -
     (llm,) = vllm.made
     assert llm.weights.model.config.num_hidden_layers == 2
     named = {"dtype": "bfloat16", "enforce_eager": True, "tensor_parallel_size": 1, "max_num_seqs": 7}
+    assert llm.kwargs["enable_chunked_prefill"] is False
     assert named | {"kv_cache_dtype": "fp8"} == {key: llm.kwargs.get(key) for key in [*named, "kv_cache_dtype"]}
     assert not {"max_model_len", "enable_prefix_caching"} & llm.kwargs.keys()  # left to vLLM
 

@@ -51,7 +51,7 @@ REMEDIES = (
         "the engine has no attention for heads of this size (it takes 32, 64, 80, 96, 112, 128, ...); type rollout=hf",
     ),
     (
-        r"memory|cache blocks|KV cache|max seq len",
+        r"memory|cache blocks|KV cache|max_model_len",
         "change its share of the memory (rollout.gpu_memory_utilization), or lower rollout.max_model_len",
     ),
     (r"architectures?.*not supported|no module or parameter named", "this vLLM has not this model; type rollout=hf"),
@@ -251,10 +251,10 @@ def log_place() -> str:
 
 def explain(what: str, error: Exception) -> str:
     """One line about an error of vLLM's."""
-    said = printable_text(" ".join(str(error).split()))
+    said = " ".join(str(error).split())
     fitting = (remedy for pattern, remedy in REMEDIES if re.search(pattern, said, re.IGNORECASE))
     remedy = next(fitting, "see rollout.engine and the log, or type rollout=hf")
-    return f"rollout=vllm: {what} ({type(error).__name__}: {said}); {remedy}{log_place()}"
+    return f"rollout=vllm: {what} ({type(error).__name__}: {printable_text(said)}); {remedy}{log_place()}"
 
 
 def can_sleep() -> bool:

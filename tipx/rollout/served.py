@@ -120,8 +120,11 @@ class Endpoint:
         with understood(self.address):
             card = self.call("GET", "/v1/models")["data"][0]
             self.name, self.longest = str(card["id"]), int(card["max_model_len"])
-            facts = self.call("GET", "/server_info?config_format=json")["vllm_config"]["model_config"]
-            dtype, quantization = str(facts["dtype"]).removeprefix("torch."), facts["quantization"]
+            facts = self.call("GET", "/server_info?config_format=json")["vllm_config"]
+            dtype = str(facts["model_config"]["dtype"]).removeprefix("torch.")
+            quantization = facts["model_config"]["quantization"]
+            on_cpu = facts["device_config"]["device"] == "cpu"
+            in_parts = bool(facts["scheduler_config"]["enable_chunked_prefill"])
             shapes = self.call("POST", "/collective_rpc", {"method": "get_model_inspection"})["results"][0]
         wrong = compare_shapes(str(shapes), student.shapes)
         if quantization is not None:
@@ -136,6 +139,11 @@ class Endpoint:
             raise ConfigError(
                 f"rollout.server: {self.address!r} computes in {dtype}, the student in {student.dtype}; start it "
                 f"with --dtype {student.dtype}, or type rollout.dtype={dtype}"
+            )
+        if on_cpu and in_parts:
+            raise ConfigError(
+                f"rollout.server: {self.address!r} is on a CPU, where vLLM fails if it reads the prompt of a seeded "
+                "response in parts; start it with --no-enable-chunked-prefill"
             )
         self.met = True
 

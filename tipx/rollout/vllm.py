@@ -181,10 +181,16 @@ class VLLMRollouts:
         return find_engine(f"{self.machine!r} {shape}", start)
 
     def engine_options(self, *, on_cpu: bool) -> dict[str, Any]:
-        """Arguments of `vllm.LLM` that a user chooses; null is left out."""
+        """Arguments of `vllm.LLM` that a user chooses; null is left out.
+
+        On a CPU vLLM 0.32 fails where it reads the prompt of a seeded response in parts: it would set that random
+        generator back, and torch's for a CPU cannot be.
+        """
         options = {name: getattr(self, name) for name in NAMED if name != "dtype"} | self.engine
         if self.enforce_eager == "auto":
             options["enforce_eager"] = on_cpu
+        if on_cpu:
+            options = {"enable_chunked_prefill": False} | options
         return {name: value for name, value in options.items() if value is not None}
 
     def sample(
