@@ -128,6 +128,7 @@ def test_a_server_samples_from_the_current_student(
     assert sorted(body["prompt"] for body in requests[:5]) == sorted(PROMPTS)
     # What a server would otherwise fill from the model's own generation config.
     assert all(body["repetition_penalty"] == 1.0 and body["top_k"] == 0 for body in requests)
+    assert all(body["ignore_eos"] for body in requests)  # of the server's own tokenizer
     assert {body["model"] for body in requests} == {"the-student"}
 
 
