@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from huggingface_hub import constants
 
 from tipx.files.atomic import cache_dir
 from tipx.files.package_data import package_folder
-from tipx.runs.provenance import STACK, git_output
+from tipx.runs.provenance import STACK, find_version, git_output
 
 OPTIONAL = (
     "vllm",
@@ -51,14 +50,6 @@ def examine_machine(runs_dir: Path) -> dict[str, dict[str, Any]]:
         },
         "environment": {name: os.environ.get(name) for name in SETTINGS},
     }
-
-
-def find_version(package: str) -> str | None:
-    """None where it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def list_devices() -> list[str]:

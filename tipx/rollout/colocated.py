@@ -32,17 +32,9 @@ REPAIR = (
 )
 OLDEST = (0, 31)
 """The oldest version whose calls are known to fit."""
-OWN = frozenset(
-    {
-        "model",
-        "tokenizer",
-        "load_format",
-        "skip_tokenizer_init",
-        "trust_remote_code",
-        "enable_sleep_mode",
-        "hf_overrides",
-    }
-    | {"distributed_executor_backend", "generation_config", "revision"}
+OWN = (
+    *("model", "tokenizer", "load_format", "skip_tokenizer_init", "trust_remote_code", "enable_sleep_mode"),
+    *("hf_overrides", "distributed_executor_backend", "generation_config", "revision"),
 )
 """Arguments of the engine that tipx sets."""
 REMEDIES = (

@@ -19,7 +19,8 @@ def start_record(processes: int, threads: int, device: str) -> dict[str, Any]:
         "argv": sys.argv,
         "commit": git_output("rev-parse", "HEAD"),
         "dirty": bool(git_output("status", "--porcelain", "--untracked-files=no")),
-        "versions": {name: version(name) for name in (*STACK, *ENGINES) if name in STACK or is_installed(name)},
+        "versions": {name: version(name) for name in STACK}
+        | {name: found for name in ENGINES if (found := find_version(name)) is not None},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,
@@ -29,12 +30,12 @@ def start_record(processes: int, threads: int, device: str) -> dict[str, Any]:
     }
 
 
-def is_installed(package: str) -> bool:
+def find_version(package: str) -> str | None:
+    """None where it is not installed."""
     try:
-        version(package)
+        return version(package)
     except PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def git_output(*args: str) -> str | None:
