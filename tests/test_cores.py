@@ -50,7 +50,9 @@ def test_auto_is_what_a_run_began_with(
 ) -> None:
     taken: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", taken.append)
-    Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=key, tf32=False).start("no", began)
+    Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=key, tf32=False, timeout_min=1).start(
+        "no", began
+    )
     assert taken == [threads]
 
 
@@ -102,5 +104,5 @@ def test_processes_that_are_launched_share_the_cores(monkeypatch: pytest.MonkeyP
 def test_tf32_is_a_setting(tf32: bool, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(torch, "set_float32_matmul_precision", said.append)
-    Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=1, tf32=tf32).start("no")
+    Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=1, tf32=tf32, timeout_min=1).start("no")
     assert said == [precision]

@@ -2,13 +2,14 @@
 
 import ctypes
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Literal, Self, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 from torch import Tensor
 
 from tipx.cores import choose_threads
@@ -38,6 +39,9 @@ class Hardware:
     tf32: bool
     """true: a GPU multiplies fp32 matrices in TF32, with 10 bits of each factor. It is several times faster, and
     matters for loop.precision=no."""
+    timeout_min: Count
+    """Minutes that processes wait for each other before the run ends. One may sample for long while others are ready;
+    a process that died is noticed earlier on most networks."""
 
     def start(self, precision: str, threads: int | None = None) -> "World":
         """Join the other processes, if `accelerate launch` started several.
@@ -46,7 +50,8 @@ class Hardware:
         """
         torch.set_num_threads((threads or choose_threads()) if self.threads == "auto" else self.threads)
         torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
-        return World(Accelerator(cpu=self.device == "cpu", mixed_precision=precision))
+        group = InitProcessGroupKwargs(timeout=timedelta(minutes=self.timeout_min))
+        return World(Accelerator(cpu=self.device == "cpu", mixed_precision=precision, kwargs_handlers=[group]))
 
 
 class World:
@@ -138,6 +143,14 @@ class World:
 
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
+
+
+def take_fsdp_wish(environ: MutableMapping[str, str]) -> bool:
+    """Whether `accelerate launch --use_fsdp` started this process: the wish for `hardware.strategy=fsdp`.
+
+    It is taken out of `environ`, so that accelerate does not shard what tipx shards itself.
+    """
+    return environ.pop("ACCELERATE_USE_FSDP", "").strip().lower() in ("1", "true", "t", "yes", "y", "on")
 
 
 def keep_process_group() -> None:

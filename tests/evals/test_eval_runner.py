@@ -66,7 +66,9 @@ def subject(pair_dir: Path) -> Subject:
 
 @pytest.fixture
 def world() -> World:
-    return Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=1, tf32=False).start("no")
+    return Hardware(
+        device="cpu", micro_batch=1, gradient_checkpointing=False, threads=1, tf32=False, timeout_min=1
+    ).start("no")
 
 
 @pytest.fixture

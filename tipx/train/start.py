@@ -28,11 +28,13 @@ def train_run(
         cfg, choices = config.load_saved(saved, overrides), {}
     exp: Experiment = config.build(cfg, config_dir)
     run = Run(run_path(config.resolve(cfg), choices))
-    if run.finished and not fresh:
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    # Nodes may not see at the same moment that a run is finished: of several processes the main one says so, below.
+    if processes == 1 and run.finished and not fresh:
         return run, False
     quiet_libraries()
     # Sums depend on the number of threads in their last bit, so a run goes on with those that it began with.
-    threads = None if fresh else run.first_threads(int(os.environ.get("WORLD_SIZE", "1")))
+    threads = None if fresh else run.first_threads(processes)
     with say_what_is_kept(run), exp.hardware.start(exp.loop.precision, threads).closing() as world:
         world.shard_rows(exp.loop.sequences)
         if not world.is_main:
