@@ -1,13 +1,17 @@
 """What `srun` tells a command about its nodes, and what `accelerate launch` is told then."""
 
+import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch.distributed import DistNetworkError
 
 from tipx import slurm
-from tipx.errors import ConfigError
-from tipx.train.launch import launch_words
+from tipx.cores import THREADS
+from tipx.errors import ConfigError, RunFailed
+from tipx.train.launch import launch_processes, launch_words
 
 STEP = {
     "SLURM_STEP_ID": "0",
@@ -66,6 +70,34 @@ def test_what_is_wrong_is_one_line(other: dict[str, str | None], said: str, monk
     change_step(other, monkeypatch)
     with pytest.raises(ConfigError, match=said):
         launch_words(16, ["train"])
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "said"),
+    [
+        (
+            ConnectionError("port `23456` is in use"),
+            ConfigError,
+            "another program on this node has the port: port `23456`",
+        ),
+        (DistNetworkError("timed out"), RunFailed, "the nodes of this job did not meet: timed out"),
+    ],
+)
+def test_nodes_that_cannot_meet_say_so(
+    raised: Exception, error: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(settings: Any) -> None:
+        assert (settings.num_machines, settings.machine_rank, settings.num_processes) == (2, 1, 16)
+        assert os.environ[THREADS] == "2"
+        raise raised
+
+    monkeypatch.setattr("accelerate.commands.launch.launch_command", fail)
+    monkeypatch.setattr("logging.disable", lambda _: None)
+    monkeypatch.setattr("tipx.cores.count_cores", lambda: 16)
+    monkeypatch.setenv(THREADS, "x")
+    monkeypatch.delenv(THREADS)  # put back after the test
+    with pytest.raises(error, match=said):
+        launch_processes(16, ["train"])
 
 
 def change_step(other: dict[str, str | None], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,7 @@ def test_a_point_on_two_nodes(overrides: Overrides, start_node: StartNode, tmp_p
     two = board.run(point)
     assert two.finished, board.log(point).read_text()
     assert two.provenance()["starts"][0]["processes"] == 2
+    assert (two.config()["loop"]["processes"], two.config()["hardware"]["timeout_min"]) == (2, 120)
     assert not (two.path / SEEN).exists()
     words = [word for word in point.overrides if word != "loop.processes=2"]
     one, _ = train_run([*words, f"runs_dir={tmp_path / 'one'}"], fresh=False, config_dir=None)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from tipx import slurm
 from tipx.cores import THREADS, share_cores
-from tipx.errors import ConfigError, Interrupted
+from tipx.errors import ConfigError, Interrupted, RunFailed
 
 LAUNCH = "--multi_gpu --mixed_precision no --dynamo_backend no"
 """`--multi_gpu` is also what starts CPU processes: with `--cpu` accelerate starts one, whatever their number.
@@ -42,6 +42,7 @@ def relaunch_processes(processes: object, args: Sequence[str]) -> None:
 def launch_processes(processes: int, args: Sequence[str]) -> None:
     """Start them, and wait. A signal that comes here is passed on once to each, and they end together."""
     from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -59,7 +60,9 @@ def launch_processes(processes: int, args: Sequence[str]) -> None:
     except SignalException as stop:
         raise SystemExit(128 + stop.sigval) from None
     except ConnectionError as taken:
-        raise ConfigError(f"loop.processes: another program of this node has the port: {taken}") from taken
+        raise ConfigError(f"loop.processes: another program on this node has the port: {taken}") from taken
+    except DistError as alone:
+        raise RunFailed(f"loop.processes: the nodes of this job did not meet: {alone}") from alone
     except ChildFailedError as failed:
         codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
         raise launch_result(codes, processes) from None
