@@ -102,7 +102,14 @@ def make_hardware(**more: Any) -> Any:
     """One CPU process with one thread."""
     from tipx.processes import Hardware
 
-    plain = {"device": "cpu", "micro_batch": 1, "gradient_checkpointing": False, "threads": 1, "tf32": False}
+    plain = {
+        "device": "cpu",
+        "micro_batch": 1,
+        "gradient_checkpointing": False,
+        "threads": 1,
+        "tf32": False,
+        "timeout_min": 1,
+    }
     alone = {"strategy": "ddp", "fsdp_size": "auto", "reshard_after_forward": True, "cpu_offload": False}
     return Hardware(**(plain | alone | {"gather_dtype": "auto"} | more))
 

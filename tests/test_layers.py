@@ -12,7 +12,7 @@ import tipx
 LAYERS = (
     {"cores", "errors", "moved", "noise", "types"},
     {"files"},
-    {"spec", "signals"},
+    {"spec", "signals", "slurm"},
     {"text", "stats", "grading"},
     {"sharding"},
     {"selectors", "divergences", "processes", "runs", "rollout"},
