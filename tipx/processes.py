@@ -186,18 +186,11 @@ class World:
         if self.size > 1:
             time.sleep(LAST_WORK_S)
 
-    def shard_rows(self, total: int) -> range:
-        """This process's contiguous part of `total` rows. Raises ConfigError if they do not divide evenly."""
-        if total % self.size:
-            raise ConfigError(
-                f"loop.prompts * loop.rollouts = {total} sequences a step do not divide over {self.size} processes; "
-                f"choose loop.prompts so that they do"
-            )
-        each = total // self.size
-        return range(self.rank * each, (self.rank + 1) * each)
-
     def gather_BT(self, local_BT: Tensor) -> Tensor:
-        """The rows of all processes in the order of the step, right-padded with 0 to one width, on the CPU."""
+        """The rows of all processes in order of rank, right-padded with 0 to one width, on the CPU.
+
+        All must have equally many.
+        """
         padded = self.accelerator.pad_across_processes(local_BT, dim=1)
         return self.accelerator.gather(padded).cpu()
 

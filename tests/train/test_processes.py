@@ -169,12 +169,17 @@ def test_two_sample_ahead_as_one_does(overrides: Overrides, ranks: Ranks, pair_d
         one, _ = train_run([*args, f"runs_dir={tmp_path / 'one'}"], fresh=False, config_dir=None)
         assert [row["rollout/staleness"] for row in two.rows()] == [0, 1, 1, 1]
         same(two, one)
-        # The batch in a checkpoint is that of both, and one alone goes on with it.
-        (two.path / "summary.json").unlink()
-        shutil.rmtree(two.checkpoints.open("last")[1])
-        assert len(read_batch(two.checkpoints.open("last")[1], 8)) == 8
-        train_run(args, fresh=False, config_dir=None)
-        same(two, one)
+        # The batch in a checkpoint is that of both: one alone goes on with it, and so do two.
+        for several in (False, True):
+            (two.path / "summary.json").unlink()
+            shutil.rmtree(two.checkpoints.open("last")[1])
+            assert len(read_batch(two.checkpoints.open("last")[1], 8)) == 8
+            if several:
+                assert [one.communicate(timeout=WITHIN_S)[1] for one in ranks(args)][1] == ""
+            else:
+                train_run(args, fresh=False, config_dir=None)
+            assert len(two.provenance()["starts"]) == 2 + several
+            same(two, one)
 
 
 def until(true: Callable[[], Any], started: Sequence[Process]) -> None:
