@@ -10,7 +10,7 @@ import tipx
 
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
-    {"cores", "errors", "moved", "noise", "types"},
+    {"adapters", "cores", "errors", "moved", "noise", "types"},
     {"files"},
     {"spec", "signals"},
     {"text", "stats", "grading"},
@@ -47,6 +47,8 @@ WRITERS = {
     "deepplanning/archive.py": "what an archive holds, in a folder it is given",
     "deepplanning/pull.py": "the benchmark's data, in a folder it is given",
     "models/gguf.py": "converted models, in the user's cache",
+    "adapters.py": "a model, in a folder it is given",
+    "models/lora.py": "a checkpoint's model, in a folder it is given",
     "train/trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "rollout/colocated.py": "an engine's configuration, in a temporary folder, and its log in the run directory",
     "rollout/served.py": "the folder of a server's weights",

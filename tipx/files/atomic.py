@@ -211,9 +211,9 @@ def write_folder(folder: Path, fill: Callable[[Path], None], what: str = "checkp
     try:
         aside.mkdir(parents=True)
         fill(aside)
-        sums = {p.name: file_sha256(p) for p in sorted(aside.iterdir())}
+        sums = {p.relative_to(aside).as_posix(): file_sha256(p) for p in sorted(aside.rglob("*")) if p.is_file()}
         (aside / MANIFEST).write_text(json.dumps(sums, indent=1))
-        for path in [*aside.iterdir(), aside]:
+        for path in [*aside.rglob("*"), aside]:
             sync_file(path)
         if os.path.lexists(folder):
             folder.rename(old)
@@ -287,8 +287,8 @@ def find_damage(folder: Path) -> str | None:
 
 
 def changed(folder: Path, name: str, expected: object) -> str | None:
-    """What is wrong with a file of a manifest, or None. A manifest speaks of the files beside it, whoever wrote it."""
-    if name != Path(name).name or not (folder / name).is_file():
+    """What is wrong with a file of a manifest, or None. A manifest speaks of files in its folder, whoever wrote it."""
+    if Path(name).is_absolute() or ".." in Path(name).parts or not (folder / name).is_file():
         return f"{name} is missing"
     try:
         return None if file_sha256(folder / name) == expected else f"the checksum of {name} does not match"

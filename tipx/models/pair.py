@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import AfterValidator
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -22,7 +23,27 @@ from tipx.errors import ModelError
 from tipx.files.untrusted import printable_text
 from tipx.models.folder import BrokenModel
 from tipx.models.head import check_generation, check_head, check_logits, lm_head
-from tipx.models.locate import LocatedModel, guard_model_loading, resolve_model_path
+from tipx.models.locate import (
+    EMBEDDED,
+    PACKAGE,
+    LocatedModel,
+    find_weights,
+    guard_model_loading,
+    is_local,
+    resolve_model_path,
+)
+from tipx.models.lora import (
+    Base,
+    LoRA,
+    SavedAdapter,
+    add_adapter,
+    check_base,
+    drop_unused,
+    fingerprint_weights,
+    import_peft,
+    load_adapter,
+    read_adapter,
+)
 from tipx.models.offload import OnDevice, park_on_cpu
 from tipx.models.pruning import Layers, keep_layers
 from tipx.models.sizes import check_sizes
@@ -59,8 +80,13 @@ class ModelSource:
     """true runs the Python code that comes with the model, with all rights of the user."""
 
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
-        """The model in eval mode on `device`. Raises ModelError, which says what to do, if it cannot be loaded."""
+        """The model in eval mode on `device`. Raises ModelError, which says what to do, if it cannot be loaded.
+
+        A checkpoint with adapters becomes its base with these adapters.
+        """
         key = f"model.{role}.path"
+        if (saved := self.read_adapter(key)) is not None:
+            return self.load_adapted(saved, role, device)
         with self.guard_loading(key, self.attn, whole=True) as (located, options):
             if located.folder is not None:
                 config: PreTrainedConfig = AutoConfig.from_pretrained(located.folder, **options)
@@ -119,7 +145,7 @@ class ModelSource:
         with self.guard_loading(key) as (located, options):
             config: PreTrainedConfig = AutoConfig.from_pretrained(located.name_or_path, **options)
             counts = located.weight_counts
-            if counts is None and options["local_files_only"]:
+            if counts is None and options["local_files_only"] and self.read_adapter(key) is None:
                 raise BrokenModel("there are no weights in it, model.safetensors or pytorch_model.bin")
             check_sizes(config, counts, code=self.trust_remote_code)
             try:
@@ -130,6 +156,42 @@ class ModelSource:
                 generation = GenerationConfig.from_model_config(config)
             check_eos_tokens(generation)
         return config, generation
+
+    def load_adapted(self, saved: SavedAdapter, role: str, device: torch.device) -> PreTrainedModel:
+        """The base of adapters, with the adapters. Raises ModelError, also if the base is not what it was."""
+        key = f"model.{role}.path"
+        import_peft(key)
+        base = ModelSource(
+            path=saved.base.path,
+            revision=saved.base.revision,
+            dtype=self.dtype,
+            attn=self.attn,
+            keep_layers=saved.base.keep_layers,
+            trust_remote_code=self.trust_remote_code,
+        )
+        if base.read_adapter(key) is not None:
+            raise ModelError(
+                f"{key}: the base of the adapters in {self.path!r} holds adapters itself; merge those first"
+            )
+        model = base.load(role, device)
+        check_base(saved.base, base.describe_base(key), saved.folder)
+        load_adapter(model, saved, key)
+        return model
+
+    def read_adapter(self, key: str) -> SavedAdapter | None:
+        """What the folder says of its adapters; None for a whole model. Raises ModelError if that is damaged."""
+        try:
+            return read_adapter(Path(self.path))
+        except BrokenModel as error:
+            raise ModelError(f"{key}: {self.path!r} cannot be loaded ({error}); take another checkpoint") from error
+
+    def describe_base(self, key: str) -> Base:
+        """The model, as adapters that are trained on it name it."""
+        place, path = find_weights(self.path, self.revision, key), self.path
+        if is_local(path) and not path.startswith((EMBEDDED, PACKAGE)):
+            path = str(Path(path).expanduser().absolute())
+        sha256 = None if place is None else fingerprint_weights(place)
+        return Base(path, self.revision, self.keep_layers, sha256)
 
     def name_or_path(self, role: str) -> str:
         """The folder or hub id to give to libraries for the model's configuration."""
@@ -156,6 +218,53 @@ class Teacher(ModelSource):
     offload: Literal["none", "cpu"]
     """cpu keeps the teacher's body on the CPU and moves it to the device only while it works: less memory, more
     time. none leaves it there."""
+
+
+@spec
+class Student(ModelSource):
+    """The model that is trained."""
+
+    lora: Annotated[LoRA | None, AfterValidator(drop_unused)] = None
+    """Adapters of low rank (LoRA) that are trained in place of its own weights, once lora.r is a number."""
+
+    def load(self, role: str, device: torch.device) -> PreTrainedModel:
+        key = f"model.{role}.lora"
+        if self.lora is not None:
+            import_peft(key)  # before the weights
+        model = super().load(role, device)
+        if self.lora is not None:
+            add_adapter(model, self.lora, key)
+        return model
+
+    def read_adapter(self, key: str) -> SavedAdapter | None:
+        """None. Raises ModelError for a checkpoint with adapters: what would be trained, and from where?"""
+        if super().read_adapter(key) is not None:
+            raise ModelError(
+                f"{key}: {self.path!r} holds adapters of a run; merge them into a model folder, and give that: "
+                "tipx export RUN DIR"
+            )
+        return None
+
+    def at_checkpoint(self, folder: Path) -> ModelSource:
+        """Where the weights of a checkpoint of this student come from. Raises ModelError if it is another student's."""
+        key, kinds = "model.student.path", {True: "a whole model", False: "adapters"}
+        source = ModelSource(
+            path=str(folder),
+            revision=None,
+            dtype=self.dtype,
+            attn=self.attn,
+            keep_layers=None,  # it is pruned already
+            trust_remote_code=self.trust_remote_code,
+        )
+        saved = source.read_adapter(key)
+        if (saved is None) != (self.lora is None):
+            raise ModelError(
+                f"{folder} holds {kinds[saved is None]}, and model.student.lora wants {kinds[self.lora is None]}; "
+                "train anew with --fresh"
+            )
+        if saved is not None:
+            check_base(saved.base, self.describe_base(key), folder)
+        return source
 
 
 @spec
@@ -237,7 +346,7 @@ class Pair:
 
     teacher: Teacher
     """The model whose distributions are learned. It must share the student's tokens."""
-    student: ModelSource
+    student: Student
     """The model that is trained."""
     template: Template
     """How a question becomes a prompt, for both models."""
@@ -255,9 +364,7 @@ class Pair:
 
         `student_from` is a checkpoint folder. Its weights are loaded instead of the student's own.
         """
-        source = self.student
-        if student_from is not None:  # a checkpoint is pruned already
-            source = replace(source, path=str(student_from), revision=None, keep_layers=None)
+        source = self.student if student_from is None else self.student.at_checkpoint(student_from)
         parked = self.teacher.offload == "cpu"
         teacher = self.teacher.load("teacher", torch.device("cpu") if parked else device)
         teacher.requires_grad_(requires_grad=False)
@@ -268,14 +375,15 @@ class Pair:
             check_head("teacher", teacher)
         check_head("student", student)
         check_generation("student", student, pad_id(tokenizer))
-        return LoadedPair(teacher, student, tokenizer, rows, awake)
+        base = None if self.student.lora is None else self.student.describe_base("model.student.path")
+        return LoadedPair(teacher, student, tokenizer, rows, awake, base)
 
 
 @dataclass(frozen=True)
 class LoadedPair:
     """The loaded models. `rows` is the number of LM-head rows that mean the same token in both.
 
-    Use the teacher's backbone only inside `teacher_on_device()`. Its LM head may be used at any time.
+    `base` is what the student's adapters belong to, None without adapters. Use the teacher's backbone only inside `teacher_on_device()`. Its LM head may be used at any time.
     """
 
     teacher: PreTrainedModel
@@ -283,6 +391,7 @@ class LoadedPair:
     tokenizer: PreTrainedTokenizerBase
     rows: int
     teacher_on_device: OnDevice = nullcontext
+    base: Base | None = None
 
 
 def check_eos_tokens(generation: GenerationConfig) -> None:

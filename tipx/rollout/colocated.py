@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from tipx.adapters import merged_weights
 from tipx.errors import ConfigError, RunFailed
 from tipx.files.atomic import make_folder
 from tipx.files.untrusted import RAISED, brings_code, printable_text
@@ -188,8 +189,7 @@ class Colocated(Engine):
     def reload(self, model: PreTrainedModel) -> None:
         """Hand the weights over, or a folder with them where the engine's workers are other processes."""
         if not self.shared:
-            weights = ((name, value.detach()) for name, value in model.state_dict().items())
-            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": merged_weights(model)})
             return
         with TemporaryDirectory(prefix="tipx-weights-") as folder:
             write_weights(model, Path(folder), self.dtype)

@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock, Timeout
 from transformers import AutoConfig, PreTrainedModel
 
+from tipx.adapters import save_merged
 from tipx.errors import ConfigError, RunFailed
 from tipx.files.atomic import disk_errors
 from tipx.files.untrusted import brings_code, printable_text
@@ -277,7 +278,7 @@ class Served(Engine):
             return f"`vllm serve {path} {more}`"
         folder = self.folder.with_name(self.folder.name.replace("weights", "student"))
         with disk_errors(folder):
-            model.save_pretrained(folder)
+            save_merged(model, folder)
         return f"`vllm serve {folder} --tokenizer {path} {more}` (layers were taken out, so it was written there)"
 
     def empty_folder(self) -> None:

@@ -8,6 +8,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tipx.adapters import merged_weights
+
 FILES = "model-*.safetensors"
 SHARD = 2 * 2**30
 """Bytes of one file, about: what is in memory a second time while it is written."""
@@ -23,10 +25,10 @@ def write_weights(model: PreTrainedModel, folder: Path, dtype: str) -> None:
 
 
 def split_shards(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[dict[str, Tensor]]:
-    """The state dict on the CPU, in parts of about `SHARD` bytes."""
+    """The state dict on the CPU, adapters merged, in parts of about `SHARD` bytes."""
     shard, size = dict[str, Tensor](), 0
-    for name, value in model.state_dict().items():
-        shard[name] = value.detach().to("cpu", dtype if value.is_floating_point() else None, copy=True).contiguous()
+    for name, value in merged_weights(model):
+        shard[name] = value.to("cpu", dtype if value.is_floating_point() else None, copy=True).contiguous()
         size += shard[name].nbytes
         if size >= SHARD:
             yield shard

@@ -23,10 +23,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tipx.adapters import trained_parameters
 from tipx.divergences import TokenDivergence
 from tipx.errors import RunError, RunFailed
 from tipx.files.untrusted import RAISED, error_text
 from tipx.models.head import backbone, gradient_checkpointing, lm_head
+from tipx.models.lora import save_student
 from tipx.models.pair import LoadedPair
 from tipx.processes import World
 from tipx.train import weights
@@ -88,7 +90,7 @@ class Trainer:
     def __init__(self, exp: Experiment, pair: LoadedPair, world: World) -> None:
         self.exp, self.pair, self.world = exp, pair, world
         self.bad_steps = 0
-        optimizer = exp.optim.build(pair.student.parameters())
+        optimizer = exp.optim.build(trained_parameters(pair.student))
         self.schedule = exp.optim.build_schedule(optimizer, exp.loop.steps)
         # The schedule stays outside: accelerate would step it once per process.
         module = StudentLoss(pair.student, pair.rows, exp.vocab, exp.divergence)
@@ -220,7 +222,7 @@ class Trainer:
         norm = float(self.world.accelerator.clip_grad_norm_(self.module.parameters(), self.exp.optim.clip))
         lr = float(self.schedule.get_last_lr()[0])
         applied = bool(torch.isfinite(torch.tensor([loss, norm])).all())
-        before_W = weights.sample_weights(self.module.parameters())
+        before_W = weights.sample_weights(trained_parameters(self.module))
         if applied:
             self.optimizer.step()
         else:
@@ -230,17 +232,17 @@ class Trainer:
             # If the first step is skipped, torch warns of a wrong order of calls.
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
             self.schedule.step()
-        if not weights.are_finite(self.module.parameters()):
+        if not weights.are_finite(trained_parameters(self.module)):
             raise RunFailed(
                 f"stopped: the student's weights are not finite after a step with optim.lr={lr:g}; "
                 "the last checkpoint is from before; try a smaller optim.lr, or model.student.dtype=float32"
             )
-        moved = weights.changed_share(before_W, weights.sample_weights(self.module.parameters()))
+        moved = weights.changed_share(before_W, weights.sample_weights(trained_parameters(self.module)))
         return Update(loss, norm, lr, applied, self.bad_steps, moved)
 
     def save(self, folder: Path) -> None:
-        """Write a transformers folder (for `from_pretrained`), with optimizer, schedule and counters beside it."""
-        self.pair.student.save_pretrained(folder)
+        """Write a transformers folder (for `from_pretrained`), or adapters without their base, with optimizer, schedule and counters beside it."""
+        save_student(self.pair.student, folder, base=self.pair.base)
         self.pair.tokenizer.save_pretrained(folder)
         state = {
             "optimizer": self.optimizer.state_dict(),
