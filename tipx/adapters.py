@@ -1,7 +1,7 @@
-"""LoRA adapters in a model, as far as those need to know who read its weights. `models.lora` adds, saves and loads them.
+"""LoRA adapters in a model, as far as those need to know who read its weights. `models.lora` adds and saves them.
 
-peft puts a module with three parts in the place of a linear layer: the layer itself (`base_layer`), which is frozen, and
-two matrices that are trained, A of shape (r, in) and B of shape (out, r). Together they are one layer of the weight
+peft puts a module with three parts in the place of a linear layer: the layer itself (`base_layer`), which is frozen,
+and two matrices that are trained, A of shape (r, in) and B of shape (out, r). Together they are a layer of the weight
 
     W + scaling B A        with scaling = lora_alpha / r, or lora_alpha / sqrt(r) with use_rslora.
 """

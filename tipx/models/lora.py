@@ -71,7 +71,7 @@ def import_peft(key: str) -> Any:
         with silence_libraries():
             return import_module("peft")
     except ModuleNotFoundError as error:
-        raise ModelError(f"{key}: LoRA needs the package peft, which is not installed; type: {INSTALL}") from error
+        raise ModelError(f"{key}: peft is not installed, which adds the adapters; type: {INSTALL}") from error
 
 
 # --- which layers get adapters ---------------------------------------------------------------------------------------
@@ -85,7 +85,9 @@ def find_targets(model: PreTrainedModel, lora: LoRA, key: str) -> dict[str, nn.M
     """
     head = model.get_output_embeddings()
     modules = {name: module for name, module in model.named_modules() if name}
-    linear = {n: m for n, m in modules.items() if isinstance(m, nn.Linear | Conv1D) and m is not head}
+    linear: dict[str, nn.Module] = {
+        name: layer for name, layer in modules.items() if isinstance(layer, nn.Linear | Conv1D) and layer is not head
+    }
     names = list(dict.fromkeys(name.rpartition(".")[2] for name in linear))
     there = f"there are {', '.join(names)}: type {key}.target_modules=[{','.join(names[:2])}]"
     if not linear:
@@ -108,6 +110,18 @@ def find_targets(model: PreTrainedModel, lora: LoRA, key: str) -> dict[str, nn.M
 def count_weights(lora: LoRA, targets: Mapping[str, nn.Module]) -> int:
     """The number of weights of the adapters for these layers."""
     return sum((lora.r or 0) * sum(module.weight.shape) for module in targets.values())  # type: ignore[arg-type, misc]
+
+
+def describe_targets(model: PreTrainedModel, lora: LoRA, key: str) -> str:
+    """Which layers get adapters, and how many weights are trained. Raises ModelError."""
+    targets = find_targets(model, lora, key)
+    names = dict.fromkeys(name.rpartition(".")[2] for name in targets)
+    trained = count_weights(lora, targets)
+    total = trained + sum(parameter.numel() for parameter in model.parameters())
+    return (
+        f"rank {lora.r} on {len(targets)} layers ({', '.join(names)}): {trained:,} of {total:,} weights are trained "
+        f"({trained / total:.2%})"
+    )
 
 
 def add_adapter(model: PreTrainedModel, lora: LoRA, key: str) -> None:
@@ -233,7 +247,7 @@ def write_adapter(model: PreTrainedModel, folder: Path, state: Mapping[str, Tens
         if OWN in name
     }
     save_file(weights, folder / WEIGHTS, {"format": "pt"})
-    (config,) = model.peft_config.values()
+    config: Any = model.peft_config[NAME.removeprefix(".")]
     settings = config.to_dict()
     # A set has no order, and would make another file each time.
     settings["target_modules"] = sorted(targets) if isinstance(targets := config.target_modules, set) else targets

@@ -31,6 +31,7 @@ from tipx.models.locate import (
     guard_model_loading,
     is_local,
     resolve_model_path,
+    silence_libraries,
 )
 from tipx.models.lora import (
     Base,
@@ -38,6 +39,7 @@ from tipx.models.lora import (
     SavedAdapter,
     add_adapter,
     check_base,
+    describe_targets,
     drop_unused,
     fingerprint_weights,
     import_peft,
@@ -236,8 +238,20 @@ class Student(ModelSource):
             add_adapter(model, self.lora, key)
         return model
 
+    def describe_adapters(self, config: PreTrainedConfig) -> str:
+        """What of the student is trained, told without its weights. Raises ModelError."""
+        if self.lora is None:
+            return "none: all weights of the student are trained"
+        key = "model.student"
+        import_peft(f"{key}.lora")
+        with silence_libraries(), torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=self.trust_remote_code)
+        if self.keep_layers is not None:
+            keep_layers(model, self.keep_layers, f"{key}.keep_layers")
+        return describe_targets(model, self.lora, f"{key}.lora")
+
     def read_adapter(self, key: str) -> SavedAdapter | None:
-        """None. Raises ModelError for a checkpoint with adapters: what would be trained, and from where?"""
+        """None. Raises ModelError for a checkpoint with adapters: it must be clear what is trained."""
         if super().read_adapter(key) is not None:
             raise ModelError(
                 f"{key}: {self.path!r} holds adapters of a run; merge them into a model folder, and give that: "
@@ -383,7 +397,8 @@ class Pair:
 class LoadedPair:
     """The loaded models. `rows` is the number of LM-head rows that mean the same token in both.
 
-    `base` is what the student's adapters belong to, None without adapters. Use the teacher's backbone only inside `teacher_on_device()`. Its LM head may be used at any time.
+    `base` is what the student's adapters belong to, None without adapters. Use the teacher's backbone only inside
+    `teacher_on_device()`. Its LM head may be used at any time.
     """
 
     teacher: PreTrainedModel

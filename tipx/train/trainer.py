@@ -241,7 +241,7 @@ class Trainer:
         return Update(loss, norm, lr, applied, self.bad_steps, moved)
 
     def save(self, folder: Path) -> None:
-        """Write a transformers folder (for `from_pretrained`), or adapters without their base, with optimizer, schedule and counters beside it."""
+        """Write the student, its tokenizer, and optimizer, schedule and counters beside it."""
         save_student(self.pair.student, folder, base=self.pair.base)
         self.pair.tokenizer.save_pretrained(folder)
         state = {
