@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass as validated
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -27,7 +28,8 @@ from tipx.files.atomic import make_folder, write_json
 from tipx.files.untrusted import error_text, printable_text
 from tipx.models.folder import ADAPTER, WEIGHT_FILES, BrokenModel, check_file, find_shards, read_json
 from tipx.models.locate import silence_libraries
-from tipx.spec import Count, Int, Seed, Words, spec
+from tipx.models.pruning import Layers
+from tipx.spec import Count, Int, PathText, Seed, Words, spec
 
 FOLDER, WEIGHTS, BASE = "adapter", "adapter_model.safetensors", "base.json"
 """The adapters' folder in a checkpoint, and two files in it. The third is `ADAPTER`, peft's own settings."""
@@ -58,11 +60,6 @@ class LoRA:
     """true: the adapters' product counts lora_alpha / sqrt(r) times."""
     seed: Seed
     """Seed of the random half of the adapters. The other half begins at 0, so training begins at the student."""
-
-
-def drop_unused(lora: LoRA | None) -> LoRA | None:
-    """None for adapters without a rank: the student itself is trained."""
-    return None if lora is None or lora.r is None else lora
 
 
 def import_peft(key: str) -> Any:
@@ -132,11 +129,10 @@ def add_adapter(model: PreTrainedModel, lora: LoRA, key: str) -> None:
     that come later would be averaged by nobody.
     """
     peft = import_peft(key)
-    find_targets(model, lora, key)
     config = peft.LoraConfig(
         r=lora.r,
         lora_alpha=lora.lora_alpha,
-        target_modules=lora.target_modules,
+        target_modules=list(find_targets(model, lora, key)),  # of all-linear, peft makes more in some models of experts
         use_rslora=lora.use_rslora,
         lora_dropout=0.0,
         bias="none",
@@ -154,13 +150,13 @@ def add_adapter(model: PreTrainedModel, lora: LoRA, key: str) -> None:
 # --- which model they belong to --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@validated(frozen=True, config=ConfigDict(extra="forbid"))
 class Base:
     """The model that adapters belong to. `sha256` is a fingerprint of its weights, None if they are not here yet."""
 
-    path: str
-    revision: str | None
-    keep_layers: list[Any] | None
+    path: PathText
+    revision: Words | None
+    keep_layers: Layers | None
     sha256: str | None
 
 
@@ -269,6 +265,8 @@ def read_adapter(folder: Path) -> SavedAdapter | None:
         return None
     for name in (ADAPTER, WEIGHTS):
         check_file(place / name)
+        if not (place / name).exists():
+            raise BrokenModel(f"{FOLDER}/{name} is not there")
     settings, base = read_json(place / ADAPTER), read_json(place / BASE)
     names = ("r", "lora_alpha", "target_modules", "use_rslora")
     try:
@@ -276,7 +274,7 @@ def read_adapter(folder: Path) -> SavedAdapter | None:
         return SavedAdapter(place, lora, Base(**base))
     except (KeyError, TypeError, ValidationError) as error:
         reason = error_text(error)
-        raise BrokenModel(f"{FOLDER}: {ADAPTER} and {BASE} are not as tipx wrote them ({reason})") from error
+        raise BrokenModel(f"{FOLDER}/{ADAPTER} and {BASE} are not as tipx wrote them ({reason})") from error
 
 
 def load_adapter(model: PreTrainedModel, saved: SavedAdapter, key: str) -> None:

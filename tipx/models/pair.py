@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import AfterValidator
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -40,7 +39,6 @@ from tipx.models.lora import (
     add_adapter,
     check_base,
     describe_targets,
-    drop_unused,
     fingerprint_weights,
     import_peft,
     load_adapter,
@@ -226,21 +224,26 @@ class Teacher(ModelSource):
 class Student(ModelSource):
     """The model that is trained."""
 
-    lora: Annotated[LoRA | None, AfterValidator(drop_unused)] = None
-    """Adapters of low rank (LoRA) that are trained in place of its own weights, once lora.r is a number."""
+    lora: LoRA | None = None
+    """Adapters of low rank that are trained in place of its own weights. null, or lora.r=null, trains these."""
+
+    @property
+    def adapters(self) -> LoRA | None:
+        """The adapters that are trained. None if the student's own weights are."""
+        return None if self.lora is None or self.lora.r is None else self.lora
 
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
         key = f"model.{role}.lora"
-        if self.lora is not None:
+        if self.adapters is not None:
             import_peft(key)  # before the weights
         model = super().load(role, device)
-        if self.lora is not None:
-            add_adapter(model, self.lora, key)
+        if self.adapters is not None:
+            add_adapter(model, self.adapters, key)
         return model
 
     def describe_adapters(self, config: PreTrainedConfig) -> str:
         """What of the student is trained, told without its weights. Raises ModelError."""
-        if self.lora is None:
+        if self.adapters is None:
             return "none: all weights of the student are trained"
         key = "model.student"
         import_peft(f"{key}.lora")
@@ -248,7 +251,7 @@ class Student(ModelSource):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=self.trust_remote_code)
         if self.keep_layers is not None:
             keep_layers(model, self.keep_layers, f"{key}.keep_layers")
-        return describe_targets(model, self.lora, f"{key}.lora")
+        return describe_targets(model, self.adapters, f"{key}.lora")
 
     def read_adapter(self, key: str) -> SavedAdapter | None:
         """None. Raises ModelError for a checkpoint with adapters: it must be clear what is trained."""
@@ -271,9 +274,9 @@ class Student(ModelSource):
             trust_remote_code=self.trust_remote_code,
         )
         saved = source.read_adapter(key)
-        if (saved is None) != (self.lora is None):
+        if (saved is None) != (self.adapters is None):
             raise ModelError(
-                f"{folder} holds {kinds[saved is None]}, and model.student.lora wants {kinds[self.lora is None]}; "
+                f"{folder} holds {kinds[saved is None]}, and model.student.lora wants {kinds[self.adapters is None]}; "
                 "train anew with --fresh"
             )
         if saved is not None:
@@ -389,7 +392,7 @@ class Pair:
             check_head("teacher", teacher)
         check_head("student", student)
         check_generation("student", student, pad_id(tokenizer))
-        base = None if self.student.lora is None else self.student.describe_base("model.student.path")
+        base = None if self.student.adapters is None else self.student.describe_base("model.student.path")
         return LoadedPair(teacher, student, tokenizer, rows, awake, base)
 
 

@@ -207,7 +207,7 @@ def check_precision(facts: RunFacts) -> Finding:
 def check_movement(share: float, exp: Experiment) -> Finding:
     """How many of the student's weights, which are loaded now, a step at the peak of the learning rate can move."""
     student = exp.model.student
-    whose = f"the student's {student.dtype}" if student.lora is None else "the adapters' float32"
+    whose = f"the student's {student.dtype}" if student.adapters is None else "the adapters' float32"
     shown = f"a step of optim.lr={exp.optim.lr:g} can move {share:.1%} of {whose} weights"
     if share >= MOVABLE:
         return Finding("movement", "ok", shown)
