@@ -71,7 +71,8 @@ def add_adapter_product(weight: Tensor, adapter: Any, gather: Gather) -> Tensor:
 
 def save_merged(model: PreTrainedModel, folder: Path) -> None:
     """Write a model folder in which the adapters, if there are any, are merged into the weights."""
+    kind: Any = type(model)
     with torch.device("meta"):
-        plain: PreTrainedModel = type(model)(deepcopy(model.config)).to(model.dtype)
+        plain = kind(deepcopy(model.config)).to(model.dtype)
     plain.generation_config = model.generation_config
     plain.save_pretrained(folder, state_dict=dict(merged_weights(model)))

@@ -84,7 +84,7 @@ def write_model(
 def refuse_alone(stored: StoredRun, place: Path) -> None:
     """Raises RunError where there are no adapters in `place`, or where their base is a model that nobody else has."""
     if not place.is_dir():
-        raise RunError(f"--adapter: {stored.name} trained the whole student, not adapters; leave it out")
+        raise RunError(f"--adapter: {stored.name} trained the whole student, not adapters; leave --adapter out")
     if stored.tree["model"]["student"].get("keep_layers") is not None:
         raise RunError(
             f"--adapter: {stored.name} took layers out of its student, so its adapters alone fit no model that others "
