@@ -224,6 +224,20 @@ def test_without_peft_one_line_says_what_to_install(pair_dir: Path, monkeypatch:
         source.describe_adapters(source.load_settings("student")[0])
 
 
+def test_a_peft_that_is_too_old_is_one_line(pair_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MIN_PEFT_VERSION", "99.0")
+    with pytest.raises(
+        ModelError, match=r"^model.student.lora: the installed peft cannot be used \(.*99.0.*\); type: pip"
+    ):
+        student(pair_dir / "student", adapters()).load("student", CPU)
+
+
+def test_a_checkpoint_says_in_which_type_its_base_was(pair_dir: Path, tmp_path: Path) -> None:
+    source = student(pair_dir / "student", adapters(), dtype="bfloat16")
+    save_student(source.load("student", CPU), tmp_path, base=source.describe_base("model.student.path"))
+    assert checkpoint(tmp_path).load_settings("student")[0].dtype == torch.bfloat16
+
+
 def test_layers_are_removed_before_adapters_are_added(tmp_path: Path) -> None:
     deep = save_model(tmp_path / "deep", seed=3, layers=3)
     source = student(deep, adapters(), keep_layers=[0, 2])

@@ -7,6 +7,7 @@ model they belong to (`Base`): adapters on another model would compute something
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -20,7 +21,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.integrations.peft import MIN_PEFT_VERSION
 from transformers.pytorch_utils import Conv1D
+from transformers.utils.peft_utils import check_peft_version
 
 from tipx.adapters import OWN, is_adapted
 from tipx.errors import ModelError
@@ -63,12 +66,16 @@ class LoRA:
 
 
 def import_peft(key: str) -> Any:
-    """The package. Raises ModelError where it is missing."""
+    """The package. Raises ModelError where it is missing, or too old for transformers."""
     try:
         with silence_libraries():
-            return import_module("peft")
+            package = import_module("peft")
+        check_peft_version(min_version=MIN_PEFT_VERSION)
     except ModuleNotFoundError as error:
         raise ModelError(f"{key}: peft is not installed, which adds the adapters; type: {INSTALL}") from error
+    except (ImportError, ValueError) as error:
+        raise ModelError(f"{key}: the installed peft cannot be used ({error_text(error)}); type: {INSTALL}") from error
+    return package
 
 
 # --- which layers get adapters ---------------------------------------------------------------------------------------
@@ -261,7 +268,7 @@ def read_adapter(folder: Path) -> SavedAdapter | None:
     Raises BrokenModel if their files are not as tipx wrote them.
     """
     place = folder / FOLDER
-    if not (place / BASE).is_file():
+    if not os.path.isfile(place / BASE):  # noqa: PTH113 - it says no of a place that may not be looked at
         return None
     for name in (ADAPTER, WEIGHTS):
         check_file(place / name)
