@@ -1,0 +1,97 @@
+"""The sections, and one of them run: in this process, or in one of its own."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from threading import Timer
+from time import monotonic
+
+import torch
+
+from bench.gpu_check.results import Section, Work
+
+SECTIONS = {
+    "calibration": "what the device can do",
+    "correctness": "results against the CPU",
+    "loss": "the loss stage",
+    "step": "a whole training step",
+    "rollouts": "sampling",
+}
+"""By the name of the module, in their order."""
+SPOKEN = "says: "
+"""Begins a line of a section's process that is for the screen."""
+GRACE_S = 10.0
+"""After its deadline a section has so long to end by itself."""
+
+
+def run_section(name: str, device: str, *, small: bool, seconds: float, file: Path) -> None:
+    """In this process: everything that it raises is its result."""
+    section = Section(name)
+    work = Work(torch.device(device), small, monotonic() + seconds, file, section, say)
+    work.save()
+    began = monotonic()
+    try:
+        importlib.import_module(f"bench.gpu_check.{name}").run(work)
+        section.close()
+    except Exception as error:  # noqa: BLE001 - whatever stops a section is what the report has to say of it
+        traceback.print_exc()
+        section.status, section.why = "failed", first_line(error)
+    section.seconds = monotonic() - began
+    work.save()
+
+
+def first_line(error: BaseException) -> str:
+    """An error in one line."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {text}"[:300]
+
+
+def say(text: str) -> None:
+    print(f"{SPOKEN}{text}", flush=True)  # noqa: T201 - to the process that started this one
+
+
+def start_section(
+    name: str, device: str, *, small: bool, seconds: float, out: Path, tell: Callable[[str], None]
+) -> Section:
+    """In a process of its own, which is ended when its time is up. What it prints besides goes to OUT/<name>.log."""
+    file, log = out / f"{name}.json", out / f"{name}.log"
+    command = [sys.executable, "-m", "bench.gpu_check", "--section", name, "--device", device]
+    command += ["--seconds", f"{seconds:.0f}", "--file", str(file), *(["--small"] if small else [])]
+    began = monotonic()
+    with log.open("w") as sink:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True, start_new_session=True)
+        timer = Timer(seconds + GRACE_S, end_session, [child.pid])
+        timer.start()
+        try:
+            for line in child.stdout or ():
+                if line.startswith(SPOKEN):
+                    tell(line.removeprefix(SPOKEN).strip())
+                else:
+                    sink.write(line)
+            code = child.wait()
+        finally:
+            timer.cancel()
+            end_session(child.pid)  # an engine's workers, too
+    section = Section.read(file) if file.exists() else Section(name)
+    file.unlink(missing_ok=True)
+    if code != 0:
+        late = monotonic() - began > seconds + GRACE_S
+        section.status = "failed"
+        section.why = (
+            f"stopped after {seconds:.0f} s" if late else f"its process ended with code {code}; see {log.name}"
+        )
+    section.seconds = monotonic() - began
+    return section
+
+
+def end_session(leader: int) -> None:
+    """Every process that a section started."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        return
