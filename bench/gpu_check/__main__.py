@@ -92,7 +92,8 @@ def new_folder() -> Path:
 
 
 def run_all(args: argparse.Namespace, console: Console) -> list[Section]:
-    """Each section that is asked for, as long as there is time."""
+    """Each section that is asked for, as long as there is time. The report is written after each."""
+    about = describe_machine(args.device, small=args.small)
     deadline = monotonic() + 60 * args.minutes
     sections: list[Section] = []
     for name in args.only:
@@ -102,7 +103,7 @@ def run_all(args: argparse.Namespace, console: Console) -> list[Section]:
             sections.append(Section(name, "skipped", why))
         else:
             console.print(f"{name}: {SECTIONS[name]}; {left:.0f} s left")
-            later = any(other for other in args.only[len(sections) + 1 :])
+            later = len(sections) + 1 < len(args.only)
             seconds = max(left * (MOST[name] if later else 1), FEWEST_S[name])
 
             def tell(text: str) -> None:
@@ -114,7 +115,7 @@ def run_all(args: argparse.Namespace, console: Console) -> list[Section]:
         last = sections[-1]
         passed = sum(check.passed for check in last.checks)
         console.print(f"{name}: {last.status}, {passed} of {len(last.checks)} checks passed {last.why}".rstrip())
-        report.write(describe_machine(args.device, small=args.small), sections, args.out)
+        report.write(about, sections, args.out)
     return sections
 
 
@@ -131,7 +132,11 @@ def main() -> int:
         console.print(mistake)
         return 2
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    sections = run_all(args, console)
+    try:
+        sections = run_all(args, console)
+    except KeyboardInterrupt:
+        console.print(f"stopped; what was found so far is in {args.out}")
+        return 130
     passed, lines = report.verdict(sections)
     console.print(*lines, *([] if passed else ["not all checks passed"]), sep="\n")
     if passed:

@@ -4,6 +4,8 @@ In fp32 ids are the same. In bf16 rounding may prefer another token where two ar
 read again on the CPU in fp32, after the same text, and must be nearly the likeliest there.
 """
 
+from unittest.mock import patch
+
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -11,9 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 from bench.gpu_check.pairs import make_model, small_config
 from bench.gpu_check.results import Work
-from bench.rollouts import by_generate
 from tipx.noise import Noise
 from tipx.rollout import RolloutRequest
+from tipx.rollout.cache import Architecture
 from tipx.rollout.hf import HFRollouts
 from tipx.types import Rollout
 
@@ -22,6 +24,8 @@ PROMPTS, LENGTH, TOKENS = 6, 9, 24
 REGRET_BOUND = 0.1
 """Of a token in bf16: how much less likely it is than the likeliest, nats, mean over tokens."""
 VOCAB = 2048
+BY_GENERATE = patch.object(Architecture, "selectable", new=False)
+"""Inside, transformers' `generate` samples, with tipx's choice of each token."""
 
 
 def make_tokenizer(vocab: int) -> PreTrainedTokenizerBase:
@@ -42,15 +46,16 @@ def compare(work: Work) -> None:
     """fp32 and bf16, by tipx's loop and by `generate`."""
     tokenizer, prompts = make_tokenizer(VOCAB), make_prompts(VOCAB, PROMPTS, LENGTH)
     backend = HFRollouts(temperature=0, top_p=1.0, top_k=0, max_new_tokens=TOKENS, batch_size=PROMPTS)
-    model = make_model(small_config("student", 2, VOCAB), torch.float32, torch.device("cpu"), seed=1)
+    config = small_config("student", 2, VOCAB)
+    model = make_model(config, torch.float32, torch.device("cpu"), seed=1)
     request = RolloutRequest(prompts=prompts, rows=range(PROMPTS), noise=Noise(0))
     right = backend(model, tokenizer, request)
     for dtype in (torch.float32, torch.bfloat16):
-        moved = make_model(small_config("student", 2, VOCAB), torch.float32, torch.device("cpu"), seed=1)
-        moved.to(work.device, dtype)  # type: ignore[arg-type] # nn.Module takes both
-        rollout = backend(moved, tokenizer, request)
-        with by_generate():
-            generated = backend(moved, tokenizer, request)
+        there = make_model(config, dtype, work.device, seed=1)
+        there.load_state_dict(model.state_dict())
+        rollout = backend(there, tokenizer, request)
+        with BY_GENERATE:
+            generated = backend(there, tokenizer, request)
         others, regret = share_of_others(rollout, right), mean_regret(model, rollout)
         name = str(dtype).removeprefix("torch.")
         work.row(

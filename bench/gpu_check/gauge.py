@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from tipx.runs.metric_keys import MEMORY, TIME
@@ -111,7 +110,7 @@ def count_launches(call: Call, device: torch.device) -> Launches:
     counts, seconds = Counter[str](), Counter[str]()
     for event in prof.events() or []:
         if on_gpu:
-            counted = event.device_type == DeviceType.CUDA and not event.is_user_annotation
+            counted = event.device_type.name == "CUDA" and not event.is_user_annotation
         else:
             outer = event.cpu_parent is None or not event.cpu_parent.name.startswith("aten::")
             counted = event.name.startswith("aten::") and outer

@@ -221,6 +221,8 @@ def take_apart(work: Work, sizes: Sizes, student: Hidden, teacher: Hidden) -> No
             call()
         launches = count_launches(call, work.device)
         waits = count_synchronisations(call, work.device)
+        if not launches.total:
+            work.note("torch.profiler saw no kernel: CUPTI is missing, or needs the right to count")
         work.row(
             f"One pass taken apart, D = {hidden:,}",
             implementation=key[0],
@@ -246,23 +248,24 @@ def try_tiles(work: Work, sizes: Sizes, student: Hidden, teacher: Hidden) -> Non
     title = f"Tiles, D = {student.states_ND.shape[1]:,}: all tokens"
     calls: dict[str, Call] = {"auto": step_call(list_steps(1)[ALL_TOKENS, 1.0], student, teacher, sizes.tokens)}
     named = dict[str, tuple[int, int, int]]()
-    for rows, mib, budget in product(sizes.rows, sizes.tile_mib, sizes.budget_mib):
-        if budget < mib:
-            continue
-        name = f"{rows} {mib} {budget}"
-        named[name] = rows, mib, budget
-        engine = Vocab(chunk=rows, budget_mib=budget, compile="auto")
+    for tile in product(sizes.rows, sizes.tile_mib, sizes.budget_mib):
+        if tile[2] >= tile[1]:  # a smaller budget makes the tiles smaller
+            named["{} {} {}".format(*tile)] = tile
+    for name, (height, tile_mib, budget_mib) in named.items():
+        engine = Vocab(chunk=height, budget_mib=budget_mib, compile="auto")
         step = partial(cases.tipx, "", ReverseKL(), engine=engine)
-        calls[name] = with_tiles(step_call(step, student, teacher, sizes.tokens), mib, work.device)
+        calls[name] = with_tiles(step_call(step, student, teacher, sizes.tokens), tile_mib, work.device)
     results = take_turns(calls, work.device, 1 if work.small else 2, lambda: work.left > 5)
     auto = results["auto"]
     for name, result in sorted(results.items(), key=lambda item: item[1].least if item[1] else 0.0):
         if result is None or auto is None:
             continue
-        shown = named.get(name, ("auto", "auto", "auto"))
+        rows, mib, budget = map(str, named.get(name, ("auto", "auto", "auto")))
         work.row(
             title,
-            **dict(zip(("rows", "tile MiB", "budget MiB"), shown, strict=True)),
+            rows=rows,
+            tile_MiB=mib,
+            budget_MiB=budget,
             s=result.least,
             to_auto=result.least / auto.least,
             MiB=result.mib,

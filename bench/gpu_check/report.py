@@ -48,7 +48,8 @@ def add_units(row: dict[str, Cell], units: Units | None) -> dict[str, Cell]:
 def table(title: str, rows: Sequence[dict[str, Cell]]) -> Shown:
     """Columns in the order in which rows name them."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    return Shown(title, columns, [[show_cell(row.get(name)) for name in columns] for row in rows])
+    heads = [name.replace("_", " ") for name in columns]
+    return Shown(title, heads, [[show_cell(row.get(name)) for name in columns] for row in rows])
 
 
 def show_cell(cell: Cell) -> str:

@@ -13,11 +13,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bench import peers
-from bench.gpu_check.decoding import make_prompts, make_tokenizer, share_of_others
+from bench.gpu_check.decoding import BY_GENERATE, make_prompts, make_tokenizer, share_of_others
 from bench.gpu_check.gauge import take_turns
 from bench.gpu_check.pairs import make_model, small_config, wide_config
 from bench.gpu_check.results import Work
-from bench.rollouts import by_generate
 from tipx.config import build, load
 from tipx.divergences import ReverseKL
 from tipx.models.head import backbone, lm_head
@@ -100,7 +99,7 @@ def sample_with_transformers(work: Work, sizes: Sizes, sampler: Sampler) -> None
         made[name] = sampler.sample(backend)
 
     def sample_by_generate() -> None:
-        with by_generate():
+        with BY_GENERATE:
             sample("generate")
 
     calls: dict[str, Callable[[], None]] = {"tipx": partial(sample, "tipx"), "generate": sample_by_generate}

@@ -21,7 +21,7 @@ from tipx.types import Rollout, TokenStats
 TABLE = "A training step against the CPU in fp32"
 SHAPE = Shape(sequences=4, prompt=12, response=40, micro_batch=2)
 SELECTORS = (("full", 1.0), ("soft_or", 0.5), ("q3_only", 0.2), ("entropy_top", 0.2), ("random", 0.1))
-BOUNDS = {"no": (1e-4, 1e-3, 1e-3, 0.0), "bf16": (2e-2, 8e-2, 2e-2, 0.1)}
+BOUNDS = {"no": (1e-4, 1e-3, 1e-3, 0.05), "bf16": (5e-3, 6e-2, 1e-2, 0.2)}
 """By precision: of loss, gradient and its length, relative, and the share of kept tokens that are others."""
 
 
