@@ -14,6 +14,7 @@ LAYERS = (
     {"files"},
     {"spec", "signals"},
     {"text", "stats", "grading"},
+    {"sharding"},
     {"selectors", "divergences", "processes", "runs", "rollout"},
     {"vocab", "config", "agents"},
     {"display", "deepplanning"},

@@ -3,16 +3,20 @@
 import ctypes
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal, Self, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
 
 from tipx.cores import choose_threads
-from tipx.errors import ConfigError, Interrupted, RunFailed
+from tipx.errors import ConfigError, Interrupted, RunFailed, TipxError
+from tipx.files.atomic import disk_error, error_number
+from tipx.files.untrusted import RAISED, error_text
+from tipx.sharding import Sharding
 from tipx.spec import Auto, Count, Few, spec
 
 T = TypeVar("T")
@@ -38,6 +42,21 @@ class Hardware:
     tf32: bool
     """true: a GPU multiplies fp32 matrices in TF32, with 10 bits of each factor. It is several times faster, and
     matters for loop.precision=no."""
+    strategy: Literal["ddp", "fsdp"]
+    """How several processes share the work. ddp: each has both models whole. fsdp: weights, gradients and optimizer
+    state of the student, and the weights of the teacher, are shared out (PyTorch's FSDP2)."""
+    fsdp_size: Count | Auto
+    """Processes that share one copy of the models, with strategy=fsdp. auto is all. 8 on two nodes of 8: each node has
+    a copy, and only gradients go between nodes (HSDP)."""
+    reshard_after_forward: bool
+    """With strategy=fsdp: true frees a layer after its forward pass and gathers it again for the backward pass. false
+    keeps it: faster, more memory."""
+    cpu_offload: bool
+    """With strategy=fsdp: true keeps the student's shards, their gradients and the optimizer's state on the CPU. Much
+    less memory of a GPU, and much slower."""
+    gather_dtype: Literal["auto", "float32", "bfloat16"]
+    """Type of a layer's weights while it is whole, with strategy=fsdp. auto: bfloat16 with loop.precision=bf16, else
+    the weights' own. float32 with loop.precision=bf16 rounds as ddp does, and sends twice as much."""
 
     def start(self, precision: str, threads: int | None = None) -> "World":
         """Join the other processes, if `accelerate launch` started several.
@@ -46,7 +65,32 @@ class Hardware:
         """
         torch.set_num_threads((threads or choose_threads()) if self.threads == "auto" else self.threads)
         torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
-        return World(Accelerator(cpu=self.device == "cpu", mixed_precision=precision))
+        accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=precision)
+        return World(accelerator, self.share_weights(accelerator, precision))
+
+    def share_weights(self, accelerator: Accelerator, precision: str) -> Sharding | None:
+        """How the models' weights are shared out, None where each process has them whole. Raises ConfigError."""
+        if self.strategy == "ddp":
+            return None
+        processes = accelerator.num_processes
+        if processes == 1:
+            raise ConfigError(
+                "hardware.strategy=fsdp shares the weights out over processes, and there is one; start several, as "
+                "loop.processes=2, or type hardware.strategy=ddp"
+            )
+        size = processes if self.fsdp_size == "auto" else self.fsdp_size
+        if processes % size:
+            raise ConfigError(
+                f"hardware.fsdp_size={size}: {processes} processes do not divide into groups of {size}; give a divisor"
+            )
+        device, names = accelerator.device.type, ("replicate", "shard")
+        mesh = (
+            init_device_mesh(device, (size,), mesh_dim_names=names[1:])
+            if size == processes
+            else init_device_mesh(device, (processes // size, size), mesh_dim_names=names)
+        )
+        chosen = {"auto": torch.bfloat16 if precision == "bf16" else None, "bfloat16": torch.bfloat16, "float32": None}
+        return Sharding(mesh, chosen[self.gather_dtype], reshard=self.reshard_after_forward, offload=self.cpu_offload)
 
 
 class World:
@@ -56,8 +100,8 @@ class World:
     the same point, else the others wait for ever.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
-        self.accelerator = accelerator
+    def __init__(self, accelerator: Accelerator, sharding: Sharding | None = None) -> None:
+        self.accelerator, self.sharding = accelerator, sharding
         self.device: torch.device = accelerator.device
         self.rank: int = accelerator.process_index
         self.size: int = accelerator.num_processes
@@ -72,6 +116,11 @@ class World:
     def threads(self) -> int:
         """Of this process, on the CPU."""
         return torch.get_num_threads()
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Mixed precision, where it is not the sharded weights that are in the short type."""
+        narrow = self.sharding is not None and self.sharding.dtype is not None
+        return nullcontext() if narrow else self.accelerator.autocast()
 
     @contextmanager
     def closing(self) -> Iterator[Self]:
@@ -94,6 +143,27 @@ class World:
                 ) from error
             raise
         self.close()
+
+    @contextmanager
+    def shared_failure(self) -> Iterator[None]:
+        """An error inside of one process is raised by all of them at the end, so that none waits for it.
+
+        It is for a block in which processes work apart: files are written, say. A process that did not fail itself
+        raises what another one met, as an OSError where that was the disk's, else as RunFailed.
+        """
+        own: Exception | None = None
+        try:
+            yield
+        except (*RAISED, TipxError) as error:
+            own = error
+        said = None if own is None else (disk_error(own) or error_text(own), error_number(own))
+        first = next(((rank, *what) for rank, what in enumerate(self.gather_list([said])) if what is not None), None)
+        if own is not None:
+            raise own
+        if first is not None:
+            rank, text, number = first
+            text = f"{text} (process {rank + 1} of {self.size})"
+            raise RunFailed(text) if number is None else OSError(number, text)
 
     def close(self) -> None:
         """Leave the process group."""

@@ -5,6 +5,7 @@ On its own rollouts a student can come close to its teacher by saying little; on
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -142,10 +143,11 @@ def evaluate_texts(texts: Sequence[Encoded], score: Score, batch: int, world: Wo
     """Score the texts, shared over the processes of `world`; `texts.jsonl` and then `result.json` go under `out`."""
     mine = list(range(world.rank, len(texts), world.size))
     rows: list[dict[str, Any]] = []
-    for start in range(0, len(mine), batch):
+    # All processes score equally often, as sharded models need. One without a text left scores any, for nothing.
+    for start in range(0, math.ceil(len(texts) / world.size), batch):
         some = mine[start : start + batch]
-        sums = token_totals([texts[i] for i in some], score, world)
-        rows += [{"text": i} | found for i, found in zip(some, sums, strict=True)]
+        sums = token_totals([texts[i] for i in some or [0]], score, world)
+        rows += [{"text": i} | found for i, found in zip(some, sums if some else [], strict=True)]
     rows = sorted(world.gather_list(rows), key=lambda row: row["text"])
     text = "".join(json.dumps(row) + "\n" for row in rows)
     result = text_statistics(rows)

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tipx.errors import Damaged, RunError, RunFailed, TipxError
@@ -211,9 +211,10 @@ def write_folder(folder: Path, fill: Callable[[Path], None], what: str = "checkp
     try:
         aside.mkdir(parents=True)
         fill(aside)
-        sums = {p.name: file_sha256(p) for p in sorted(aside.iterdir())}
+        files = sorted(path for path in aside.rglob("*") if path.is_file())
+        sums = {path.relative_to(aside).as_posix(): file_sha256(path) for path in files}
         (aside / MANIFEST).write_text(json.dumps(sums, indent=1))
-        for path in [*aside.iterdir(), aside]:
+        for path in [*aside.rglob("*"), aside]:
             sync_file(path)
         if os.path.lexists(folder):
             folder.rename(old)
@@ -287,8 +288,9 @@ def find_damage(folder: Path) -> str | None:
 
 
 def changed(folder: Path, name: str, expected: object) -> str | None:
-    """What is wrong with a file of a manifest, or None. A manifest speaks of the files beside it, whoever wrote it."""
-    if name != Path(name).name or not (folder / name).is_file():
+    """What is wrong with a file of a manifest, or None. A manifest speaks of files in its folder, whoever wrote it."""
+    place = PurePosixPath(name)
+    if place.is_absolute() or ".." in place.parts or not (folder / place).is_file():
         return f"{name} is missing"
     try:
         return None if file_sha256(folder / name) == expected else f"the checksum of {name} does not match"

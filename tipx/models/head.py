@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tipx.errors import ModelError
 from tipx.files.untrusted import RAISED, error_text
+from tipx.sharding import compute_device, run_inside
 from tipx.vocab import Head
 
 SHORT_PROMPT = [1, 2, 3, 4]
@@ -95,7 +96,7 @@ def translate_forward_errors(
 def check_logits(role: str, model: PreTrainedModel, ids: Sequence[int]) -> None:
     """Raises ModelError if the logits after `ids` are not numbers. Rows that pad the vocabulary may be -inf."""
     with translate_forward_errors(role, model):
-        logits_NV = model(input_ids=torch.tensor([list(ids)], device=model.device)).logits[0]
+        logits_NV = model(input_ids=torch.tensor([list(ids)], device=compute_device(model))).logits[0]
     if logits_NV.isnan().any() or logits_NV.isposinf().any() or not logits_NV.isfinite().any(-1).all():
         raise non_finite_error(role, model)
 
@@ -116,9 +117,9 @@ def check_generation(role: str, model: PreTrainedModel, pad: int) -> None:
     settings = GenerationConfig(
         max_new_tokens=2, do_sample=False, pad_token_id=pad, output_logits=True, return_dict_in_generate=True
     )
-    padded_L = torch.tensor([pad] * PADDING + SHORT_PROMPT, device=model.device)
+    padded_L = torch.tensor([pad] * PADDING + SHORT_PROMPT, device=compute_device(model))
     ids_2L = torch.stack(
-        [padded_L, torch.tensor(SHORT_PROMPT * (1 + PADDING // len(SHORT_PROMPT)), device=model.device)]
+        [padded_L, torch.tensor(SHORT_PROMPT * (1 + PADDING // len(SHORT_PROMPT)), device=compute_device(model))]
     )
     mask_2L = torch.ones_like(ids_2L)
     mask_2L[0, :PADDING] = 0
@@ -144,13 +145,18 @@ def check_generation(role: str, model: PreTrainedModel, pad: int) -> None:
 @torch.no_grad()
 def check_head(role: str, model: PreTrainedModel) -> None:
     """Raises ModelError unless the backbone and `lm_head` together give the model's own logits."""
-    ids = torch.tensor([[1, 2, 3, 4]], device=model.device)
+    ids = torch.tensor([[1, 2, 3, 4]], device=compute_device(model))
     with translate_forward_errors(role, model):
-        hidden_ND = backbone(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
         expected_NV = model(input_ids=ids).logits[0].float().log_softmax(-1)
+
+        def own_log_probs() -> Tensor:
+            hidden_ND = backbone(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
+            return lm_head(model).log_probs(hidden_ND)
+
+        own_NV = run_inside(model, own_log_probs)
     if expected_NV.isnan().any():
         raise non_finite_error(role, model)
-    if not torch.allclose(lm_head(model).log_probs(hidden_ND), expected_NV, atol=1e-2, rtol=1e-2):
+    if not torch.allclose(own_NV, expected_NV, atol=1e-2, rtol=1e-2):
         raise ModelError(
             f"model.{role}: {type(model).__name__} changes its logits after the LM head in a way tipx does not know; "
             "its distribution would be wrong, so it is refused"

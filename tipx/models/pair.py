@@ -21,11 +21,14 @@ from tipx.agents.chat import Chat
 from tipx.errors import ModelError
 from tipx.files.untrusted import printable_text
 from tipx.models.folder import BrokenModel
-from tipx.models.head import check_generation, check_head, check_logits, lm_head
+from tipx.models.head import check_generation, check_head, check_logits
 from tipx.models.locate import LocatedModel, guard_model_loading, resolve_model_path
 from tipx.models.offload import OnDevice, park_on_cpu
 from tipx.models.pruning import Layers, keep_layers
+from tipx.models.sharded import allocate_shards, build_empty, find_weight_files, read_slices, take_whole
 from tipx.models.sizes import check_sizes
+from tipx.processes import World
+from tipx.sharding import Sharding, whole_weights
 from tipx.spec import Auto, PathText, Words, spec
 from tipx.text.chat_template import find_context_length, render_chat
 from tipx.text.encoding import add_prefix_ids, encode_bare, encode_rendered, hide_special_tokens
@@ -87,6 +90,36 @@ class ModelSource:
         if self.keep_layers is not None:
             keep_layers(model, self.keep_layers, f"model.{role}.keep_layers")
         return model.to(device).eval()
+
+    def load_sharded(self, role: str, world: World, sharding: Sharding, *, offload: bool) -> PreTrainedModel:
+        """The model in eval mode, shared out over processes; all must call it. Raises ModelError.
+
+        Each process reads its own slices. Weights that are not in safetensors files by the model's own names are read
+        by the main process, whole and into its memory, and sent to the others.
+        """
+        device = torch.device("cpu") if offload else world.device
+        with self.guard_loading(f"model.{role}.path", self.attn, whole=True) as (located, options):
+            config: PreTrainedConfig = AutoConfig.from_pretrained(located.name_or_path, **options)
+            check_sizes(config, located.weight_counts, code=self.trust_remote_code)
+            if getattr(config, "quantization_config", None) is not None:
+                raise BrokenModel("its weights are quantised, which hardware.strategy=fsdp cannot share out")
+            model = build_empty(config, self.dtype, self.attn, code=self.trust_remote_code)
+            names = {id(value): name for name, value in model.state_dict(keep_vars=True).items()}
+            if self.keep_layers is not None:
+                keep_layers(model, self.keep_layers, f"model.{role}.keep_layers")
+            stored = {name: names[id(value)] for name, value in model.state_dict(keep_vars=True).items()}
+            files = find_weight_files(located, self.revision)
+        sharding.shard(model, offload=offload)
+        allocate_shards(model, device)
+        tied = set(model.all_tied_weights_keys)
+        wanted = {stored[name]: value for name, value in model.state_dict().items() if name not in tied}
+        with self.guard_loading(f"model.{role}.path", self.attn, whole=True) as (located, options):
+            read = read_slices(wanted, files)
+        if not read:
+            with world.shared_failure():
+                whole = self.load(role, torch.device("cpu")) if world.is_main else None
+            take_whole(model, whole)
+        return model
 
     def load_tokenizer(self, role: str) -> PreTrainedTokenizerBase:
         """The model's tokenizer, which pads on the left, as generation needs. Raises ModelError."""
@@ -249,25 +282,38 @@ class Pair:
         return tokenizer
 
     def load(
-        self, device: torch.device, tokenizer: PreTrainedTokenizerBase, student_from: Path | None = None
+        self,
+        device: torch.device,
+        tokenizer: PreTrainedTokenizerBase,
+        student_from: Path | None = None,
+        world: World | None = None,
     ) -> "LoadedPair":
         """Load both models. Raises ModelError unless they fit the tokenizer and each other.
 
-        `student_from` is a checkpoint folder. Its weights are loaded instead of the student's own.
+        `student_from` is a checkpoint folder. Its weights are loaded instead of the student's own. `world` says how
+        weights are shared out, if they are; then every process must call it.
         """
         source = self.student
         if student_from is not None:  # a checkpoint is pruned already
             source = replace(source, path=str(student_from), revision=None, keep_layers=None)
         parked = self.teacher.offload == "cpu"
-        teacher = self.teacher.load("teacher", torch.device("cpu") if parked else device)
+        awake: OnDevice = nullcontext
+        sharding = None if world is None else world.sharding
+        if world is not None and sharding is not None:
+            teacher = self.teacher.load_sharded("teacher", world, sharding, offload=parked)
+            student = source.load_sharded("student", world, sharding, offload=sharding.offload)
+        else:
+            teacher = self.teacher.load("teacher", torch.device("cpu") if parked else device)
+            student = source.load("student", device)
         teacher.requires_grad_(requires_grad=False)
-        awake = park_on_cpu(teacher, device) if parked else nullcontext
-        student = source.load("student", device)
+        if parked and sharding is None:
+            awake = park_on_cpu(teacher, device)
         rows = shared_rows(student, teacher, tokenizer)
         with awake():
             check_head("teacher", teacher)
         check_head("student", student)
-        check_generation("student", student, pad_id(tokenizer))
+        with whole_weights(student):
+            check_generation("student", student, pad_id(tokenizer))
         return LoadedPair(teacher, student, tokenizer, rows, awake)
 
 
@@ -313,8 +359,8 @@ def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokeni
 
 def shared_rows(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """The number of LM-head rows in common. Models of one family may pad differently (Qwen2.5: 151,936 and 152,064)."""
-    sizes = {"student": lm_head(student).weight_VD.shape[0], "teacher": lm_head(teacher).weight_VD.shape[0]}
-    return check_rows(sizes, count_rows(tokenizer))
+    heads: dict[str, Any] = {"student": student.get_output_embeddings(), "teacher": teacher.get_output_embeddings()}
+    return check_rows({role: head.weight.shape[0] for role, head in heads.items()}, count_rows(tokenizer))
 
 
 def check_subject(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> None:

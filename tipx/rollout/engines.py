@@ -18,6 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tipx.errors import RunFailed
+from tipx.sharding import compute_device
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Answer = tuple[list[int], list[float]]
@@ -160,7 +161,7 @@ def fixed_tokens(model: PreTrainedModel) -> list[int]:
 @torch.no_grad()
 def score_tokens(model: PreTrainedModel, ids: Sequence[int]) -> list[float]:
     """The model's own log-probability of each of these tokens but the first, given those before it, nats."""
-    ids_1L = torch.tensor([list(ids)], device=model.device)
+    ids_1L = torch.tensor([list(ids)], device=compute_device(model))
     log_p_LV = model(input_ids=ids_1L, use_cache=False).logits[0, :-1].float().log_softmax(-1)
     return log_p_LV.gather(-1, ids_1L[0, 1:, None])[:, 0].tolist()
 

@@ -52,6 +52,11 @@ MOST_BIASES = 1024
 """Of a request; with more of them vLLM's engine fails."""
 
 
+def samples_by_engine(how: object) -> bool:
+    """Whether rollouts, or an agent's turns, come from an engine with weights of its own, not from the model itself."""
+    return isinstance(getattr(how, "backend", how), VLLMRollouts)
+
+
 @spec
 class VLLMRollouts:
     """Sampling by vLLM: an engine in this process, or a server."""

@@ -27,8 +27,10 @@ from tipx.evals.suite import suite_parts
 from tipx.noise import Noise
 from tipx.processes import World
 from tipx.rollout.engines import last_gap
+from tipx.rollout.vllm import samples_by_engine
 from tipx.runs import metric_keys as keys
 from tipx.runs.metrics_file import Row
+from tipx.sharding import whole_weights
 from tipx.signals import asked_to_stop
 from tipx.train import samples
 from tipx.train import step_metrics as metrics
@@ -84,7 +86,7 @@ def one_step(session: Session, step: int) -> Row:
     if exp.rollout.gives_logprobs and needs - TEACHER_ONLY:
         needs = needs | {"student_logprob"}  # it comes with any score of the student
 
-    with meter.phase("rollout"), world.accelerator.autocast():  # sampled in the precision that is trained in
+    with meter.phase("rollout"), world.autocast():  # sampled in the precision that is trained in
         states = exp.loop.score_from == "rollout" and bool((needs | logged) - TEACHER_ONLY)
         rollout, row = take_batch(session, step, states=states)
     with meter.phase("score"):
@@ -203,7 +205,11 @@ def accuracy(session: Session, step: int) -> Row:
         tick = session.watch.phase(f"{name} at step {step}", exam.answers)
         out = session.run.eval_dir(step) / exam.folder_name
         with session.meter.phase("eval"):
-            result = evaluate_exam(subject(session), exam, out, session.world, tick, trained_on(session, exam, step))
+            own = not samples_by_engine(exam.how.sampling)
+            with whole_weights(session.pair.student, wanted=own):
+                result = evaluate_exam(
+                    subject(session), exam, out, session.world, tick, trained_on(session, exam, step)
+                )
         names = {"mean", "mean_se", "greedy"} & result.keys()
         row |= {keys.evaluation(name, key): result[key] for key in sorted(names)}
     return row

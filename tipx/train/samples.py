@@ -34,11 +34,13 @@ def keep(
     own = dict(stats.computed()) | dict(more.computed())
     whole = {name: world.gather_BT(own[name]) for name in sorted(own)}
     tokens_BT, valid_BT = world.gather_BT(rollout.response_BT), world.gather_BT(rollout.valid_BT.long()).bool()
+    shown = few if world.is_main else 0
+    shown_BT = rollout.valid_BT & (torch.arange(len(rollout), device=rollout.valid_BT.device) < shown)[:, None]
+    if world.is_main or world.sharding is not None:
+        leading = session.trainer.find_top_tokens(rollout, scored.teacher, shown_BT, LEADERS)
     if not world.is_main:
         return
     decode = session.pair.tokenizer.decode
-    shown_BT = rollout.valid_BT & (torch.arange(len(rollout), device=rollout.valid_BT.device) < few)[:, None]
-    leading = session.trainer.find_top_tokens(rollout, scored.teacher, shown_BT, LEADERS)
     # The main process has the first rows of the step.
     rows = metrics.samples(rollout, stats, weights_BT[: len(rollout), : shown_BT.shape[1]], decode, few)
     asked = [session.questions[i] for i in session.chosen(step, range(len(rows)))]

@@ -18,9 +18,11 @@ from tipx.processes import World
 from tipx.rollout import RolloutRequest, check_call
 from tipx.rollout.engines import last_tolerance, open_engines
 from tipx.rollout.hf import eos_ids
+from tipx.rollout.vllm import samples_by_engine
 from tipx.runs import metric_keys as keys
 from tipx.runs.directory import Run
 from tipx.runs.metrics_file import Row, RowStream
+from tipx.sharding import whole_weights
 from tipx.signals import Stopped
 from tipx.train import preflight, weights
 from tipx.train.ahead import Ahead, find_engine_ahead, write_batch
@@ -125,7 +127,7 @@ class Session:
         tokenizer = self.facts.student.tokenizer
         saved = self.world.broadcast(self.run.newest_checkpoint(self.watch.say) if self.world.is_main else None)
         done, folder = saved if saved is not None else (0, None)
-        self.pair = self.exp.model.load(self.world.device, tokenizer, folder)
+        self.pair = self.exp.model.load(self.world.device, tokenizer, folder, self.world)
         self.trainer = Trainer(self.exp, self.pair, self.world)
         share = weights.movable_share(weights.sample_weights(self.pair.student.parameters()), self.exp.optim.lr)
         self.findings.append(self.tell(preflight.check_movement(share, self.exp)))
@@ -163,10 +165,11 @@ class Session:
         how, student, tokenizer = self.exp.rollout, self.pair.student, self.pair.tokenizer
         prompts = [self.prompts[i] for i in chosen]
         request = RolloutRequest(prompts=prompts, rows=rows, noise=noise, with_states=states)
-        if not isinstance(how, AgentRollouts):
-            return how(student, tokenizer, request)
-        chat = self.exp.model.template.build_chat(tokenizer, eos_ids(student, tokenizer))
-        return how.rollout(student, chat, [self.questions[i].task for i in chosen], request)
+        with whole_weights(student, wanted=not samples_by_engine(how)):
+            if not isinstance(how, AgentRollouts):
+                return how(student, tokenizer, request)
+            chat = self.exp.model.template.build_chat(tokenizer, eos_ids(student, tokenizer))
+            return how.rollout(student, chat, [self.questions[i].task for i in chosen], request)
 
     def chosen(self, step: int, rows: Iterable[int]) -> list[int]:
         """Which prompt each of these rows of a step answers, as an index of `prompts` and `questions`."""
@@ -202,17 +205,36 @@ class Session:
             )
 
     def save(self, step: int) -> None:
-        """A checkpoint, by the main process, with the batch that is sampled ahead; the others wait."""
+        """A checkpoint, with the batch that is sampled ahead. Every process calls it."""
         sampled = [] if self.ahead is None else self.world.gather_list(self.ahead.rows())
 
         def fill(folder: Path) -> None:
             self.trainer.save(folder)
-            if sampled:
+            if sampled and self.world.is_main:
                 write_batch(folder, sampled)
 
-        if self.world.is_main:
-            self.run.save_checkpoint(step, fill, self.exp.loop.keep_checkpoints)
-        self.world.barrier()
+        with self.world.shared_failure():
+            if self.world.is_main:
+                self.write_checkpoint(step, fill)
+            else:
+                folder: Path | None = self.world.broadcast(None)
+                if folder is not None:
+                    fill(folder)
+
+    def write_checkpoint(self, step: int, fill: Callable[[Path], None]) -> None:
+        """The main process's part: the folder is told to the others as soon as it is there, or that it never is."""
+        told = False
+
+        def fill_together(folder: Path) -> None:
+            nonlocal told
+            told = True
+            fill(self.world.broadcast(folder))
+
+        try:
+            self.run.save_checkpoint(step, fill_together, self.exp.loop.keep_checkpoints)
+        finally:
+            if not told:
+                self.world.broadcast(None)
 
     def close(self) -> Row:
         """Write the summary, which marks the run as finished: first and last evaluation, last metrics."""

@@ -15,6 +15,7 @@ optimizer's step changes the weights.
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,19 @@ from tipx.errors import RunError, RunFailed
 from tipx.files.untrusted import RAISED, error_text
 from tipx.models.head import backbone, gradient_checkpointing, lm_head
 from tipx.models.pair import LoadedPair
+from tipx.models.sharded import save_model
 from tipx.processes import World
+from tipx.sharding import gather_weights, run_inside, whole_tensor
 from tipx.train import weights
 from tipx.train.batching import MicroBatch, idle_batch, micro_batches
 from tipx.train.experiment import Experiment
+from tipx.train.optimizer_state import load_shards, load_whole_state, save_shards
 from tipx.train.step_metrics import MONITORED, Update
 from tipx.types import Rollout, TokenStats, scatter_tokens
 from tipx.vocab import TEACHER_ONLY, ForwardSums, Hidden, Scores, Vocab
 
 STATE = "trainer.pt"
+SHARDS = "optimizer"
 
 
 class StudentLoss(nn.Module):
@@ -58,10 +63,14 @@ class StudentLoss(nn.Module):
         The sum is not yet divided by `count`.
         """
         index_K = batch.index_N
-        student = Hidden(batch.hidden_states(backbone(self.student)), lm_head(self.student, self.rows))
         sums = None if scored.forward_sums is None else scored.forward_sums[index_K]
         compute = self.vocab.compute_loss_and_statistics
-        return compute(student, scored.teacher[index_K], weights_N[index_K], self.divergence, sums)
+
+        def work() -> tuple[Tensor, dict[str, Tensor]]:
+            student = Hidden(batch.hidden_states(backbone(self.student)), lm_head(self.student, self.rows))
+            return compute(student, scored.teacher[index_K], weights_N[index_K], self.divergence, sums)
+
+        return run_inside(self.student, work)
 
 
 @dataclass(frozen=True)
@@ -87,12 +96,13 @@ class Trainer:
 
     def __init__(self, exp: Experiment, pair: LoadedPair, world: World) -> None:
         self.exp, self.pair, self.world = exp, pair, world
-        self.bad_steps = 0
+        self.bad_steps, self.sharded = 0, world.sharding is not None
         optimizer = exp.optim.build(pair.student.parameters())
         self.schedule = exp.optim.build_schedule(optimizer, exp.loop.steps)
         # The schedule stays outside: accelerate would step it once per process.
         module = StudentLoss(pair.student, pair.rows, exp.vocab, exp.divergence)
-        self.module, self.optimizer = world.accelerator.prepare(module, optimizer)
+        prepared: Any = (module, optimizer) if self.sharded else world.accelerator.prepare(module, optimizer)
+        self.module, self.optimizer = prepared
 
     @torch.no_grad()
     def score(self, rollout: Rollout, needs: frozenset[str]) -> tuple[ScoredTokens, TokenStats]:
@@ -100,13 +110,22 @@ class Trainer:
 
         The teacher runs over all micro-batches first. After that it is not needed again in this step.
         """
-        batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch)) or [idle_batch(rollout)]
+        batches = self._micro_batches(rollout, rollout.valid_BT)
         order_N = torch.cat([batch.index_N for batch in batches]).argsort()
-        teacher = Hidden(self._teacher_states(batches, len(order_N)), lm_head(self.pair.teacher, self.pair.rows))
-        with self.world.accelerator.autocast():
+        # Of a sharded teacher the head is there only after a forward pass, and then for the rest of the step.
+        states_ND = self._teacher_states(batches, len(order_N))
+        teacher = Hidden(states_ND, lm_head(self.pair.teacher, self.pair.rows))
+        with self.world.autocast():
             scores = self._compute_scores(rollout, batches, order_N, teacher, needs)
         stats = {name: scatter_tokens(v_N.float(), rollout.valid_BT) for name, v_N in scores.values.items()}
         return ScoredTokens(teacher, scores.forward_sums), TokenStats(**stats)
+
+    def _micro_batches(self, rollout: Rollout, wanted_BT: Bool[Tensor, "B T"]) -> list[MicroBatch]:
+        """At least one. If weights are sharded, as many as any process has: each forward pass needs all processes."""
+        batches = list(micro_batches(rollout, wanted_BT, self.exp.hardware.micro_batch)) or [idle_batch(rollout)]
+        if self.sharded:
+            batches += [idle_batch(rollout)] * (self.world.all_reduce_max(len(batches)) - len(batches))
+        return batches
 
     def _teacher_states(self, batches: list[MicroBatch], count: int) -> Float[Tensor, "N D"]:
         """The teacher's hidden states of all `count` tokens, in row-major order.
@@ -116,7 +135,7 @@ class Trainer:
         states_ND: Tensor | None = None
         with self.pair.teacher_on_device():
             for batch in batches:
-                batch_ND = batch.hidden_states(backbone(self.pair.teacher))
+                batch_ND = run_inside(self.pair.teacher, partial(batch.hidden_states, backbone(self.pair.teacher)))
                 if states_ND is None:
                     states_ND = batch_ND.new_empty(count, batch_ND.shape[1])
                 states_ND[batch.index_N] = batch_ND
@@ -136,19 +155,23 @@ class Trainer:
 
         The student's hidden states are those that the rollout recorded, or come from a forward pass over `batches`.
         """
-        tokens_N, head = rollout.response_BT[rollout.valid_BT], lm_head(self.pair.student, self.pair.rows)
+        tokens_N, model = rollout.response_BT[rollout.valid_BT], self.pair.student
         compute, divergence = self.exp.vocab.compute_statistics, self.exp.divergence
         if not needs - TEACHER_ONLY:
             return compute(None, teacher, tokens_N, needs, divergence)
+
+        def score_recorded(states_ND: Tensor) -> Scores:
+            return compute(Hidden(states_ND, lm_head(model, self.pair.rows)), teacher, tokens_N, needs, divergence)
+
+        def score_batch(batch: MicroBatch) -> Scores:
+            index_N = batch.index_N
+            student = Hidden(batch.hidden_states(backbone(model)), lm_head(model, self.pair.rows))
+            return compute(student, teacher[index_N], tokens_N[index_N], needs, divergence)
+
         if rollout.states_ND is not None:
-            recorded = Hidden(rollout.states_ND, head)
             # These states differ from those of the update by rounding, so the update makes forward sums of its own.
-            return Scores(compute(recorded, teacher, tokens_N, needs, divergence).values, None)
-        parts = []
-        for batch in batches:
-            student, index_N = Hidden(batch.hidden_states(backbone(self.pair.student)), head), batch.index_N
-            parts.append(compute(student, teacher[index_N], tokens_N[index_N], needs, divergence))
-        return Scores.concatenate(parts)[order_N]
+            return Scores(run_inside(model, partial(score_recorded, rollout.states_ND)).values, None)
+        return Scores.concatenate([run_inside(model, partial(score_batch, batch)) for batch in batches])[order_N]
 
     @torch.no_grad()
     def rescore(self, rollout: Rollout, teacher: Hidden, needs: frozenset[str]) -> TokenStats:
@@ -156,25 +179,29 @@ class Trainer:
 
         It is a pass of its own, so that the results of `score` and `update` stay the same to the last bit.
         """
-        batches = list(micro_batches(rollout, rollout.valid_BT, self.exp.hardware.micro_batch)) or [idle_batch(rollout)]
+        batches = self._micro_batches(rollout, rollout.valid_BT)
         order_N = torch.cat([batch.index_N for batch in batches]).argsort()
-        with self.world.accelerator.autocast():
+        with self.world.autocast():
             values = self._compute_scores(rollout, batches, order_N, teacher, needs).values
         return TokenStats(**{name: scatter_tokens(v_N.float(), rollout.valid_BT) for name, v_N in values.items()})
 
     @torch.no_grad()
     def find_top_tokens(self, rollout: Rollout, teacher: Hidden, wanted_BT: Bool[Tensor, "B T"], k: int) -> "TopTokens":
-        """The k likeliest tokens of each model at the wanted positions, which must be valid."""
-        head, parts, order = lm_head(self.pair.student, self.pair.rows), [], []
-        with self.world.accelerator.autocast():
-            for batch in micro_batches(rollout, wanted_BT, self.exp.hardware.micro_batch):
-                student = Hidden(batch.hidden_states(backbone(self.pair.student)), head)
-                tops = [self.exp.vocab.find_top_tokens(hidden, k) for hidden in (student, teacher[batch.index_N])]
-                parts.append([tensor.cpu() for top in tops for tensor in top])
+        """The k likeliest tokens of each model at the wanted positions, which must be valid.
+
+        If weights are sharded every process must call it, and may want none.
+        """
+        model, parts, order = self.pair.student, [], []
+
+        def find(batch: MicroBatch) -> list[Tensor]:
+            student = Hidden(batch.hidden_states(backbone(model)), lm_head(model, self.pair.rows))
+            tops = [self.exp.vocab.find_top_tokens(hidden, k) for hidden in (student, teacher[batch.index_N])]
+            return [tensor.cpu() for top in tops for tensor in top]
+
+        with self.world.autocast():
+            for batch in self._micro_batches(rollout, wanted_BT):
+                parts.append(run_inside(model, partial(find, batch)))
                 order.append(batch.index_N.cpu())
-        if not parts:
-            empty = torch.zeros(0, k, dtype=torch.long), torch.zeros(0, k)
-            return TopTokens(*empty, *empty)
         order_M = torch.cat(order).argsort()
         return TopTokens(*(torch.cat(same)[order_M] for same in zip(*parts, strict=True)))
 
@@ -198,10 +225,12 @@ class Trainer:
         weights_BT = weights_BT.to(self.world.device)
         weights_N = weights_BT[rollout.valid_BT]
         kept_BT = (weights_BT > 0) & rollout.valid_BT
-        batches = list(micro_batches(rollout, kept_BT, self.exp.hardware.micro_batch)) or [idle_batch(rollout)]
+        batches = self._micro_batches(rollout, kept_BT)
         with gradient_checkpointing(self.pair.student, self.exp.hardware.gradient_checkpointing):
             for batch in batches:
-                with nullcontext() if batch is batches[-1] else self.world.accelerator.no_sync(self.module):
+                # Sharded gradients are added up shard by shard: whole ones would be kept between micro-batches.
+                last = self.sharded or batch is batches[-1]
+                with nullcontext() if last else self.world.accelerator.no_sync(self.module):
                     loss, statistics = self.module(batch, scored, weights_N)
                     loss = loss / count
                     # The processes' gradients are averaged, but L is a sum over processes: undo the division.
@@ -217,10 +246,11 @@ class Trainer:
 
         Raises RunFailed if the weights are not finite afterwards.
         """
-        norm = float(self.world.accelerator.clip_grad_norm_(self.module.parameters(), self.exp.optim.clip))
+        clipped = self.world.accelerator.clip_grad_norm_(self.module.parameters(), self.exp.optim.clip)
+        norm = float(whole_tensor(clipped))
         lr = float(self.schedule.get_last_lr()[0])
         applied = bool(torch.isfinite(torch.tensor([loss, norm])).all())
-        before_W = weights.sample_weights(self.module.parameters())
+        before_W = weights.sample_weights(self.pair.student.parameters())
         if applied:
             self.optimizer.step()
         else:
@@ -230,33 +260,47 @@ class Trainer:
             # If the first step is skipped, torch warns of a wrong order of calls.
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
             self.schedule.step()
-        if not weights.are_finite(self.module.parameters()):
+        if self.world.any_rank(not weights.are_finite(self.pair.student.parameters())):
             raise RunFailed(
                 f"stopped: the student's weights are not finite after a step with optim.lr={lr:g}; "
                 "the last checkpoint is from before; try a smaller optim.lr, or model.student.dtype=float32"
             )
-        moved = weights.changed_share(before_W, weights.sample_weights(self.module.parameters()))
+        moved = weights.changed_share(before_W, weights.sample_weights(self.pair.student.parameters()))
         return Update(loss, norm, lr, applied, self.bad_steps, moved)
 
     def save(self, folder: Path) -> None:
-        """Write a transformers folder (for `from_pretrained`), with optimizer, schedule and counters beside it."""
-        self.pair.student.save_pretrained(folder)
-        self.pair.tokenizer.save_pretrained(folder)
-        state = {
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "bad_steps": self.bad_steps,
-        }
-        # Use Python's own file: an error of torch's does not say why the file could not be written.
-        with (folder / STATE).open("wb") as handle:
-            torch.save(state, handle)
+        """Write a transformers folder (for `from_pretrained`), with optimizer, schedule and counters beside it.
+
+        Every process calls it. The main process writes the weights. Of a sharded optimizer each writes its part, into
+        the folder `optimizer`; else the state is in trainer.pt.
+        """
+        state: dict[str, Any] = {"schedule": self.schedule.state_dict(), "bad_steps": self.bad_steps}
+        if not self.sharded:
+            state["optimizer"] = self.optimizer.state_dict()
+        whole = gather_weights(self.pair.student)
+        with self.world.shared_failure():
+            if self.world.is_main:
+                save_model(self.pair.student, folder, whole)
+                self.pair.tokenizer.save_pretrained(folder)
+                # Use Python's own file: an error of torch's does not say why the file could not be written.
+                with (folder / STATE).open("wb") as handle:
+                    torch.save(state, handle)
+        del whole
+        if self.sharded:
+            with self.world.shared_failure():
+                save_shards(self.pair.student, self.optimizer, folder / SHARDS)
 
     def load(self, folder: Path) -> None:
         """Read everything but the weights, which `Pair.load` takes from the same folder. Raises RunError if broken."""
         file = folder / STATE
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-            self.optimizer.load_state_dict(state["optimizer"])
+            if "optimizer" not in state:
+                load_shards(self.pair.student, self.optimizer, folder / SHARDS)
+            elif self.sharded:
+                load_whole_state(self.pair.student, self.optimizer, state["optimizer"])
+            else:
+                self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
             self.bad_steps = int(state["bad_steps"])
         except RAISED as error:
