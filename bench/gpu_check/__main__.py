@@ -20,9 +20,9 @@ from tipx.runs.provenance import find_version, git_output
 
 PACKAGES = ("torch", "triton", "transformers", "accelerate", "trl", "liger-kernel", "vllm")
 MINUTES = 10.0
-FEWEST_S = {"calibration": 15, "correctness": 45, "loss": 45, "step": 60, "rollouts": 30}
+FEWEST_S = {"calibration": 15, "correctness": 45, "loss": 45, "step": 60, "rollouts": 30, "sharded": 45}
 """Seconds without which a section is not begun."""
-MOST = {"calibration": 0.1, "correctness": 0.3, "loss": 0.45, "step": 0.6, "rollouts": 0.7}
+MOST = {"calibration": 0.1, "correctness": 0.3, "loss": 0.45, "step": 0.6, "rollouts": 0.7, "sharded": 1.0}
 """Share of what is left that a section may take, so that those after it have some, too."""
 
 

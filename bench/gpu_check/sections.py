@@ -21,6 +21,7 @@ SECTIONS = {
     "loss": "the loss stage",
     "step": "a whole training step",
     "rollouts": "sampling",
+    "sharded": "FSDP with a mesh of one",
 }
 """By the name of the module, in their order."""
 SPOKEN = "says: "

@@ -45,6 +45,7 @@ class Sizes:
     depths: Sequence[int]
     rounds: int
     checkpointing: bool
+    cases: Sequence[tuple[str, float]] = CASES
 
 
 FULL = Sizes(Shape(sequences=4, prompt=256, response=2048, micro_batch=1), DEPTHS, 2, checkpointing=True)
@@ -83,16 +84,16 @@ def free_bytes(device: torch.device) -> float:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
 
 
-def plan_depth(work: Work, sizes: Sizes, folder: Path) -> Plan:
-    """The largest depth that fits. Raises ValueError where none does."""
-    room = ROOM * free_bytes(work.device)
+def plan_depth(work: Work, sizes: Sizes, folder: Path, share: float = ROOM) -> Plan:
+    """The largest depth that fits into this share of the free memory. Raises ValueError where none does."""
+    room = share * free_bytes(work.device)
     for layers in sizes.depths:
         words = [*name_models(work, layers, folder), f"hardware.gradient_checkpointing={sizes.checkpointing}"]
         experiments = {
             case_name(selector, ratio): build_experiment(
                 sizes.shape, work.device, *words, f"selector={selector}", f"ratio={ratio}"
             )
-            for selector, ratio in CASES
+            for selector, ratio in sizes.cases
         }
         if predict(experiments[FIRST], sizes, work.device).peak <= room:
             work.note(f"layers: {layers}" + ("" if work.small else f" of {max(DEPTHS)}"))

@@ -4,8 +4,8 @@ Weights are drawn on the CPU and copied, responses are fixed, and the CPU's choi
 is compared are loss, statistics, selection, and the gradient of all weights before it is clipped.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from accelerate.state import AcceleratorState
@@ -13,7 +13,11 @@ from torch import Tensor
 
 from bench.gpu_check.pairs import Shape, build_experiment, make_pair, small_config
 from bench.gpu_check.results import Work
+from tipx.models.pair import LoadedPair
 from tipx.noise import Noise
+from tipx.processes import World
+from tipx.sharding import whole_tensor
+from tipx.train.experiment import Experiment
 from tipx.train.step_metrics import Update
 from tipx.train.trainer import Trainer
 from tipx.types import Rollout, TokenStats
@@ -31,8 +35,8 @@ class KeepingTrainer(Trainer):
     gradient: Tensor
 
     def _apply_gradients(self, loss: float) -> Update:
-        parts = [p.grad.flatten() for p in self.pair.student.parameters() if p.grad is not None]
-        self.gradient = torch.cat(parts).to("cpu", torch.float64)
+        parts = [whole_tensor(p.grad) for p in self.pair.student.parameters() if p.grad is not None]
+        self.gradient = torch.cat([part.flatten().to("cpu", torch.float64) for part in parts])
         return super()._apply_gradients(loss)
 
 
@@ -62,25 +66,38 @@ def compare(work: Work) -> None:
                 work.check(f"training step, {selector} {ratio:g}, {precision}: {name}", error, bound)
 
 
-def run_step(device: torch.device, weights_BT: Tensor | None, *words: str) -> Step:
-    """One step; with `weights_BT` it trains on these and not on its own choice."""
+def start_plainly(exp: Experiment) -> World:
+    return exp.hardware.start(exp.loop.precision)
+
+
+def run_step(
+    device: torch.device,
+    weights_BT: Tensor | None,
+    *words: str,
+    share: Callable[[LoadedPair], LoadedPair] = lambda pair: pair,
+    start: Callable[[Experiment], World] = start_plainly,
+) -> Step:
+    """One step; with `weights_BT` it trains on these and not on its own choice. `share` and `start` may shard."""
     AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001 - of another device, else kept for ever
     exp = build_experiment(SHAPE, device, *words)
-    world = exp.hardware.start(exp.loop.precision)
-    pair = make_pair(
-        {role: small_config(role, layers=2) for role in ("teacher", "student")},
-        {"teacher": torch.float32, "student": torch.float32},
-        torch.device("cpu"),
-    )
-    pair = replace(pair, teacher=move(pair.teacher, device), student=move(pair.student, device))
-    trainer = KeepingTrainer(exp, pair, world)
-    rollout = SHAPE.make_rollout(pair.rows, device)
+    world = start(exp)
+    trainer = KeepingTrainer(exp, share(small_pair(device)), world)
+    rollout = SHAPE.make_rollout(trainer.pair.rows, device)
     own_BT, loss = take_step(trainer, rollout, weights_BT)
     return Step(loss, trainer.gradient, own_BT)
 
 
-def move(model: Any, device: torch.device) -> Any:
-    return model.to(device)
+def small_pair(device: torch.device) -> LoadedPair:
+    """In fp32, with the same weights on any device."""
+    roles = ("teacher", "student")
+    pair = make_pair(
+        {role: small_config(role, layers=2) for role in roles},
+        dict.fromkeys(roles, torch.float32),
+        torch.device("cpu"),
+    )
+    for model in (pair.teacher, pair.student):
+        model.to(device)  # type: ignore[arg-type] # transformers types its first argument as a module
+    return pair
 
 
 def take_step(trainer: Trainer, rollout: Rollout, weights_BT: Tensor | None) -> tuple[Tensor, float]:
