@@ -20,10 +20,6 @@ from tipx.runs.provenance import find_version, git_output
 
 PACKAGES = ("torch", "triton", "transformers", "accelerate", "trl", "liger-kernel", "vllm")
 MINUTES = 10.0
-FEWEST_S = {"calibration": 15, "correctness": 45, "loss": 45, "step": 60, "rollouts": 30, "sharded": 45}
-"""Seconds without which a section is not begun."""
-MOST = {"calibration": 0.1, "correctness": 0.3, "loss": 0.45, "step": 0.6, "rollouts": 0.7, "sharded": 1.0}
-"""Share of what is left that a section may take, so that those after it have some, too."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -97,14 +93,14 @@ def run_all(args: argparse.Namespace, console: Console) -> list[Section]:
     deadline = monotonic() + 60 * args.minutes
     sections: list[Section] = []
     for name in args.only:
-        left = deadline - monotonic()
-        if left < FEWEST_S[name]:
-            why = f"{max(left, 0):.0f} s of {args.minutes:g} minutes are left, and it takes {FEWEST_S[name]} or more"
+        part, left = SECTIONS[name], deadline - monotonic()
+        if left < part.fewest_s:
+            why = f"{max(left, 0):.0f} s of {args.minutes:g} minutes are left, and it takes {part.fewest_s:g} or more"
             sections.append(Section(name, "skipped", why))
         else:
-            console.print(f"{name}: {SECTIONS[name]}; {left:.0f} s left")
-            later = len(sections) + 1 < len(args.only)
-            seconds = max(left * (MOST[name] if later else 1), FEWEST_S[name])
+            console.print(f"{name}: {part.what}; {left:.0f} s left")
+            is_last = len(sections) + 1 == len(args.only)
+            seconds = left if is_last else max(left * part.share, part.fewest_s)
 
             def tell(text: str) -> None:
                 console.print(f"  {text}; {deadline - monotonic():.0f} s left")

@@ -62,7 +62,7 @@ def list_divergences() -> dict[str, TokenDivergence]:
 def run(work: Work) -> None:
     """All of it, the quickest first."""
     sizes = SMALL if work.small else FULL
-    work.say("statistics, losses, gradients")
+    work.say("statistics")
     compare_engines(work, sizes)
     work.check("functions that could not be compiled", len(FAILED), 0)
     for name, reason in FAILED.items():
@@ -191,6 +191,7 @@ def compare_engines(work: Work, sizes: Sizes) -> None:
     compare_statistics(work, engines, there, in_float64(student), in_float64(teacher))
     kept, rows = sizes.tokens // 4, list[dict[str, Cell]]()
     for path, rule in PATHS.items():
+        work.say(f"losses and gradients: {path}")
         index_K = torch.arange(sizes.tokens)
         if rule:
             index, _ = choose(plain, rule, *on_cpu, kept)

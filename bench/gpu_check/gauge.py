@@ -7,10 +7,12 @@ the resident set.
 import gc
 import time
 import warnings
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -67,10 +69,13 @@ def take_turns(
 ) -> dict[str, Measured | None]:
     """Each call once a round, one after another, after a first that compiles and is measured for its memory.
 
-    None is what does not fit into the device's memory. `go_on` is asked before each round but the first.
+    None is what does not fit into the device's memory. `go_on` is asked after the first call and before each round but
+    the first; what was not reached is not in the result.
     """
     results: dict[str, Measured | None] = {}
     for name, call in calls.items():
+        if results and not go_on():
+            break
         try:
             call()
             results[name] = Measured(mib=measure_growth(call, device))
@@ -81,10 +86,9 @@ def take_turns(
     for number in range(rounds):
         if number and not go_on():
             break
-        for name, call in calls.items():
-            result = results[name]
+        for name, result in results.items():
             if result is not None:
-                result.seconds.append(time_call(call, device))
+                result.seconds.append(time_call(calls[name], device))
     return results
 
 
@@ -175,9 +179,9 @@ class AllocatorMeter(Meter):
             for e in events
             if e.name().startswith("phase: ")
         ]
-        held = 0
-        for at, size in sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"):
-            held += size
-            for begin, end, case, name in spans:
-                if begin <= at <= end:
-                    self.peaks[case, name] = max(self.peaks.get((case, name), 0.0), held)
+        memory = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+        times, held = [at for at, _ in memory], [0, *accumulate(size for _, size in memory)]
+        for begin, end, case, name in spans:
+            # What is there when a phase begins counts, too.
+            peak = max(held[bisect_left(times, begin) : bisect_right(times, end) + 1])
+            self.peaks[case, name] = max(self.peaks.get((case, name), 0.0), peak)

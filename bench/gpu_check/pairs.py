@@ -94,6 +94,7 @@ def build_experiment(shape: Shape, device: torch.device, *words: str) -> Experim
                 f"hardware.device={'cpu' if device.type == 'cpu' else 'auto'}",
                 f"hardware.micro_batch={shape.micro_batch}",
                 "optim.warmup_steps=0",
+                "optim.lr=1e-6",
                 *words,
             ]
         )

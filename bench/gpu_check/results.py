@@ -69,7 +69,8 @@ class Section:
 class Work:
     """What a section is given to work with, and where it puts what it finds.
 
-    All is saved at once, so that a section that is stopped leaves what it had. `deadline` is a reading of `monotonic`.
+    It is saved as it goes, so that a section that is stopped leaves what it had. `deadline` is a reading of
+    `monotonic`. `speak` is told how far it is.
     """
 
     device: torch.device
@@ -77,7 +78,7 @@ class Work:
     deadline: float
     file: Path
     section: Section
-    say: Callable[[str], None] = lambda _: None
+    speak: Callable[[str], None] = lambda _: None
 
     @property
     def left(self) -> float:
@@ -94,7 +95,6 @@ class Work:
     def check(self, name: str, value: float, bound: float) -> None:
         """The value must not exceed the bound."""
         self.section.checks.append(Check(name, float(value), bound))
-        self.save()
 
     def row(self, table: str, **cells: Cell) -> None:
         """One line of a table. A cell `s` is seconds of work, which the report also gives in units of this device."""
@@ -104,6 +104,11 @@ class Work:
     def note(self, text: str) -> None:
         self.section.notes.append(text)
         self.save()
+
+    def say(self, text: str) -> None:
+        """What comes next."""
+        self.save()
+        self.speak(text)
 
     def save(self) -> None:
         write_text(self.file, json.dumps(asdict(self.section), indent=1))

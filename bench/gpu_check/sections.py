@@ -7,6 +7,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 from time import monotonic
@@ -15,15 +16,25 @@ import torch
 
 from bench.gpu_check.results import Section, Work
 
+
+@dataclass(frozen=True)
+class Part:
+    """A section's place: without `fewest_s` seconds it is not begun, and it may take `share` of what is left."""
+
+    what: str
+    fewest_s: float
+    share: float
+
+
 SECTIONS = {
-    "calibration": "what the device can do",
-    "correctness": "results against the CPU",
-    "loss": "the loss stage",
-    "step": "a whole training step",
-    "rollouts": "sampling",
-    "sharded": "FSDP with a mesh of one",
+    "calibration": Part("what the device can do", 15, 0.1),
+    "correctness": Part("results against the CPU", 45, 0.3),
+    "loss": Part("the loss stage", 45, 0.4),
+    "step": Part("a whole training step", 60, 0.5),
+    "rollouts": Part("sampling", 30, 0.6),
+    "sharded": Part("FSDP with a mesh of one", 45, 1.0),
 }
-"""By the name of the module, in their order."""
+"""By the name of the module, in their order. The last that is asked for may take all that is left."""
 SPOKEN = "says: "
 """Begins a line of a section's process that is for the screen."""
 GRACE_S = 10.0

@@ -32,7 +32,7 @@ PHASES = ("score", "select", "train")
 MEASURED_AS = {"score": ("teacher", "score"), "train": ("train", "optimizer")}
 """Phases of a step as the loop meters them, and as they are predicted."""
 TOLERANCE = 0.1
-ROOM = 0.92
+ROOM = 0.85
 """Share of the free memory that a prediction may take."""
 DEPTHS = (36, 32, 28, 24, 20, 16, 12, 10, 8, 6, 5, 4, 3, 2, 1)
 
