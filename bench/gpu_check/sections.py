@@ -75,8 +75,10 @@ def start_section(
     command = [sys.executable, "-m", "bench.gpu_check", "--section", name, "--device", device]
     command += ["--seconds", f"{seconds:.0f}", "--file", str(file), *(["--small"] if small else [])]
     began = monotonic()
-    with log.open("w") as sink:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True, start_new_session=True)
+    with (
+        log.open("w") as sink,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True, start_new_session=True) as child,
+    ):
         timer = Timer(seconds + GRACE_S, end_session, [child.pid])
         timer.start()
         try:
