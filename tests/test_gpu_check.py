@@ -58,9 +58,17 @@ def test_what_a_section_had_is_there_when_it_is_stopped(work: Work) -> None:
     work.check("x", 2.0, 1.0)
     work.row("times", case="a", s=0.5)
     again = Section.read(work.file)
-    assert (again.status, again.why) == ("failed", "it did not end")
+    assert (again.status, again.why) == ("stopped", "it did not end")
     assert again.checks == work.section.checks
     assert again.tables == {"times": [{"case": "a", "s": 0.5}]}
+
+
+def test_what_there_is_no_time_for_is_said(work: Work) -> None:
+    assert work.has_time(500, "a little")
+    assert not work.has_time(601, "a lot")
+    work.check("x", 0, 1)
+    work.section.close()
+    assert report.verdict([work.section]) == (True, ["skipped for lack of time: loss: a lot"])
 
 
 def test_a_section_passes_if_all_of_its_checks_do() -> None:
@@ -69,7 +77,7 @@ def test_a_section_passes_if_all_of_its_checks_do() -> None:
     bad.close()
     assert good.status == "passed"
     assert (bad.status, bad.why) == ("failed", "1 of 2 checks failed")
-    stopped = Section("c", "failed", "stopped after 9 s", checks=[Check("z", 2, 1)])
+    stopped = Section("c", "stopped", "it took 9 s", checks=[Check("z", 2, 1)])
     skipped = Section("d", "skipped", "3 s are left")
     passed, lines = report.verdict([good, bad, stopped, skipped])
     assert not passed
@@ -77,7 +85,7 @@ def test_a_section_passes_if_all_of_its_checks_do() -> None:
         "skipped: d: 3 s are left",
         "failed: b: y: 2, bound 1",
         "failed: c: z: 2, bound 1",
-        "failed: c: stopped after 9 s",
+        "failed: c: it took 9 s",
     ]
     assert report.verdict([good, skipped])[0]
     assert not report.verdict([skipped])[0], "nothing was checked"
@@ -274,6 +282,22 @@ def test_the_loss_stage_is_a_row_for_each_way(work: Work) -> None:
     assert failed(work) == []
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.02])
+def test_a_gradient_that_depends_on_the_tiles_is_found(
+    factor: float, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = loss.Sizes(24, 300, (8,), (8,), (1,), (1,), 1)
+    right, student_teacher = Gradients.scaled_like, inputs(24, 300, 8, dtype=torch.bfloat16)
+
+    def scale_wrongly(self: Gradients, tensors: Any, scale: torch.Tensor) -> Any:
+        return right(self, tensors, scale * next(scales))
+
+    scales = iter([1.0, factor])
+    monkeypatch.setattr(Gradients, "scaled_like", scale_wrongly)
+    loss.check_gradients(work, sizes, *student_teacher)
+    assert (failed(work) == []) == (factor == 1.0)
+
+
 @pytest.mark.parametrize(("peak", "passes"), [(109, True), (91, True), (111, False), (89, False)])
 def test_a_peak_is_held_against_the_prediction(peak: float, passes: bool, work: Work) -> None:
     phases = {"teacher": {"x": 50}, "score": {"x": 80}, "train": {"x": 90}, "optimizer": {"x": 100}}
@@ -347,7 +371,7 @@ def test_a_section_that_raises_is_one_line_and_keeps_what_it_had(
     monkeypatch.setitem(sys.modules, module.__name__, module)
     sections.run_section("broken", "cpu", small=True, seconds=9, file=tmp_path / "broken.json")
     section = Section.read(tmp_path / "broken.json")
-    assert (section.status, section.why) == ("failed", "ValueError: first line")
+    assert (section.status, section.why) == ("stopped", "ValueError: first line")
     assert len(section.checks) == 1
     assert capsys.readouterr().out == "says: hello\n"
 
@@ -436,4 +460,4 @@ def test_the_whole_script_runs_on_a_cpu(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_section_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sections, "GRACE_S", 0.5)
     section = sections.start_section("correctness", "cpu", small=True, seconds=0, out=tmp_path, tell=lambda _: None)
-    assert (section.status, section.why) == ("failed", "stopped after 0 s")
+    assert (section.status, section.why) == ("stopped", "stopped after 0 s")

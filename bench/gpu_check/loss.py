@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 import tipx.vocab
 from bench import cases, peers
+from bench.gpu_check.correctness import largest, vector_error
 from bench.gpu_check.gauge import Call, Measured, count_launches, count_synchronisations, take_turns
 from bench.gpu_check.results import Work
 from bench.gpu_check.sections import first_line
@@ -33,6 +34,8 @@ RULES = {"both": "soft_or, q3_only", "entropy": "entropy_top", "random": "random
 FULL_LOGITS, ALL_TOKENS = "full logits", "tipx, full"
 AGREEMENT = {ALL_TOKENS: 1e-2, "TRL": 5e-2, "Liger": 5e-2}
 """Bounds of a loss over all tokens against that of full logits, relative. Peers may round logits to bfloat16."""
+GRADIENT_BOUND = 5e-3
+"""Relative; each is rounded to bfloat16, which is 0.17 % of it."""
 TOP = 12
 """Kernels that are listed."""
 
@@ -64,6 +67,7 @@ def run(work: Work) -> None:
         work.say(f"D = {hidden:,}: ours beside others")
         student, teacher = cases.inputs(sizes.tokens, sizes.vocab, hidden, work.device, torch.bfloat16)
         compare_implementations(work, sizes, student, teacher)
+        check_gradients(work, sizes, student, teacher)
         work.say(f"D = {hidden:,}: launches, bytes, waits")
         take_apart(work, sizes, student, teacher)
         if work.has_time(15, f"tiles at D = {hidden:,}"):
@@ -73,13 +77,24 @@ def run(work: Work) -> None:
 
 
 def step_call(step: cases.Step, student: Hidden, teacher: Hidden, kept: int) -> Callable[[], Tensor]:
-    """A loss with its backward pass, from leaves without gradients."""
+    """A loss with its backward pass, whose gradients are dropped: they are part of the peak, and of no other's."""
 
     def call() -> Tensor:
+        loss = step(student, teacher, kept)
         student.states_ND.grad = student.head.weight_VD.grad = None
-        return step(student, teacher, kept)
+        return loss
 
     return call
+
+
+def take_gradients(step: cases.Step, student: Hidden, teacher: Hidden) -> list[Tensor]:
+    """Those of a loss over all tokens, at hidden states and head."""
+    leaves = student.states_ND, student.head.weight_VD
+    step(student, teacher, len(student))
+    gradients = [leaf.grad.float() for leaf in leaves if leaf.grad is not None]
+    for leaf in leaves:
+        leaf.grad = None
+    return gradients
 
 
 def list_steps(tokens: int) -> dict[tuple[str, float], cases.Step]:
@@ -98,7 +113,7 @@ def list_steps(tokens: int) -> dict[tuple[str, float], cases.Step]:
 
 
 def compare_implementations(work: Work, sizes: Sizes, student: Hidden, teacher: Hidden) -> None:
-    """Seconds, memory and head products of each, and whether losses over all tokens agree."""
+    """Seconds and memory of each, and whether losses over all tokens agree."""
     hidden = student.states_ND.shape[1]
     losses, calls = dict[tuple[str, float], float](), dict[str, Call]()
     keys = dict[str, tuple[str, float]]()
@@ -107,7 +122,8 @@ def compare_implementations(work: Work, sizes: Sizes, student: Hidden, teacher: 
         try:
             losses[key] = call().item()
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
+            if key[0] == ALL_TOKENS:
+                raise
             work.note(f"{key[0]}, ratio {key[1]:g}, D = {hidden:,}: does not fit into the device's memory")
             continue
         except Exception as error:  # a peer's own failure is not ours
@@ -156,6 +172,16 @@ def check_losses(work: Work, losses: dict[tuple[str, float], float], hidden: int
     for name, bound in AGREEMENT.items():
         if (name, 1.0) in losses:
             work.check(f"loss of {name}, D = {hidden:,}, relative error", abs(losses[name, 1.0] / right - 1), bound)
+
+
+def check_gradients(work: Work, sizes: Sizes, student: Hidden, teacher: Hidden) -> None:
+    """At these sizes, where an index may be too large for a kernel: against plain torch in small tiles."""
+    plain = Vocab(chunk=sizes.rows[0], budget_mib=sizes.tile_mib[0], compile=False)
+    right = take_gradients(partial(cases.tipx, "", ReverseKL(), engine=plain), student, teacher)
+    gradients = take_gradients(list_steps(sizes.tokens)[ALL_TOKENS, 1.0], student, teacher)
+    error = largest([vector_error(*pair) for pair in zip(gradients, right, strict=True)])
+    name = f"gradient of {ALL_TOKENS}, D = {student.states_ND.shape[1]:,}, against plain torch in other tiles"
+    work.check(name, error, GRADIENT_BOUND)
 
 
 @dataclass
@@ -244,7 +270,7 @@ def take_apart(work: Work, sizes: Sizes, student: Hidden, teacher: Hidden) -> No
 
 
 def try_tiles(work: Work, sizes: Sizes, student: Hidden, teacher: Hidden) -> None:
-    """The loss over all tokens by rows, MiB of a tile and the memory for logits; the chosen ones by default first."""
+    """The loss over all tokens by rows, MiB of a tile and the memory for logits, the fastest first."""
     title = f"Tiles, D = {student.states_ND.shape[1]:,}: all tokens"
     calls: dict[str, Call] = {"auto": step_call(list_steps(1)[ALL_TOKENS, 1.0], student, teacher, sizes.tokens)}
     named = dict[str, tuple[int, int, int]]()

@@ -12,6 +12,8 @@ from bench.report import Shown
 from tipx.files.atomic import write_text
 
 NAME = "gpu_check"
+DEVICE, PRODUCT = "The device", "product in bfloat16"
+"""A table of the calibration, and a row of it."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,6 @@ class Units:
         rows = [row for section in sections if section.name == "calibration" for row in section.tables.get(DEVICE, [])]
         figures = {str(row["what"]): float(row["figure"] or 0) for row in rows}
         return cls(figures[PRODUCT], figures["copy"]) if {PRODUCT, "copy"} <= figures.keys() else None
-
-
-DEVICE, PRODUCT = "The device", "product in bfloat16"
 
 
 def add_units(row: dict[str, Cell], units: Units | None) -> dict[str, Cell]:
@@ -64,19 +63,11 @@ def show_cell(cell: Cell) -> str:
 def verdict(sections: Sequence[Section]) -> tuple[bool, list[str]]:
     """Whether all that was checked passed, and a line for each section that was skipped and each check that failed."""
     lines = [f"skipped: {section.name}: {section.why}" for section in sections if section.status == "skipped"]
-    failures = [f"failed: {section.name}: {line}" for section in sections for line in failed_lines(section)]
+    lines += [f"skipped for lack of time: {section.name}: {what}" for section in sections for what in section.left_out]
+    failures = [f"failed: {section.name}: {line}" for section in sections for line in section.failures]
     if not any(section.checks for section in sections):
         failures.append("failed: nothing was checked")
     return not failures, lines + failures
-
-
-def failed_lines(section: Section) -> list[str]:
-    """Its checks that failed, and what stopped it."""
-    if section.status == "skipped":
-        return []
-    lines = [check.line() for check in section.checks if not check.passed]
-    stopped = section.status == "failed" and not lines
-    return [*lines, section.why] if stopped or (lines and not section.why.endswith("checks failed")) else lines
 
 
 def markdown(about: dict[str, str], sections: Sequence[Section]) -> str:

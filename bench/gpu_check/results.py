@@ -13,7 +13,8 @@ from tipx.files.atomic import write_text
 
 Cell = str | float | int | None
 """Of a table. None is what was not measured."""
-Status = Literal["passed", "failed", "skipped"]
+Status = Literal["passed", "failed", "stopped", "skipped"]
+"""stopped: it raised, or was ended, and so some checks were not made. It counts as failed."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +39,24 @@ class Section:
     """What one section found. `why` says in one line what stopped it, or why it was not run."""
 
     name: str
-    status: Status = "failed"
+    status: Status = "stopped"
     why: str = "it did not end"
     seconds: float = 0.0
     checks: list[Check] = field(default_factory=list)
     tables: dict[str, list[dict[str, Cell]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    """What there was no time for."""
 
     @property
     def failures(self) -> list[str]:
-        """A line for each check that failed, and one for a section that did not end well."""
+        """A line for each check that failed, and one for what stopped it."""
         lines = [check.line() for check in self.checks if not check.passed]
-        return lines if lines or self.status != "failed" else [self.why]
+        return [*lines, self.why] if self.status == "stopped" else lines
 
     def close(self) -> None:
         """All of it was run: it passed if every check did."""
-        failed = len(self.failures) if any(not check.passed for check in self.checks) else 0
+        failed = sum(not check.passed for check in self.checks)
         self.status, self.why = (
             ("failed", f"{failed} of {len(self.checks)} checks failed") if failed else ("passed", "")
         )
@@ -86,10 +89,11 @@ class Work:
         return self.deadline - monotonic()
 
     def has_time(self, seconds: float, what: str) -> bool:
-        """Whether there is time for what may take so long. Where not, a note says that it was left out."""
+        """Whether there is time for what may take so long. Where not, the report says that it was left out."""
         if self.left >= seconds:
             return True
-        self.note(f"skipped for lack of time: {what}")
+        self.section.left_out.append(what)
+        self.save()
         return False
 
     def check(self, name: str, value: float, bound: float) -> None:

@@ -52,7 +52,7 @@ def run_section(name: str, device: str, *, small: bool, seconds: float, file: Pa
         section.close()
     except Exception as error:  # noqa: BLE001 - whatever stops a section is what the report has to say of it
         traceback.print_exc()
-        section.status, section.why = "failed", first_line(error)
+        section.status, section.why = "stopped", first_line(error)
     section.seconds = monotonic() - began
     work.save()
 
@@ -70,8 +70,9 @@ def say(text: str) -> None:
 def start_section(
     name: str, device: str, *, small: bool, seconds: float, out: Path, tell: Callable[[str], None]
 ) -> Section:
-    """In a process of its own, which is ended when its time is up. What it prints besides goes to OUT/<name>.log."""
-    file, log = out / f"{name}.json", out / f"{name}.log"
+    """In a process of its own, which is ended when its time is up. What it prints besides goes to a log in `out`."""
+    file, log = out / f".gpu_check-{name}.json", out / f"gpu_check-{name}.log"
+    file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "bench.gpu_check", "--section", name, "--device", device]
     command += ["--seconds", f"{seconds:.0f}", "--file", str(file), *(["--small"] if small else [])]
     began = monotonic()
@@ -95,7 +96,7 @@ def start_section(
     file.unlink(missing_ok=True)
     if code != 0:
         late = monotonic() - began > seconds + GRACE_S
-        section.status = "failed"
+        section.status = "stopped"
         section.why = (
             f"stopped after {seconds:.0f} s" if late else f"its process ended with code {code}; see {log.name}"
         )
