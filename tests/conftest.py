@@ -98,6 +98,22 @@ def save_model(folder: Path, seed: int, hidden: int = 16, layers: int = 1, vocab
     return folder
 
 
+def make_hardware(**more: Any) -> Any:
+    """One CPU process with one thread."""
+    from tipx.processes import Hardware
+
+    plain = {
+        "device": "cpu",
+        "micro_batch": 1,
+        "gradient_checkpointing": False,
+        "threads": 1,
+        "tf32": False,
+        "timeout_min": 1,
+    }
+    alone = {"strategy": "ddp", "fsdp_size": "auto", "reshard_after_forward": True, "cpu_offload": False}
+    return Hardware(**(plain | alone | {"gather_dtype": "auto"} | more))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def composed_once() -> Iterator[None]:
     """Hydra composes the same words once, for `conf/` does not change. Folders of a user's own are read each time."""

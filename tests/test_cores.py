@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.conftest import make_hardware
 from tipx import cores
 from tipx.config import launch
 from tipx.config.launch import count_jobs
 from tipx.cores import JOBS, THREADS, choose_threads, share_cores, share_with_jobs
-from tipx.processes import Hardware
 from tipx.train.launch import launch_processes
 
 
@@ -50,7 +50,7 @@ def test_auto_is_what_a_run_began_with(
 ) -> None:
     taken: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", taken.append)
-    Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=key, tf32=False).start("no", began)
+    make_hardware(threads=key).start("no", began)
     assert taken == [threads]
 
 
@@ -102,5 +102,5 @@ def test_processes_that_are_launched_share_the_cores(monkeypatch: pytest.MonkeyP
 def test_tf32_is_a_setting(tf32: bool, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(torch, "set_float32_matmul_precision", said.append)
-    Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=1, tf32=tf32).start("no")
+    make_hardware(tf32=tf32).start("no")
     assert said == [precision]

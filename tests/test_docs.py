@@ -29,6 +29,8 @@ PROJECT = Path(__file__).parent.parent
 FENCE = re.compile(r"^( *)(```+|~~~+)([^\n]*)\n(.*?)^ *\2", re.DOTALL | re.MULTILINE)
 NAME = re.compile(r"`([\w./-]+\.(?:yaml|py|jsonl))`[^`\n]*:\s*$")
 """The words before a fence that shows a file."""
+STARTS = re.compile("python|accelerate|torchrun")
+"""What may stand before `-m tipx`."""
 LINK = re.compile(r"(?<!\\)\]\(<?([^)\s>]+)>?(?: \"[^\"]*\")?\)")
 DOCS = PROJECT / "docs"
 PAGES = sorted(path.relative_to(PROJECT).as_posix() for path in [*DOCS.glob("*.md"), *DOCS.glob("[a-z]*/*.md")])
@@ -72,7 +74,7 @@ def commands(text: str) -> list[list[str]]:
                 continue
             for at, word in enumerate(words):
                 starts = all(re.match(r"[A-Z_]+=", before) for before in words[:at])
-                module = at > 0 and words[at - 1] == "-m" and any("python" in w or "accelerate" in w for w in words)
+                module = at > 0 and words[at - 1] == "-m" and any(STARTS.match(Path(w).name) for w in words)
                 if Path(word).name == "tipx" and (starts or module):
                     rest = words[at + 1 :]
                     end = next((i for i, w in enumerate(rest) if w in ("&&", "||", "|", ";", "&", ">")), len(rest))
@@ -206,6 +208,7 @@ HF_HUB_OFFLINE=1 .venv/bin/tipx runs && echo tipx list
 
    ```
    accelerate launch --num_processes 2 -m tipx train model=tiny
+   torchrun --nnodes 2 -m tipx train model=tiny seed=1
    tipx eval RUN 'name="a, b"'
    make tipx
    it's tipx
@@ -219,6 +222,7 @@ tipx trian prints this
         ["train", "ratio=0.2", "seed=1"],
         ["runs"],
         ["train", "model=tiny"],
+        ["train", "model=tiny", "seed=1"],
         ["eval", "RUN", 'name="a, b"'],
     ]
 

@@ -12,7 +12,7 @@ import tipx
 LAYERS = (
     {"cores", "errors", "moved", "noise", "types"},
     {"files"},
-    {"spec", "signals"},
+    {"spec", "signals", "slurm"},
     {"text", "stats", "grading"},
     {"sharding"},
     {"selectors", "divergences", "processes", "runs", "rollout"},
@@ -48,6 +48,7 @@ WRITERS = {
     "deepplanning/archive.py": "what an archive holds, in a folder it is given",
     "deepplanning/pull.py": "the benchmark's data, in a folder it is given",
     "models/gguf.py": "converted models, in the user's cache",
+    "models/sharded.py": "a checkpoint's model, in the folder it is given, and links in a temporary folder",
     "train/trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "rollout/colocated.py": "an engine's configuration, in a temporary folder, and its log in the run directory",
     "rollout/served.py": "the folder of a server's weights",

@@ -2,13 +2,14 @@
 
 import ctypes
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal, Self, TypeVar
+from datetime import timedelta
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 
@@ -57,6 +58,9 @@ class Hardware:
     gather_dtype: Literal["auto", "float32", "bfloat16"]
     """Type of a layer's weights while it is whole, with strategy=fsdp. auto: bfloat16 with loop.precision=bf16, else
     the weights' own. float32 with loop.precision=bf16 rounds as ddp does, and sends twice as much."""
+    timeout_min: Count
+    """Minutes that processes wait for each other before the run ends. One may sample for long while others are ready;
+    a process that died is noticed earlier on most networks."""
 
     def start(self, precision: str, threads: int | None = None) -> "World":
         """Join the other processes, if `accelerate launch` started several.
@@ -65,7 +69,10 @@ class Hardware:
         """
         torch.set_num_threads((threads or choose_threads()) if self.threads == "auto" else self.threads)
         torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
-        accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=precision)
+        group = InitProcessGroupKwargs(timeout=timedelta(minutes=self.timeout_min))
+        if self.cpu_offload and self.device != "cpu" and torch.cuda.is_available():
+            group.backend = "cpu:gloo,cuda:nccl"  # the norm of gradients is then summed up on the CPU
+        accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=precision, kwargs_handlers=[group])
         return World(accelerator, self.share_weights(accelerator, precision))
 
     def share_weights(self, accelerator: Accelerator, precision: str) -> Sharding | None:
@@ -116,6 +123,14 @@ class World:
     def threads(self) -> int:
         """Of this process, on the CPU."""
         return torch.get_num_threads()
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """How the weights are laid on the processes, to be noted: it decides how sums are rounded."""
+        if self.sharding is None:
+            return {"strategy": "ddp"}
+        whole = "own" if self.sharding.dtype is None else str(self.sharding.dtype).removeprefix("torch.")
+        return {"strategy": "fsdp", "fsdp_size": self.sharding.mesh.shape[-1], "gather_dtype": whole}
 
     def autocast(self) -> AbstractContextManager[None]:
         """Mixed precision, where it is not the sharded weights that are in the short type."""
@@ -208,6 +223,14 @@ class World:
 
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
+
+
+def take_fsdp_wish(environ: MutableMapping[str, str]) -> bool:
+    """Whether `accelerate launch --use_fsdp` started this process: the wish for `hardware.strategy=fsdp`.
+
+    It is taken out of `environ`, so that accelerate does not shard what tipx shards itself.
+    """
+    return environ.pop("ACCELERATE_USE_FSDP", "").strip().lower() in ("1", "true", "t", "yes", "y", "on")
 
 
 def keep_process_group() -> None:

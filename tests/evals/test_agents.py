@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from tests.agents.toy import CountBenchmark, CountTo, save
+from tests.conftest import make_hardware
 from tipx.agents.calls import Call, HermesCalls
 from tipx.agents.script import Script
 from tipx.config import build, load
@@ -27,7 +28,7 @@ from tipx.evals.runner import Subject, evaluate_exam
 from tipx.evals.start import evaluate_target
 from tipx.models.locate import resolve_model_path
 from tipx.models.pair import ModelSource, Template
-from tipx.processes import Hardware, World
+from tipx.processes import World
 from tipx.stats.estimates import best_at_k, pass_at_k
 from tipx.train.start import train_run
 
@@ -49,7 +50,7 @@ def subject(folder: Path) -> Subject:
 
 @pytest.fixture
 def world() -> World:
-    return Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=1, tf32=False).start("no")
+    return make_hardware().start("no")
 
 
 def how(*overrides: str, turns: tuple[tuple[str, ...], ...] | None = None) -> Evaluation:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.conftest import make_hardware
 from tipx.embedded.arithmetic.data import Arithmetic
 from tipx.embedded.arithmetic.family import PROBLEMS
 from tipx.errors import DataError
@@ -29,7 +30,7 @@ from tipx.evals.runner import Subject, evaluate_exam, marks, readable_text, run_
 from tipx.evals.summary import Sample
 from tipx.grading.grade import OUTCOMES, Grader, read_both
 from tipx.models.pair import ModelSource, Template
-from tipx.processes import Hardware, World
+from tipx.processes import World
 from tipx.rollout import RolloutRequest
 from tipx.rollout.collect import collect
 from tipx.rollout.hf import HFRollouts
@@ -66,7 +67,7 @@ def subject(pair_dir: Path) -> Subject:
 
 @pytest.fixture
 def world() -> World:
-    return Hardware(device="cpu", micro_batch=1, gradient_checkpointing=False, threads=1, tf32=False).start("no")
+    return make_hardware().start("no")
 
 
 @pytest.fixture

@@ -41,6 +41,8 @@ SAME = [
     ["logger=trackio"],
     ["hardware=paper"],
     ["hardware.device=cpu", "hardware.micro_batch=2"],
+    ["hardware.timeout_min=5", "hardware.threads=2", "hardware.tf32=true"],
+    ["loop.processes=16"],
     ["hardware.gradient_checkpointing=true", "model.teacher.offload=cpu"],
     ["vocab.chunk=3", "vocab.budget_mib=1", "vocab.compile=false"],
     ["loop.monitor_every=50"],

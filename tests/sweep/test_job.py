@@ -148,6 +148,26 @@ def test_a_run_that_is_being_written_is_left_alone(board: SweepFolder, monkeypat
     assert outcome.calls == 0
 
 
+def test_only_the_first_node_looks_at_the_point_and_writes_how_it_ended(
+    board: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome, logs = Outcome(1), []
+    monkeypatch.setattr(job, "run_command", lambda *args: logs.append(args[1].name) or outcome(*args))
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "2")
+    monkeypatch.setenv("SLURM_NODEID", "1")
+    with board.run(POINT).lock():  # the first node is at it
+        do(board)
+    assert logs == [f"{POINT.run}.node1.log"]
+    assert board.error(POINT) is None
+    monkeypatch.setenv("SLURM_NODEID", "0")
+    with board.run(POINT).lock():  # another sweep is
+        do(board)
+    assert outcome.calls == 1
+    do(board)
+    assert logs[1:] == [board.log(POINT).name]
+    assert board.error(POINT) == "no luck"
+
+
 def test_who_comes_second_to_a_run_has_not_failed(board: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     # Both saw it free; the other took it first and is still at it, or has finished it by now.
     lock = board.run(POINT).lock()

@@ -30,6 +30,7 @@ def build_empty(config: PreTrainedConfig, dtype: str, attn: str | None, *, code:
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
             config, dtype=getattr(torch, dtype), attn_implementation=attn, trust_remote_code=code
         )
+    model.tie_weights()  # before they are shared out: tied weights must be one parameter of one group
     return model.eval()
 
 
@@ -40,7 +41,6 @@ def allocate_shards(model: PreTrainedModel, device: torch.device) -> None:
         return torch.empty_like(value, device=device) if value.is_meta else value.to(device)
 
     model._apply(allocate)  # noqa: SLF001 - what `to_empty` does, which would empty the buffers too
-    model.tie_weights()
 
 
 def find_weight_files(located: LocatedModel, revision: str | None) -> list[Path]:

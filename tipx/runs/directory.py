@@ -15,8 +15,9 @@ preflight.json   what was checked before step 1        evals/          000500/ar
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,13 @@ from tipx.runs.metrics_file import MetricRows, Row, RowStream, append_row, read_
 Say = Callable[[str], None]
 LOOK_S = 1.0
 """Seconds that taking a run's lock may wait."""
-STARTING = {".lock", MARK, "config.yaml", "provenance.json", "preflight.json", "wandb", "tensorboard", "trackio"}
+SEEN = ".seen"
+"""Is there while processes find out whether they see one folder; a kill may leave it, which means nothing."""
+SEE_S = 5.0
+"""Seconds that a file may take to be seen on another node, whose file system remembers what was there before."""
+STARTING = {".lock", SEEN, MARK, "config.yaml", "provenance.json", "preflight.json", "wandb", "tensorboard", "trackio"}
 """What a run has before its first step."""
-STAYS = {".lock", MARK, ".previous", ".previous.moving"}
+STAYS = {".lock", SEEN, MARK, ".previous", ".previous.moving"}
 """What `--fresh` does not move."""
 FRESH = "train it again with --fresh"
 UNNEEDED = "move it away: the run does without"
@@ -102,7 +107,8 @@ class Run:
 
     def refuse_foreign(self) -> None:
         """Raises RunError for a directory with content that tipx did not make."""
-        there = sorted(p.name for p in self.path.iterdir() if p.name != ".lock") if self.path.is_dir() else []
+        content = self.path.iterdir() if self.path.is_dir() else ()
+        there = sorted(path.name for path in content if path.name not in (".lock", SEEN))
         if there and not is_run(self.path):
             raise RunError(
                 f"{self.path} holds {there[0]}, and is no run of tipx; move it away, or give another group= or name="
@@ -125,6 +131,34 @@ class Run:
             say(f"warning: {error}")
             return False
         return True
+
+    # --- seen from several nodes ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def showing(self, token: str) -> Iterator[None]:
+        """For a while a file in the directory holds `token`."""
+        file = self.path / SEEN
+        write_text(file, token)
+        try:
+            yield
+        finally:
+            file.unlink()
+
+    def sees(self, token: str) -> bool:
+        """Whether what another process is `showing` comes to be seen here, within `SEE_S`.
+
+        Opening the folders on the way makes NFS ask its server again for what is in them.
+        """
+        ends = time.monotonic() + SEE_S
+        while True:
+            with suppress(OSError):
+                for folder in (self.path.parent.parent, self.path.parent, self.path):
+                    os.close(os.open(folder, os.O_RDONLY))
+                if (self.path / SEEN).read_text() == token:
+                    return True
+            if time.monotonic() > ends:
+                return False
+            time.sleep(SEE_S / 50)
 
     # --- starting over, and removing -----------------------------------------------------------------------------
 

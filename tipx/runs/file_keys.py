@@ -355,6 +355,7 @@ FAILURE = RunFile(
 
 SWEEP_OTHERS = (
     RunFile("logs/<run>.log", "What the process of a point said"),
+    RunFile("logs/<run>.node1.log", "The same on another node, where a point has several"),
     RunFile("<run>/", "The run of a point"),
     RunFile("jobs/", "What Hydra writes when it starts points"),
     RunFile("report/", "Tables, figures and page of `tipx report`"),

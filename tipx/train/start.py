@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tipx import config
 from tipx.display.progress import Quiet, Screen
 from tipx.models.quiet import quiet_libraries
+from tipx.processes import take_fsdp_wish
 from tipx.runs.directory import Run
 from tipx.runs.place import run_path
 from tipx.runs.provenance import start_record
@@ -27,12 +29,16 @@ def train_run(
     else:
         cfg, choices = config.load_saved(saved, overrides), {}
     exp: Experiment = config.build(cfg, config_dir)
+    if wished := take_fsdp_wish(os.environ):
+        exp = replace(exp, hardware=replace(exp.hardware, strategy="fsdp"))
     run = Run(run_path(config.resolve(cfg), choices))
-    if run.finished and not fresh:
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    # Nodes may not see at the same moment that a run is finished: of several processes the main one says so, below.
+    if processes == 1 and run.finished and not fresh:
         return run, False
     quiet_libraries()
     # Sums depend on the number of threads in their last bit, so a run goes on with those that it began with.
-    threads = None if fresh else run.first_threads(int(os.environ.get("WORLD_SIZE", "1")))
+    threads = None if fresh else run.first_threads(processes)
     with say_what_is_kept(run), exp.hardware.start(exp.loop.precision, threads).closing() as world:
         world.shard_rows(exp.loop.sequences)
         if not world.is_main:
@@ -45,6 +51,8 @@ def train_run(
                 distill(session)
             return run, True
         with run.lock(), Screen(exp.loop.steps) as screen:
+            if wished:
+                screen.say("accelerate launch --use_fsdp is read as hardware.strategy=fsdp")
             run.recover(screen.say)
             # Another process may have finished it between the first look and the lock.
             if world.broadcast(run.finished and not fresh):
@@ -55,7 +63,12 @@ def train_run(
                 run.repair(screen.say)
                 session.prepare(fresh=fresh)
                 tree = config.resolve_for_storage(cfg)
-                Run.create(run.path, tree, start_record(world.size, world.threads, world.device_name), fresh=fresh)
+                Run.create(
+                    run.path,
+                    tree,
+                    start_record(world.size, world.threads, world.device_name, world.layout),
+                    fresh=fresh,
+                )
                 run.note("choices", choices)
                 run.note("overrides", list(overrides))
                 world.barrier()
