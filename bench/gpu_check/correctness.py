@@ -43,7 +43,7 @@ class Sizes:
     """How many of them are compiled: each takes seconds."""
 
 
-FULL, SMALL = Sizes(384, 32_768, 512, 128, 4), Sizes(96, 4_096, 32, 48, 1)
+FULL, SMALL = Sizes(256, 32_768, 256, 128, 4), Sizes(96, 4_096, 32, 48, 1)
 
 
 def list_divergences() -> dict[str, TokenDivergence]:

@@ -46,7 +46,7 @@ class Section:
     tables: dict[str, list[dict[str, Cell]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
-    """What there was no time for."""
+    """What there was no time for, or no memory."""
 
     @property
     def failures(self) -> list[str]:
@@ -92,9 +92,12 @@ class Work:
         """Whether there is time for what may take so long. Where not, the report says that it was left out."""
         if self.left >= seconds:
             return True
+        self.leave_out(f"{what} (no time)")
+        return False
+
+    def leave_out(self, what: str) -> None:
         self.section.left_out.append(what)
         self.save()
-        return False
 
     def check(self, name: str, value: float, bound: float) -> None:
         """The value must not exceed the bound."""

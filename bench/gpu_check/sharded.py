@@ -80,7 +80,7 @@ FULL = Sizes(
     step.Sizes(Shape(4, 128, 512, 1), (8, 6, 4, 3, 2, 1), 2, checkpointing=True, cases=CASES), 2, training_step.SHAPE
 )
 SMALL = Sizes(step.Sizes(Shape(2, 8, 16, 1), (2,), 1, checkpointing=False, cases=CASES), 1, training_step.SHAPE)
-SHARE = 0.6
+SHARE = 0.7
 """Of the free memory: FSDP holds copies of a group besides."""
 
 
@@ -173,6 +173,8 @@ def compare_wide(work: Work, sizes: Sizes, mesh: DeviceMesh) -> None:
     """Each way builds its pair, makes a step that is not counted and one that is; so once a round."""
     with TemporaryDirectory() as name:
         plan = step.plan_depth(work, sizes.step, Path(name), SHARE)
+    if plan is None:
+        return
     turns: dict[str, list[Turn]] = {way.name: [] for way in WAYS}
     for number in range(sizes.rounds):
         for way in WAYS:

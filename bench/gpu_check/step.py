@@ -5,6 +5,7 @@ is scoring, selection and update, by the loop's own code. What `tipx memory` pre
 torch's allocator.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,6 +68,8 @@ def run(work: Work) -> None:
     with TemporaryDirectory() as name:
         work.say("how many layers fit")
         plan = plan_depth(work, sizes, Path(name))
+    if plan is None:
+        return
     meter = AllocatorMeter(device)
     with meter.record():
         session = prepare(work, sizes, plan, meter)
@@ -84,23 +87,32 @@ def free_bytes(device: torch.device) -> float:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
 
 
-def plan_depth(work: Work, sizes: Sizes, folder: Path, share: float = ROOM) -> Plan:
-    """The largest depth that fits into this share of the free memory. Raises ValueError where none does."""
+def plan_depth(work: Work, sizes: Sizes, folder: Path, share: float = ROOM) -> Plan | None:
+    """The largest depth that fits into this share of the free memory; None where none does."""
     room = share * free_bytes(work.device)
-    for layers in sizes.depths:
-        words = [*name_models(work, layers, folder), f"hardware.gradient_checkpointing={sizes.checkpointing}"]
-        experiments = {
-            case_name(selector, ratio): build_experiment(
-                sizes.shape, work.device, *words, f"selector={selector}", f"ratio={ratio}"
-            )
-            for selector, ratio in sizes.cases
-        }
-        if predict(experiments[FIRST], sizes, work.device).peak <= room:
-            work.note(f"layers: {layers}" + ("" if work.small else f" of {max(DEPTHS)}"))
-            return Plan(
-                layers, experiments, {case: predict(exp, sizes, work.device) for case, exp in experiments.items()}
-            )
-    raise ValueError(f"not one layer fits into {room / GIB:.1f} GiB")
+
+    def fits(layers: int) -> bool:
+        return predict(build_cases(work, sizes, layers, folder)[FIRST], sizes, work.device).peak <= room
+
+    place = bisect_left(sizes.depths, x=True, key=fits)
+    if place == len(sizes.depths):
+        work.leave_out(f"whole steps (not one layer fits into {room / GIB:.1f} GiB)")
+        return None
+    layers = sizes.depths[place]
+    work.note(f"layers: {layers}" + ("" if work.small else f" of {max(DEPTHS)}"))
+    experiments = build_cases(work, sizes, layers, folder)
+    return Plan(layers, experiments, {case: predict(exp, sizes, work.device) for case, exp in experiments.items()})
+
+
+def build_cases(work: Work, sizes: Sizes, layers: int, folder: Path) -> dict[str, Experiment]:
+    """By case: the configuration of a run at this depth."""
+    words = [*name_models(work, layers, folder), f"hardware.gradient_checkpointing={sizes.checkpointing}"]
+    return {
+        case_name(selector, ratio): build_experiment(
+            sizes.shape, work.device, *words, f"selector={selector}", f"ratio={ratio}"
+        )
+        for selector, ratio in sizes.cases
+    }
 
 
 def config_of(work: Work, role: str, layers: int) -> PretrainedConfig:
