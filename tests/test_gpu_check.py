@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -152,6 +154,78 @@ def test_waits_are_counted_by_torchs_warnings(monkeypatch: pytest.MonkeyPatch) -
 
     assert gauge.count_synchronisations(call, torch.device("cuda")) == 2
     assert modes == ["warn", "default"]
+
+
+GPU = torch.device("cuda")
+
+
+def test_seconds_on_a_gpu_are_between_two_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            done.append("record")
+
+        def synchronize(self) -> None:
+            done.append("wait")
+
+        def elapsed_time(self, _: object) -> float:
+            return 1500.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: done.append("wait"))
+    assert gauge.time_call(lambda: done.append("call"), GPU) == 1.5
+    assert done == ["wait", "record", "call", "record", "wait"]
+
+
+def test_kernels_of_a_gpu_are_counted_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def event(name: str, device: str, *, annotation: bool = False) -> Any:
+        span = SimpleNamespace(elapsed_us=lambda: 5.0)
+        kind = SimpleNamespace(name=device)
+        return SimpleNamespace(name=name, device_type=kind, is_user_annotation=annotation, time_range=span)
+
+    events = [event("gemm", "CUDA"), event("gemm", "CUDA"), event("aten::mm", "CPU")]
+    events.append(event("phase", "CUDA", annotation=True))
+    monkeypatch.setattr(gauge, "profile", lambda **_: nullcontext(SimpleNamespace(events=lambda: events)))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    launches = gauge.count_launches(lambda: None, GPU)
+    assert launches.counts == {"gemm": 2}
+    assert launches.seconds["gemm"] == pytest.approx(1e-5)
+
+
+def test_peaks_of_a_gpu_are_its_allocators(monkeypatch: pytest.MonkeyPatch) -> None:
+    highest = iter([100 * 2**20, 300 * 2**20, 200 * 2**20])
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: next(highest))
+    meter = gauge.AllocatorMeter(GPU)
+    with meter.record():
+        for meter.case in ("one", "two", "two"):
+            with meter.phase("train"):
+                pass
+    assert meter.peaks == {("one", "train"): 100 * 2**20, ("two", "train"): 300 * 2**20}
+
+
+def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace(name="H200", total_memory=141 * 2**30, major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: found)
+    monkeypatch.setattr(__main__, "driver_version", lambda: None)
+    about = __main__.describe_machine("cuda", small=False)
+    assert about["device"] == "H200, 141 GiB, capability 9.0"
+    assert (about["driver"], about["torch"]) == ("unknown", torch.__version__)
+    assert "driver" not in __main__.describe_machine("cpu", small=True)
+
+
+def test_the_driver_is_what_nvidia_smi_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for text, version in (("echo 560.35.03; echo 560.35.03", "560.35.03"), ("echo no driver; exit 9", None)):
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+        assert __main__.driver_version() == version
 
 
 def test_a_phase_has_the_peak_of_the_allocator() -> None:

@@ -91,8 +91,11 @@ def plan_depth(work: Work, sizes: Sizes, folder: Path, share: float = ROOM) -> P
     """The largest depth that fits into this share of the free memory; None where none does."""
     room = share * free_bytes(work.device)
 
+    first = replace(sizes, cases=sizes.cases[:1])
+
     def fits(layers: int) -> bool:
-        return predict(build_cases(work, sizes, layers, folder)[FIRST], sizes, work.device).peak <= room
+        (exp,) = build_cases(work, first, layers, folder).values()
+        return predict(exp, sizes, work.device).peak <= room
 
     place = bisect_left(sizes.depths, x=True, key=fits)
     if place == len(sizes.depths):
