@@ -32,6 +32,7 @@ from bench.gpu_check import (
     training_step,
 )
 from bench.gpu_check.results import Check, Section, Work
+from tests.rollout.stand_in import in_its_place
 from tipx.divergences import ReverseKL
 from tipx.rollout.collect import from_lists
 from tipx.vocab import Vocab
@@ -422,6 +423,35 @@ def test_real_widths_are_those_of_the_real_models() -> None:
 
 def test_a_gap_is_a_mean_distance() -> None:
     assert rollouts.mean_gap(torch.tensor([-1.0, -2.0]), torch.tensor([-2.0, -1.0])) == 1
+
+
+def test_vllm_is_measured_where_it_is_installed(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = rollouts.SMALL
+    config = pairs.small_config("student", sizes.layers, sizes.vocab)
+    model = pairs.make_model(config, torch.float32, CPU, seed=1)
+    prompts = decoding.make_prompts(sizes.vocab, sizes.rows, sizes.prompt)
+    sampler = rollouts.Sampler(model, decoding.make_tokenizer(sizes.vocab), prompts)
+    with in_its_place(monkeypatch):
+        rollouts.sample_with_vllm(work, sizes, sampler)
+    (row,) = work.section.tables[rollouts.TABLE]
+    assert (row["by"], row["tokens"]) == ("vllm", sizes.rows * sizes.response)
+    assert 0 <= float(row["logprob_gap"] or 0) < 1e-4
+    assert [check.name.split(":")[0] for check in work.section.checks] == ["vLLM", "vLLM"]
+    assert failed(work) == []
+
+
+def test_a_sampler_of_other_probabilities_is_found(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, right = rollouts.SMALL, rollouts.logprobs_of_states
+    config = pairs.small_config("student", sizes.layers, sizes.vocab)
+    prompts = decoding.make_prompts(sizes.vocab, sizes.rows, sizes.prompt)
+    model = pairs.make_model(config, torch.bfloat16, CPU, seed=1)
+    sampler = rollouts.Sampler(model, decoding.make_tokenizer(sizes.vocab), prompts)
+    rollouts.sample_with_transformers(work, sizes, sampler)
+    assert failed(work) == []
+    assert {row["by"] for row in work.section.tables[rollouts.TABLE]} == {"tipx", "generate"}
+    monkeypatch.setattr(rollouts, "logprobs_of_states", lambda *given: right(*given) + 0.2)
+    rollouts.sample_with_transformers(work, sizes, sampler)
+    assert failed(work) == ["transformers: log-probability gap, nats"]
 
 
 def test_sharded_steps_stand_beside_plain_ones(work: Work) -> None:

@@ -90,7 +90,6 @@ def free_bytes(device: torch.device) -> float:
 def plan_depth(work: Work, sizes: Sizes, folder: Path, share: float = ROOM) -> Plan | None:
     """The largest depth that fits into this share of the free memory; None where none does."""
     room = share * free_bytes(work.device)
-
     first = replace(sizes, cases=sizes.cases[:1])
 
     def fits(layers: int) -> bool:
