@@ -96,12 +96,13 @@ def test_a_section_passes_if_all_of_its_checks_do() -> None:
 
 def test_the_report_has_units_of_the_device_and_is_json(tmp_path: Path) -> None:
     rows = [{"what": report.PRODUCT, "figure": 2.0}, {"what": "copy", "figure": 30.0}]
-    device = Section("calibration", "passed", "", tables={report.DEVICE: rows})
+    device = Section("calibration", "passed", "", device="a GPU", tables={report.DEVICE: rows})
     times = Section(
         "loss", checks=[Check("x", math.nan, 1)], tables={"times": [{"case": "a|b", "s": 0.5, "MiB": None}]}
     )
-    report.write({"device": "a GPU"}, [device, times], tmp_path)
+    report.write({"driver": "9"}, [device, times], tmp_path)
     text = (tmp_path / "gpu_check.md").read_text()
+    assert "| device | a GPU |" in text
     assert "| case | s | TFLOP | GB | MiB |" in text
     assert r"| a\|b | 0.5 | 1 | 15 | - |" in text
     assert "Not all checks passed." in text
@@ -213,9 +214,10 @@ def test_peaks_of_a_gpu_are_its_allocators(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     found = SimpleNamespace(name="H200", total_memory=141 * 2**30, major=9, minor=0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: found)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
     monkeypatch.setattr(__main__, "driver_version", lambda: None)
+    assert sections.describe_device(GPU) == "H200, 141 GiB, capability 9.0, CUDA 12.8"
     about = __main__.describe_machine("cuda", small=False)
-    assert about["device"] == "H200, 141 GiB, capability 9.0"
     assert (about["driver"], about["torch"]) == ("unknown", torch.__version__)
     assert "driver" not in __main__.describe_machine("cpu", small=True)
 

@@ -56,14 +56,10 @@ def find_mistake(args: argparse.Namespace) -> str | None:
 
 
 def describe_machine(device: str, *, small: bool) -> dict[str, str]:
-    """Device, driver and versions, for the report."""
+    """Driver and versions, for the report."""
     about = {"date": strftime("%Y-%m-%d %H:%M", localtime()), "sizes": "small" if small else "full"}
-    about["device"] = platform.processor() or platform.machine()
     if device == "cuda":
-        found = torch.cuda.get_device_properties(0)
-        about["device"] = f"{found.name}, {found.total_memory / 2**30:.0f} GiB, capability {found.major}.{found.minor}"
         about["driver"] = driver_version() or "unknown"
-        about["CUDA of torch"] = str(torch.version.cuda)
     about["python"] = platform.python_version()
     about["tipx"] = git_output("rev-parse", "--short", "HEAD") or find_version("tipx") or "unknown"
     return about | {name: find_version(name) or "not installed" for name in PACKAGES}
@@ -134,9 +130,8 @@ def main() -> int:
         console.print(f"stopped; what was found so far is in {args.out}")
         return 130
     passed, lines = report.verdict(sections)
-    console.print(*lines, *([] if passed else ["not all checks passed"]), sep="\n")
-    if passed:
-        console.print("all checks passed")
+    for line in [*lines, "all checks passed" if passed else "not all checks passed"]:
+        console.print(line)
     console.print(f"{args.out}: {report.NAME}.json, {report.NAME}.md, and a log of each section")
     return 0 if passed else 1
 

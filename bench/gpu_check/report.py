@@ -106,7 +106,8 @@ def finite(tree: Any) -> Any:
 
 
 def write(about: dict[str, str], sections: Sequence[Section], out: Path) -> list[Path]:
-    """OUT/gpu_check.json and OUT/gpu_check.md."""
+    """OUT/gpu_check.json and OUT/gpu_check.md. Which device it was is known by the first section that ran."""
+    about = {"device": next((section.device for section in sections if section.device), "unknown")} | about
     passed, lines = verdict(sections)
     trees = [asdict(section) for section in sections]
     for section, tree in zip(sections, trees, strict=True):

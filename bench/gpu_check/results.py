@@ -42,6 +42,8 @@ class Section:
     status: Status = "stopped"
     why: str = "it did not end"
     seconds: float = 0.0
+    device: str = ""
+    """Its name, as the section's process saw it."""
     checks: list[Check] = field(default_factory=list)
     tables: dict[str, list[dict[str, Cell]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

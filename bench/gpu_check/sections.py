@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -48,6 +49,7 @@ def run_section(name: str, device: str, *, small: bool, seconds: float, file: Pa
     work.save()
     began = monotonic()
     try:
+        section.device = describe_device(work.device)
         importlib.import_module(f"bench.gpu_check.{name}").run(work)
         section.close()
     except Exception as error:  # noqa: BLE001 - whatever stops a section is what the report has to say of it
@@ -55,6 +57,15 @@ def run_section(name: str, device: str, *, small: bool, seconds: float, file: Pa
         section.status, section.why = "stopped", first_line(error)
     section.seconds = monotonic() - began
     work.save()
+
+
+def describe_device(device: torch.device) -> str:
+    """Asked for here alone: a process that only waits must not hold a part of a GPU."""
+    if device.type == "cpu":
+        return platform.processor() or platform.machine()
+    found = torch.cuda.get_device_properties(device)
+    memory = f"{found.total_memory / 2**30:.0f} GiB"
+    return f"{found.name}, {memory}, capability {found.major}.{found.minor}, CUDA {torch.version.cuda}"
 
 
 def first_line(error: BaseException) -> str:
