@@ -91,12 +91,12 @@ def by_value(row: dict[str, Any]) -> dict[str, Any]:
 def results(run: Run) -> dict[str, Any]:
     """Every evaluation, but for its speed, and its samples."""
     found: dict[str, Any] = {}
-    for file in sorted(run.path.glob("evals/*/*/result.json")):
-        result = json.loads(file.read_text())
-        found[str(file.relative_to(run.path))] = {
+    for samples in sorted(run.path.glob("evals/*/*/samples.jsonl")):
+        result = json.loads((samples.parent / "result.json").read_text())
+        found[str(samples.relative_to(run.path))] = {
             k: v for k, v in result.items() if k not in ("seconds", "tokens_per_s")
         }
-        found[str(file.parent)[-6:] + file.parts[-3]] = (file.parent / "samples.jsonl").read_text()
+        found[str(samples.parent)[-6:] + samples.parts[-3]] = samples.read_text()
     return found
 
 
