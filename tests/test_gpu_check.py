@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from bench.cases import inputs
 from bench.gpu_check import (
@@ -40,6 +42,14 @@ from tipx.vocab.fold import OnlineSums
 from tipx.vocab.loss import Gradients
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _precision_may_differ_between_tests() -> Iterator[None]:
+    """Accelerate keeps its precision for the life of the process, which is one section's elsewhere."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture
