@@ -95,6 +95,11 @@ def plain_class(model: nn.Module) -> type[nn.Module]:
     return type(model).__bases__[1] if is_sharded(model) else type(model)
 
 
+def class_name(model: nn.Module) -> str:
+    """The name of the model's class, as its authors call it."""
+    return plain_class(model).__name__
+
+
 def run_inside(model: nn.Module, work: Callable[[], T]) -> T:
     """What `work` gives, run as a forward pass of the whole model: the root's weights are whole tensors in it."""
     return model.run_inside(work) if is_sharded(model) else work()  # type: ignore[operator]

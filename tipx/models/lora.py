@@ -7,9 +7,11 @@ model they belong to (`Base`): adapters on another model would compute something
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -147,12 +149,26 @@ def add_adapter(model: PreTrainedModel, lora: LoRA, key: str) -> None:
         task_type="CAUSAL_LM",
     )
     with silence_libraries(), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(lora.seed)
         model.add_adapter(config)
-    for parameter in model.parameters():
-        if parameter.requires_grad:  # peft makes them in the type of their layer
-            parameter.data = parameter.data.float()
+    draws = torch.Generator().manual_seed(lora.seed)
+    for module in model.modules():
+        if hasattr(module, "lora_A"):
+            for part, begin in ((module.lora_A, partial(draw_uniform, generator=draws)), (module.lora_B, torch.zeros)):
+                begin_weight(part, begin)  # type: ignore[arg-type]
     model.eval()
+
+
+def draw_uniform(size: torch.Size, generator: torch.Generator) -> Tensor:
+    """As peft begins the matrix A, and torch a linear layer."""
+    return nn.init.kaiming_uniform_(torch.empty(size), a=math.sqrt(5), generator=generator)
+
+
+def begin_weight(part: nn.ModuleDict, begin: Callable[[torch.Size], Tensor]) -> None:
+    """Give one matrix its first values, in fp32. peft makes it in the type of its layer, and without data on meta."""
+    for linear in part.values():
+        was: Any = linear.weight
+        device = torch.device("cpu") if was.is_meta else was.device
+        linear.weight = nn.Parameter(begin(was.shape).to(device))
 
 
 # --- which model they belong to --------------------------------------------------------------------------------------
