@@ -314,7 +314,7 @@ def test_every_part_is_gathered_whole_and_in_order(adapted: PreTrainedModel) -> 
         return part * 2
 
     found = dict(merged_weights(adapted, gather))
-    assert len(gathered) == len(list(adapted.state_dict())) - 0
+    assert len(gathered) == len(adapted.state_dict())
     embedding = adapted.state_dict()["model.embed_tokens.weight"]
     assert torch.equal(found["model.embed_tokens.weight"], embedding * 2)
     layer: Any = adapted.get_submodule("model.layers.0.self_attn.q_proj")
@@ -373,6 +373,9 @@ def test_a_checkpoint_holds_the_adapters_alone(saved: Path, adapted: PreTrainedM
     assert sum(value.numel() for value in weights.values()) == sum(p.numel() for p in trained_parameters(adapted))
     base = json.loads((saved / "adapter" / "base.json").read_text())
     sha256 = fingerprint_weights(pair_dir / "student")
+    settings = json.loads((saved / "adapter" / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == str(pair_dir / "student")
+    assert settings["target_modules"] == sorted(settings["target_modules"])
     assert base == {"path": str(pair_dir / "student"), "revision": None, "keep_layers": None, "sha256": sha256}
 
 
@@ -436,6 +439,12 @@ def test_a_base_that_was_changed_since_is_refused(pair_dir: Path, tmp_path: Path
     for place in (lambda: source.at_checkpoint(tmp_path), lambda: checkpoint(tmp_path).load("student", CPU)):
         with pytest.raises(ModelError, match=r"of another base: its sha256 was '\w{64}', and is '\w{64}'; put back"):
             place()
+
+
+def test_adapters_of_another_rank_are_refused(saved: Path, pair_dir: Path) -> None:
+    for more, said in (({"r": 8}, "r=4, not r=8"), ({"lora_alpha": 9}, "lora_alpha=8, not lora_alpha=9")):
+        with pytest.raises(ModelError, match=f"000004 holds adapters of {said}; train anew with --fresh"):
+            student(pair_dir / "student", adapters(**more)).at_checkpoint(saved)
 
 
 def test_a_base_that_is_not_downloaded_yet_is_told_by_its_name(saved: Path) -> None:

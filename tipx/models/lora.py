@@ -226,6 +226,14 @@ def check_base(expected: Base, given: Base, folder: Path) -> None:
             )
 
 
+def check_same_adapters(saved: LoRA, wanted: LoRA, folder: Path) -> None:
+    """Raises ModelError unless saved adapters are of the wanted rank and scale."""
+    for name in ("r", "lora_alpha", "use_rslora"):
+        was, now = getattr(saved, name), getattr(wanted, name)
+        if was != now:
+            raise ModelError(f"{folder} holds adapters of {name}={was}, not {name}={now}; train anew with --fresh")
+
+
 # --- in a folder -----------------------------------------------------------------------------------------------------
 
 
@@ -254,12 +262,11 @@ def save_student(
     model.config.save_pretrained(folder)
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
-    write_adapter(model, folder / FOLDER, state)
-    write_json(folder / FOLDER / BASE, asdict(base))
+    write_adapter(model, folder / FOLDER, state, base)
 
 
-def write_adapter(model: PreTrainedModel, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
-    """Write the adapters as peft does: `PeftModel.from_pretrained(BASE, FOLDER)` loads them."""
+def write_adapter(model: PreTrainedModel, folder: Path, state: Mapping[str, Tensor] | None, base: Base) -> None:
+    """Write the adapters as peft does, and their base: `PeftModel.from_pretrained(BASE, FOLDER)` loads them."""
     make_folder(folder)
     weights = {
         saved_name(name): value.detach().to("cpu", copy=True).contiguous()
@@ -268,10 +275,11 @@ def write_adapter(model: PreTrainedModel, folder: Path, state: Mapping[str, Tens
     }
     save_file(weights, folder / WEIGHTS, {"format": "pt"})
     config: Any = model.peft_config[NAME.removeprefix(".")]
-    settings = config.to_dict()
+    settings = config.to_dict() | {"inference_mode": True, "revision": base.revision}
     # A set has no order, and would make another file each time.
     settings["target_modules"] = sorted(targets) if isinstance(targets := config.target_modules, set) else targets
-    write_json(folder / ADAPTER, json.loads(json.dumps(settings | {"inference_mode": True}, default=list)))
+    write_json(folder / ADAPTER, json.loads(json.dumps(settings, default=list)))
+    write_json(folder / BASE, asdict(base))
 
 
 def saved_name(name: str) -> str:

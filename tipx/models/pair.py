@@ -40,6 +40,7 @@ from tipx.models.lora import (
     SavedAdapter,
     add_adapter,
     check_base,
+    check_same_adapters,
     describe_targets,
     fingerprint_weights,
     import_peft,
@@ -345,8 +346,9 @@ class Student(ModelSource):
                 f"{folder} holds {kinds[saved is None]}, and model.student.lora wants {kinds[self.adapters is None]}; "
                 "train anew with --fresh"
             )
-        if saved is not None:
+        if saved is not None and self.adapters is not None:
             check_base(saved.base, self.describe_base(key), folder)
+            check_same_adapters(saved.lora, self.adapters, folder)
         return source
 
 
