@@ -144,6 +144,7 @@ class ModelSource:
             if getattr(config, "quantization_config", None) is not None:
                 raise BrokenModel("its weights are quantised, which hardware.strategy=fsdp cannot share out")
             model = build_empty(config, self.dtype, self.attn, code=self.trust_remote_code)
+            model.generation_config = self.load_generation(located, config, options)
             names = {id(value): name for name, value in model.state_dict(keep_vars=True).items()}
             if self.keep_layers is not None:
                 keep_layers(model, self.keep_layers, f"model.{role}.keep_layers")
@@ -152,7 +153,7 @@ class ModelSource:
             adapt(model)
         kept = model.state_dict(keep_vars=True)
         stored = {name: names[id(value)] for name, value in kept.items() if id(value) in names}
-        sharding.shard(model, offload=offload)
+        sharding.shard(model.eval(), offload=offload)
         allocate_shards(model, device)
         tied = set(model.all_tied_weights_keys)
         state = model.state_dict()
@@ -201,14 +202,21 @@ class ModelSource:
             if counts is None and options["local_files_only"] and self.read_adapter(key) is None:
                 raise BrokenModel("there are no weights in it, model.safetensors or pytorch_model.bin")
             check_sizes(config, counts, code=self.trust_remote_code)
-            try:
-                generation = GenerationConfig.from_pretrained(
-                    located.name_or_path, revision=self.revision or "main", local_files_only=options["local_files_only"]
-                )
-            except OSError:  # many models have no such file; transformers itself then does the same
-                generation = GenerationConfig.from_model_config(config)
-            check_eos_tokens(generation)
+            generation = self.load_generation(located, config, options)
         return config, generation
+
+    def load_generation(
+        self, located: LocatedModel, config: PreTrainedConfig, options: Mapping[str, Any]
+    ) -> GenerationConfig:
+        """The generation settings: the tokens that end a response are among them. Raises BrokenModel."""
+        try:
+            generation = GenerationConfig.from_pretrained(
+                located.name_or_path, revision=self.revision or "main", local_files_only=options["local_files_only"]
+            )
+        except OSError:  # many models have no such file; transformers itself then does the same
+            generation = GenerationConfig.from_model_config(config)
+        check_eos_tokens(generation)
+        return generation
 
     def load_adapted(self, saved: SavedAdapter, role: str, device: torch.device) -> PreTrainedModel:
         """The base of adapters, with the adapters. Raises ModelError, also if the base is not what it was."""

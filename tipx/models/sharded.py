@@ -25,13 +25,13 @@ from tipx.sharding import plain_class
 
 
 def build_empty(config: PreTrainedConfig, dtype: str, attn: str | None, *, code: bool) -> PreTrainedModel:
-    """A model of this configuration in eval mode, without memory for its weights. Its buffers are there."""
+    """A model of this configuration, without memory for its weights. Its buffers are there."""
     with init_empty_weights(include_buffers=False):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
             config, dtype=getattr(torch, dtype), attn_implementation=attn, trust_remote_code=code
         )
     model.tie_weights()  # before they are shared out: tied weights must be one parameter of one group
-    return model.eval()
+    return model
 
 
 def allocate_shards(model: PreTrainedModel, device: torch.device) -> None:
