@@ -18,9 +18,11 @@ from transformers import AutoModelForCausalLM
 from tests.conftest import save_model
 from tests.ranks import free_port
 from tests.rows import lasting
-from tests.train.test_processes import WITHIN_S, environment, results, same, the_run
+from tests.train.test_processes import WITHIN_S, by_value, environment, results, same, the_run
 from tests.warm import Process, Server
+from tipx.export.model import export_model
 from tipx.files.atomic import find_damage
+from tipx.models.pair import ModelSource
 from tipx.runs.directory import Run
 
 pytestmark = pytest.mark.long(40)
@@ -31,6 +33,12 @@ LAYOUTS: dict[str, tuple[int, tuple[str, ...]]] = {
     "fsdp2": (2, (FSDP,)),
     "fsdp4": (4, (FSDP,)),
 }
+LORA: dict[str, tuple[int, tuple[str, ...]]] = {
+    f"lora {name}": (size, (*more, "model.student.lora.r=4"))
+    for name, (size, more) in LAYOUTS.items()
+    if name != "fsdp4"
+}
+PLAIN = {"revision": None, "dtype": "float32", "attn": None, "keep_layers": None}
 Begin = Callable[..., list[Process]]
 
 
@@ -77,7 +85,7 @@ class Straight(dict[str, Run]):
         self.args, self.server, self.folders = args, server, folders
 
     def __missing__(self, name: str) -> Run:
-        place, (size, more) = self.folders.mktemp(name), LAYOUTS[name]
+        place, (size, more) = self.folders.mktemp(name.replace(" ", "-")), (LAYOUTS | LORA)[name]
         ended = finish(begin_ranks(self.server, size, [*self.args, *more, f"runs_dir={place / 'runs'}"], place))
         assert [code for code, *_ in ended] == [0] * size, ended
         self[name] = the_run(place / "runs")
@@ -146,6 +154,40 @@ def test_a_checkpoint_of_any_layout_goes_on_in_any_other(
     if before == after:
         assert [lasting(row) for row in run.rows()] == [lasting(row) for row in straight[before].rows()]
         assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", LORA)
+@pytest.mark.parametrize("before", LORA)
+def test_adapters_of_any_layout_go_on_in_any_other(
+    before: str, after: str, args: list[str], straight: Straight, server: Server, tmp_path: Path
+) -> None:
+    run = go_on(straight[before], tmp_path)
+    size, more = LORA[after]
+    ended = finish(begin_ranks(server, size, [*args, *more, f"runs_dir={tmp_path / 'runs'}"], tmp_path))
+    assert [code for code, *_ in ended] == [0] * size, ended
+    for row, other in zip(run.rows(), straight["lora one"].rows(), strict=True):
+        assert by_value(row) == pytest.approx(by_value(other), rel=1e-4, abs=1e-6)
+    folder = run.checkpoints.open("last")[1]
+    assert not (folder / "model.safetensors").exists()
+    assert (folder / "optimizer").is_dir() == (FSDP in more)
+    found, expected = (
+        load_file(r.checkpoints.open("last")[1] / "adapter" / "adapter_model.safetensors")
+        for r in (run, straight[before])
+    )
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        if before == after:
+            assert torch.equal(value, expected[name])
+        torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=1e-4)
+    export_model(run.path.name, tmp_path / "merged", "last", tmp_path / "runs", force=False)
+    # What is exported has the logits of base and adapters.
+    source = ModelSource(**PLAIN, path=str(folder))
+    ids = torch.arange(1, 30)[None]
+    with torch.no_grad():
+        own = source.load("student", torch.device("cpu"))(input_ids=ids).logits
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(input_ids=ids).logits
+    torch.testing.assert_close(merged, own, atol=1e-5, rtol=0)
 
 
 def wait_for(true: Callable[[], object], started: Sequence[Process]) -> None:
