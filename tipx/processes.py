@@ -80,6 +80,18 @@ class Hardware:
         if self.strategy == "ddp":
             return None
         processes = accelerator.num_processes
+        size = self.count_sharers(processes)
+        device, names = accelerator.device.type, ("replicate", "shard")
+        mesh = (
+            init_device_mesh(device, (size,), mesh_dim_names=names[1:])
+            if size == processes
+            else init_device_mesh(device, (processes // size, size), mesh_dim_names=names)
+        )
+        dtype = self.choose_whole_dtype(precision)
+        return Sharding(mesh, dtype, reshard=self.reshard_after_forward, offload=self.cpu_offload)
+
+    def count_sharers(self, processes: int) -> int:
+        """How many of so many processes share one copy of the models, with strategy=fsdp. Raises ConfigError."""
         if processes == 1:
             raise ConfigError(
                 "hardware.strategy=fsdp shares the weights out over processes, and there is one; start several, as "
@@ -90,14 +102,12 @@ class Hardware:
             raise ConfigError(
                 f"hardware.fsdp_size={size}: {processes} processes do not divide into groups of {size}; give a divisor"
             )
-        device, names = accelerator.device.type, ("replicate", "shard")
-        mesh = (
-            init_device_mesh(device, (size,), mesh_dim_names=names[1:])
-            if size == processes
-            else init_device_mesh(device, (processes // size, size), mesh_dim_names=names)
-        )
-        chosen = {"auto": torch.bfloat16 if precision == "bf16" else None, "bfloat16": torch.bfloat16, "float32": None}
-        return Sharding(mesh, chosen[self.gather_dtype], reshard=self.reshard_after_forward, offload=self.cpu_offload)
+        return size
+
+    def choose_whole_dtype(self, precision: str) -> torch.dtype | None:
+        """The type of weights while they are whole, with strategy=fsdp. None is their own."""
+        narrow = self.gather_dtype == "bfloat16" or (self.gather_dtype == "auto" and precision == "bf16")
+        return torch.bfloat16 if narrow else None
 
 
 class World:
