@@ -1,6 +1,7 @@
 """Processes and devices, through accelerate. A run with one process uses the same code as one with many."""
 
 import ctypes
+import os
 import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -130,6 +131,13 @@ class World:
         return torch.cuda.get_device_name() if self.device.type == "cuda" else str(self.device)
 
     @property
+    def memory(self) -> int:
+        """Bytes that this process may take: its GPU's, or its share of the machine's."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.get_device_properties(self.device).total_memory)
+        return machine_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+    @property
     def threads(self) -> int:
         """Of this process, on the CPU."""
         return torch.get_num_threads()
@@ -241,6 +249,11 @@ def take_fsdp_wish(environ: MutableMapping[str, str]) -> bool:
     It is taken out of `environ`, so that accelerate does not shard what tipx shards itself.
     """
     return environ.pop("ACCELERATE_USE_FSDP", "").strip().lower() in ("1", "true", "t", "yes", "y", "on")
+
+
+def machine_memory() -> int:
+    """Bytes of RAM."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def keep_process_group() -> None:

@@ -107,7 +107,9 @@ def measure_peaks(small: Small, processes: int) -> dict[str, int]:
     return peaks(lambda: make_step(small, processes, world)[1])
 
 
-@pytest.mark.parametrize(("name", "processes"), [*((name, 2) for name in CASES), ("untied, checkpointing", 4), ("bf16", 4)])
+@pytest.mark.parametrize(
+    ("name", "processes"), [*((name, 2) for name in CASES), ("untied, checkpointing", 4), ("bf16", 4)]
+)
 def test_peaks_are_as_measured(name: str, processes: int, tmp_path: Path) -> None:
     small = CASES[name]
     (found,) = run_ranks(1, partial(measure_peaks, small, processes), tmp_path)

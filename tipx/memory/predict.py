@@ -101,7 +101,9 @@ class MemoryCase:
         """Parts at the highest moment of each section."""
         wide = True if self.layout.device == "cuda" else None
         with assume_fp32_products(wide), FakeTensorMode(), Tracker() as tracker:
-            step = PredictedStep(self.exp, self.sizes, self.layout.device, teacher, student, tracker, self.sizes.sharing)
+            step = PredictedStep(
+                self.exp, self.sizes, self.layout.device, teacher, student, tracker, self.sizes.sharing
+            )
             if self.layout.rollout and samples_by_engine(self.exp.rollout):
                 tracker.begin("engine", "other")
             elif self.layout.rollout:
