@@ -56,7 +56,7 @@ def test_the_table_gives_models_of_the_published_size(path: str) -> None:
 
 
 def test_every_preset_has_its_sizes_in_the_package() -> None:
-    presets = ("qwen3", "llama", "qwen2_5", "qwen3_agent_14b", "qwen3_agent_32b")
+    presets = ("qwen3", "llama", "qwen2_5", "qwen3_32b", "qwen3_agent_14b", "qwen3_agent_32b")
     pairs = [load([f"model={name}"]).model for name in presets]
     paths = {part.path for pair in pairs for part in (pair.teacher, pair.student)}
     assert paths == PARAMETERS.keys() == yaml.safe_load(TABLE.read_text()).keys()

@@ -1,9 +1,9 @@
 """What each of several processes holds: weights whole (ddp) and shared out (fsdp), predicted and measured.
 
-States are compared with those of real processes over gloo, to the byte. Peaks of FSDP2 are compared where its collectives
-send nothing (PyTorch's fake group), because gloo's threads keep the last buffers that they sent for a while, a few
-groups' worth. What a GPU adds cannot be seen on a CPU: NCCL's own buffers, streams that keep a buffer a little longer,
-and pieces of memory that nothing fits into.
+States are compared with those of real processes over gloo, to the byte. Peaks of FSDP2 are compared where its
+collectives send nothing (PyTorch's fake group), because gloo's threads keep the last buffers that they sent for a
+while, a few groups' worth. What a GPU adds cannot be seen on a CPU: NCCL's own buffers, streams that keep a buffer a
+little longer, and pieces of memory that nothing fits into.
 """
 
 import os
@@ -157,7 +157,7 @@ def predict_states(small: Small, processes: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(("processes", "tied"), [(2, True), (2, False), (4, False)])
-def test_states_are_those_of_real_processes(processes: int, tied: bool, tmp_path: Path) -> None:  # noqa: FBT001
+def test_states_are_those_of_real_processes(processes: int, tied: bool, tmp_path: Path) -> None:
     small = Small(tied=tied, overrides=(FSDP,))
     found = run_ranks(processes, partial(measure_processes, small, processes), tmp_path / "fsdp")
     alone = predict_states(Small(tied=tied), 1)

@@ -7,7 +7,7 @@ import typer
 from tipx.cli.options import AsCsv, AsJson, ConfigDir, Overrides, RunsDir, add_runs_dir
 
 
-def preflight(
+def preflight(  # noqa: PLR0913 - each is an option of its own
     overrides: Overrides = None,
     *,
     on: Annotated[

@@ -41,8 +41,8 @@ PARTS = {
     "kept states": ("kept",),
     "engine": ("engine",),
 }
-"""As shown, and as traced. Kept states: the teacher's last hidden states, which scoring leaves for the loss. Engine: what
-vLLM takes on the same device."""
+"""As shown, and as traced. Kept states: the teacher's last hidden states, which scoring leaves for the loss. Engine:
+what vLLM takes on that device."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from tipx.memory.tracker import Tracker
 from tipx.sharding import find_groups
 from tipx.train.experiment import Experiment
 
-
 LAYERS, FIRST_LAYER = " layers", "first layer"
 """What sections are called from the second layer of a forward pass on, and in the first layer of a backward pass. The
 rest of a pass is a section of its own, so that the peak of each section is a straight line in layers."""
