@@ -15,7 +15,7 @@ from tipx import cli
 from tipx import signals as stopping
 from tipx.errors import Interrupted
 from tipx.runs.directory import Run
-from tipx.signals import Stopped, asked_to_stop, at_once, orderly
+from tipx.signals import Stopped, asked_to_stop, at_once, error_causes, orderly
 from tipx.train.launch import launch_result
 from tipx.train.session import describe_kept, say_what_is_kept
 
@@ -254,3 +254,9 @@ def test_how_several_processes_ended(codes: dict[int, int], code: int, line: str
     end = launch_result(codes, 2)
     assert getattr(end, "exit_code", getattr(end, "code", None)) == code
     assert line in str(end)
+
+
+def test_errors_that_are_each_others_cause_are_listed_once() -> None:
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert list(error_causes(first)) == [first, second]

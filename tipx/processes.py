@@ -181,8 +181,8 @@ class World:
     def shared_failure(self) -> Iterator[None]:
         """An error inside of one process is raised by all of them at the end, so that none waits for it.
 
-        It is for a block in which processes work apart: files are written, say. A process that did not fail itself
-        raises what another one met, as an OSError where that was the disk's, else as RunFailed.
+        It is for a block in which processes work apart: files are written, say. The main process raises what another
+        one met as an OSError where that was the disk's, else as RunFailed, and so do the others all.
         """
         own: Exception | None = None
         try:
@@ -192,11 +192,11 @@ class World:
         said = None if own is None else (disk_error(own) or error_text(own), error_number(own))
         first = next(((rank, *what) for rank, what in enumerate(self.gather_list([said])) if what is not None), None)
         if own is not None:
-            raise own
+            raise own if self.is_main or isinstance(own, TipxError) else RunFailed(error_text(own)) from own
         if first is not None:
             rank, text, number = first
             text = f"{text} (process {rank + 1} of {self.size})"
-            raise RunFailed(text) if number is None else OSError(number, text)
+            raise OSError(number, text) if self.is_main and number is not None else RunFailed(text)
 
     def close(self) -> None:
         """Leave the process group."""
@@ -204,18 +204,11 @@ class World:
         if self.size > 1:
             time.sleep(LAST_WORK_S)
 
-    def shard_rows(self, total: int) -> range:
-        """This process's contiguous part of `total` rows. Raises ConfigError if they do not divide evenly."""
-        if total % self.size:
-            raise ConfigError(
-                f"loop.prompts * loop.rollouts = {total} sequences a step do not divide over {self.size} processes; "
-                f"choose loop.prompts so that they do"
-            )
-        each = total // self.size
-        return range(self.rank * each, (self.rank + 1) * each)
-
     def gather_BT(self, local_BT: Tensor) -> Tensor:
-        """The rows of all processes in the order of the step, right-padded with 0 to one width, on the CPU."""
+        """The rows of all processes in order of rank, right-padded with 0 to one width, on the CPU.
+
+        All must have equally many.
+        """
         padded = self.accelerator.pad_across_processes(local_BT, dim=1)
         return self.accelerator.gather(padded).cpu()
 

@@ -154,8 +154,10 @@ class orderly:  # noqa: N801 - used as a function
 
 
 def error_causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception, and those it came from."""
-    while error is not None:
+    """An exception, and those it came from, each once: a library may have tied them into a ring."""
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 

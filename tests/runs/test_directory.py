@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tipx.errors import RunError, RunFailed
-from tipx.runs.directory import Run
+from tipx.runs.directory import SEEN, Run
 from tipx.runs.find import all_runs, find_run
 
 SAMPLE = {"prompt": "a", "tokens": [1, 2], "weights": [0.0, 1.0], "stats": {"reverse_kl": [0.1, 0.2]}}
@@ -231,3 +231,17 @@ def test_what_a_kill_left_after_the_last_write_is_removed_at_the_end(run: Run) -
         run.save_checkpoint(step, weigh(str(step)), keep=3)
     run.checkpoints.remove_old(2)
     assert [step for step, _ in run.checkpoints.saved()] == [4, 6]
+
+
+def test_a_folder_is_the_same_if_what_is_shown_there_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tipx.runs.directory.SEE_S", 0.05)
+    run, other = Run(tmp_path / "one"), Run(tmp_path / "other")
+    run.make()
+    other.make()
+    (other.path / SEEN).write_text("of a start that was killed")
+    with run.showing("now"):
+        assert run.sees("now")
+        assert not other.sees("now")
+    assert not run.sees("now")
+    assert {path.name for path in run.path.iterdir()} == {".lock"}
+    other.refuse_foreign()  # what a kill left is no other program's

@@ -157,14 +157,15 @@ def test_only_the_first_node_looks_at_the_point_and_writes_how_it_ended(
     monkeypatch.setenv("SLURM_NODEID", "1")
     with board.run(POINT).lock():  # the first node is at it
         do(board)
-    assert logs == [f"{POINT.run}.node1.log"]
+    do(board)  # the first node has ended before
+    assert logs == [f"{POINT.run}.node1.log"] * 2
     assert board.error(POINT) is None
     monkeypatch.setenv("SLURM_NODEID", "0")
     with board.run(POINT).lock():  # another sweep is
         do(board)
-    assert outcome.calls == 1
+    assert outcome.calls == 2
     do(board)
-    assert logs[1:] == [board.log(POINT).name]
+    assert logs[2:] == [board.log(POINT).name]
     assert board.error(POINT) == "no luck"
 
 

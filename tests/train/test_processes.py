@@ -91,12 +91,12 @@ def by_value(row: dict[str, Any]) -> dict[str, Any]:
 def results(run: Run) -> dict[str, Any]:
     """Every evaluation, but for its speed, and its samples."""
     found: dict[str, Any] = {}
-    for file in sorted(run.path.glob("evals/*/*/result.json")):
-        result = json.loads(file.read_text())
-        found[str(file.relative_to(run.path))] = {
+    for samples in sorted(run.path.glob("evals/*/*/samples.jsonl")):
+        result = json.loads((samples.parent / "result.json").read_text())
+        found[str(samples.relative_to(run.path))] = {
             k: v for k, v in result.items() if k not in ("seconds", "tokens_per_s")
         }
-        found[str(file.parent)[-6:] + file.parts[-3]] = (file.parent / "samples.jsonl").read_text()
+        found[str(samples.parent)[-6:] + samples.parts[-3]] = samples.read_text()
     return found
 
 
@@ -169,12 +169,17 @@ def test_two_sample_ahead_as_one_does(overrides: Overrides, ranks: Ranks, pair_d
         one, _ = train_run([*args, f"runs_dir={tmp_path / 'one'}"], fresh=False, config_dir=None)
         assert [row["rollout/staleness"] for row in two.rows()] == [0, 1, 1, 1]
         same(two, one)
-        # The batch in a checkpoint is that of both, and one alone goes on with it.
-        (two.path / "summary.json").unlink()
-        shutil.rmtree(two.checkpoints.open("last")[1])
-        assert len(read_batch(two.checkpoints.open("last")[1], 8)) == 8
-        train_run(args, fresh=False, config_dir=None)
-        same(two, one)
+        # The batch in a checkpoint is that of both: one alone goes on with it, and so do two.
+        for several in (False, True):
+            (two.path / "summary.json").unlink()
+            shutil.rmtree(two.checkpoints.open("last")[1])
+            assert len(read_batch(two.checkpoints.open("last")[1], 8)) == 8
+            if several:
+                assert [one.communicate(timeout=WITHIN_S)[1] for one in ranks(args)][1] == ""
+            else:
+                train_run(args, fresh=False, config_dir=None)
+            assert len(two.provenance()["starts"]) == 2 + several
+            same(two, one)
 
 
 def until(true: Callable[[], Any], started: Sequence[Process]) -> None:

@@ -48,7 +48,7 @@ FSDP = "hardware.strategy=fsdp"
 Overrides = Callable[..., list[str]]
 
 
-@pytest.fixture(params=["tied", "untied"])
+@pytest.fixture(params=["tied", pytest.param("untied", marks=pytest.mark.slow)])
 def student(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A student of three layers, whose LM head is its embedding or is not."""
     folder = save_model(tmp_path / request.param, seed=5, layers=3)

@@ -267,6 +267,14 @@ TOKENS_PER_S = key(
     EVERY_STEP,
     f"Sampled tokens divided by the time of the phases {', '.join(TRAINING)}",
 )
+IMBALANCE = family(
+    "perf/imbalance_<when>",
+    MetricUnit("share of the mean"),
+    "every step of several processes",
+    "By how much the process with the most tokens (prompts and responses) exceeds the mean of the processes, as they "
+    "sampled them, and as they score and train on them",
+    parts=("sampled", "trained"),
+)
 TIME = family(
     "time/<phase>_s",
     SECONDS,

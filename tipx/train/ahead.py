@@ -97,10 +97,11 @@ class Ahead:
         return [] if self.batch is None else to_rows(self.batch.rollout)
 
     def load(
-        self, folder: Path, count: int, rows: range, prompts: Sequence[Sequence[int]], device: torch.device
+        self, folder: Path, count: int, rows: Sequence[int], prompts: Sequence[Sequence[int]], device: torch.device
     ) -> None:
         """This process's part of the batch in a checkpoint, of `count` responses to these prompts; raises Damaged."""
-        self.batch = Batch(to_rollout(read_batch(folder, count)[rows.start : rows.stop], prompts, device), 1, None)
+        step = read_batch(folder, count)
+        self.batch = Batch(to_rollout([step[row] for row in rows], prompts, device), 1, None)
 
 
 def find_engine_ahead(how: object) -> VLLMRollouts | None:
@@ -148,7 +149,7 @@ def to_rollout(rows: Sequence[SampledRow], prompts: Sequence[Sequence[int]], dev
         made.response_BT,
         made.valid_BT,
         made.stop_reasons,
-        logprobs_N=torch.tensor(logprobs, device=device) if logprobs else None,
+        logprobs_N=torch.tensor(logprobs, device=device) if any(row.logprobs is not None for row in rows) else None,
         numbers=tuple(row.numbers for row in rows) if any(row.numbers for row in rows) else (),
     )
 

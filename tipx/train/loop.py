@@ -34,6 +34,7 @@ from tipx.sharding import whole_weights
 from tipx.signals import asked_to_stop
 from tipx.train import samples
 from tipx.train import step_metrics as metrics
+from tipx.train.dealing import Dealing, share_work
 from tipx.train.session import Session, describe_kept
 from tipx.types import Rollout, TokenStats, scatter_tokens
 from tipx.vocab import TEACHER_ONLY
@@ -81,7 +82,7 @@ def one_step(session: Session, step: int) -> Row:
     """Sample, score, select, update; returns the step's metrics."""
     exp, world, meter, trainer = session.exp, session.world, session.meter, session.trainer
     torch.manual_seed(exp.seed * 1_000_003 + step)  # dropout, if a model has any; all else is keyed by (seed, step)
-    noise, rows = Noise(exp.seed, step), session.rows
+    noise = Noise(exp.seed, step)
     needs, logged = exp.selector.needs, statistics_to_log(session, step)
     if exp.rollout.gives_logprobs and needs - TEACHER_ONLY:
         needs = needs | {"student_logprob"}  # it comes with any score of the student
@@ -89,44 +90,47 @@ def one_step(session: Session, step: int) -> Row:
     with meter.phase("rollout"), world.autocast():  # sampled in the precision that is trained in
         states = exp.loop.score_from == "rollout" and bool((needs | logged) - TEACHER_ONLY)
         rollout, row = take_batch(session, step, states=states)
+        rollout, dealing, balance = share_work(world, rollout, session.sampled)
     with meter.phase("score"):
         scored, own_stats = trainer.score(rollout, needs)
-        stats = gather_stats(world, own_stats)
-        valid_BT = world.gather_BT(rollout.valid_BT.long()).bool()
+        stats = gather_stats(world, dealing, own_stats)
+        valid_BT = dealing.gather_BT(world, rollout.valid_BT.long()).bool()
     seen = stats
     if missing := logged.difference(stats.computed()):
         with meter.phase("monitor"):
-            more = gather_stats(world, trainer.rescore(rollout, scored.teacher, missing))
+            more = gather_stats(world, dealing, trainer.rescore(rollout, scored.teacher, missing))
             seen = TokenStats(**{**more.computed(), **stats.computed()})
     with meter.phase("select"):
         weights_BT = exp.selector(stats, valid_BT, noise.substream("select"))
-        own_weights_BT = weights_BT[rows.start : rows.stop, : rollout.valid_BT.shape[1]]
+        own_weights_BT = weights_BT[list(dealing.rows[world.rank]), : rollout.valid_BT.shape[1]]
         count = weights_BT.sum() if exp.loop.denominator == "kept" else valid_BT.sum()
     if exp.loop.due(exp.loop.sample_every, step):
         with meter.phase("sample"):  # before the update: of the weights that sampled
-            samples.keep(session, step, rollout, scored, own_stats, weights_BT)
+            samples.keep(session, step, dealing, rollout, scored, own_stats, weights_BT)
     with meter.phase("train"):
         update = trainer.update(rollout, scored, own_weights_BT, float(count))
 
     if rollout.logprobs_N is not None and seen.student_logprob is not None:
-        row |= metrics.mismatch(world.gather_BT(scatter_tokens(rollout.logprobs_N, rollout.valid_BT)), seen, valid_BT)
+        engine_BT = dealing.gather_BT(world, scatter_tokens(rollout.logprobs_N, rollout.valid_BT))
+        row |= metrics.mismatch(engine_BT, seen, valid_BT)
         if not row.get(keys.STALENESS):
             session.warn_of_mismatch(row)
     if exp.rollout.gives_logprobs:
         row[keys.PUSH_GAP] = last_gap()
-    ends = world.gather_list(list(zip(rollout.lengths, rollout.stop_reasons, strict=True)))
+    ends = dealing.gather_list(world, list(zip(rollout.lengths, rollout.stop_reasons, strict=True)))
     if rollout.numbers:
-        row |= metrics.agents(world.gather_list(rollout.numbers), ends)
+        row |= metrics.agents(dealing.gather_list(world, rollout.numbers), ends)
     return (
         row
         | metrics.update(update)
-        | metrics.selection(seen, gather_stats(world, update.kept), valid_BT, weights_BT, exp.quadrants)
+        | metrics.selection(seen, gather_stats(world, dealing, update.kept), valid_BT, weights_BT, exp.quadrants)
         | metrics.lengths(ends)
+        | balance
     )
 
 
 def take_batch(session: Session, step: int, *, states: bool) -> tuple[Rollout, Row]:
-    """This process's responses of a step, and what is logged of how they came. The next batch is begun where it is due.
+    """What this process sampled of a step, and what is logged of how it came. The next batch is begun where it is due.
 
     `states` asks for the student's hidden states, which are never there of a batch that was sampled ahead.
     """
@@ -149,9 +153,9 @@ def statistics_to_log(session: Session, step: int) -> frozenset[str]:
     return compared | metrics.monitored(exp.selector)
 
 
-def gather_stats(world: World, own: TokenStats) -> TokenStats:
-    """The statistics of the rows of all processes, on the CPU."""
-    return TokenStats(**{name: world.gather_BT(values_BT) for name, values_BT in own.computed().items()})
+def gather_stats(world: World, dealing: Dealing, own: TokenStats) -> TokenStats:
+    """The statistics of the rows of all processes, in the order of the step, on the CPU."""
+    return TokenStats(**{name: dealing.gather_BT(world, values_BT) for name, values_BT in own.computed().items()})
 
 
 def measured(session: Session, step: int) -> Row:

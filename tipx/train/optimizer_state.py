@@ -7,6 +7,7 @@ process, of ddp, or of fsdp on n processes goes on as any other of these.
 from pathlib import Path
 from typing import Any
 
+from torch.distributed import get_world_size
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -33,7 +34,7 @@ def save_shards(model: PreTrainedModel, optimizer: Optimizer, folder: Path) -> N
     try:
         save({KEY: state}, checkpoint_id=folder)
     except CheckpointException as error:
-        raise first_failure(error) from error
+        raise first_failure(error) from None
 
 
 def load_shards(model: PreTrainedModel, optimizer: Any, folder: Path) -> None:
@@ -43,7 +44,7 @@ def load_shards(model: PreTrainedModel, optimizer: Any, folder: Path) -> None:
     try:
         load({KEY: state}, checkpoint_id=folder)
     except CheckpointException as error:
-        raise first_failure(error) from error
+        raise first_failure(error) from None
     set_optimizer_state_dict(model, plain, state, options=BY_NAME)
 
 
@@ -60,5 +61,8 @@ def load_whole_state(model: PreTrainedModel, optimizer: Optimizer, state: dict[s
 
 
 def first_failure(error: CheckpointException) -> BaseException:
-    """What the first process met that failed."""
-    return min(error.failures.items())[1][0]
+    """What the first process met that failed; of the disk's refusal, which all are told, whose it was."""
+    rank, (cause, _) = min(error.failures.items())
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return OSError(cause.errno, f"{cause.strerror} (process {rank + 1} of {get_world_size()})")
+    return cause

@@ -1,6 +1,6 @@
 """What is kept of a sampled step: a few rollouts to be read, and every token's statistics to replay any rule on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tipx.runs.snapshot import LEADERS, Snapshot
 from tipx.train import step_metrics as metrics
+from tipx.train.dealing import Dealing
 from tipx.train.session import Session
 from tipx.train.trainer import ScoredTokens, TopTokens
 from tipx.types import STATISTICS, Rollout, TokenStats, response_ends
@@ -19,6 +20,7 @@ from tipx.types import STATISTICS, Rollout, TokenStats, response_ends
 def keep(
     session: Session,
     step: int,
+    dealing: Dealing,
     rollout: Rollout,
     scored: ScoredTokens,
     stats: TokenStats,
@@ -32,21 +34,23 @@ def keep(
     world, few = session.world, session.exp.loop.sample_count
     more = session.trainer.rescore(rollout, scored.teacher, STATISTICS.difference(stats.computed()))
     own = dict(stats.computed()) | dict(more.computed())
-    whole = {name: world.gather_BT(own[name]) for name in sorted(own)}
-    tokens_BT, valid_BT = world.gather_BT(rollout.response_BT), world.gather_BT(rollout.valid_BT.long()).bool()
-    shown = few if world.is_main else 0
-    shown_BT = rollout.valid_BT & (torch.arange(len(rollout), device=rollout.valid_BT.device) < shown)[:, None]
-    if world.is_main or world.sharding is not None:
-        leading = session.trainer.find_top_tokens(rollout, scored.teacher, shown_BT, LEADERS)
+    whole = {name: dealing.gather_BT(world, own[name]) for name in sorted(own)}
+    tokens_BT = dealing.gather_BT(world, rollout.response_BT)
+    valid_BT = dealing.gather_BT(world, rollout.valid_BT.long()).bool()
+    own_numbers: Sequence[Mapping[str, float]] = rollout.numbers or [{}] * len(rollout)
+    known = dealing.gather_list(world, list(zip(rollout.prompt_ids, rollout.stop_reasons, own_numbers, strict=True)))
+    leading = find_leading(session, dealing, rollout, scored)
     if not world.is_main:
         return
     decode = session.pair.tokenizer.decode
-    # The main process has the first rows of the step.
-    rows = metrics.samples(rollout, stats, weights_BT[: len(rollout), : shown_BT.shape[1]], decode, few)
+    prompts, stops, numbers = zip(*known, strict=True)
+    first = Rollout(prompts[:few], tokens_BT[:few], valid_BT[:few], stops[:few])
+    seen = TokenStats(**{name: whole[name][:few] for name in stats.computed()})
+    rows = metrics.samples(first, seen, weights_BT, decode, few)
     asked = [session.questions[i] for i in session.chosen(step, range(len(rows)))]
     rows = [row | {"id": question.id, "answer": question.answer} for row, question in zip(rows, asked, strict=True)]
     if rollout.numbers:  # an agent's task has no answer, it has a score
-        rows = [row | {"score": numbers["score"]} for row, numbers in zip(rows, rollout.numbers[:few], strict=True)]
+        rows = [row | {"score": of_row["score"]} for row, of_row in zip(rows, numbers[:few], strict=True)]
     lengths_B, places = np.array(response_ends(valid_BT)), inside(valid_BT)
     made = Snapshot(
         seed=session.exp.seed,
@@ -56,11 +60,24 @@ def keep(
         valid_N=array(valid_BT[places], np.bool_),
         weights_N=array(weights_BT[places], np.float32),
         stats={name: array(values_BT[places], np.float32) for name, values_BT in whole.items()},
-        **tops(leading, shown_BT[: len(rows)].cpu()),
+        **tops(leading, valid_BT[: len(rows)]),
         pieces={},
     )
     made.pieces.update(pieces(decode, [made.tokens_N, *made.top_ids.values()]))
     session.run.save_samples(step, rows, made.to_bytes())
+
+
+def find_leading(session: Session, dealing: Dealing, rollout: Rollout, scored: ScoredTokens) -> TopTokens:
+    """The likeliest tokens at every valid place of the step's first rows; each process finds those of its own."""
+    world, few = session.world, session.exp.loop.sample_count
+    shown_B = torch.tensor([row < few for row in dealing.rows[world.rank]], device=rollout.valid_BT.device)
+    own = session.trainer.find_top_tokens(rollout, scored.teacher, rollout.valid_BT & shown_B[:, None], LEADERS)
+    counts = [count if shown else 0 for count, shown in zip(rollout.lengths, shown_B.tolist(), strict=True)]
+    tops = own.student_ids_Mk, own.student_probs_Mk, own.teacher_ids_Mk, own.teacher_probs_Mk
+    # As arrays, since a part of a tensor is sent with the whole of it.
+    parts = [[part_Mk.numpy() for part_Mk in top_Mk.split(counts)] for top_Mk in tops]
+    step = dealing.gather_list(world, list(zip(*parts, strict=True)))
+    return TopTokens(*(torch.from_numpy(np.concatenate(same)) for same in zip(*step, strict=True)))
 
 
 def inside(valid_BT: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:

@@ -28,6 +28,7 @@ from tipx.sharding import whole_weights
 from tipx.signals import Stopped
 from tipx.train import preflight, weights
 from tipx.train.ahead import Ahead, find_engine_ahead, write_batch
+from tipx.train.dealing import Dealing, deal_in_turn
 from tipx.train.experiment import Experiment
 from tipx.train.loggers import Silence, Sink
 from tipx.train.meter import Meter
@@ -158,7 +159,8 @@ class Session:
         if (engine := find_engine_ahead(self.exp.rollout)) is not None:
             self.ahead = Ahead(partial(engine.awake, self.pair.student), self.sample_step)
             if folder is not None and done < self.exp.loop.steps:
-                rows, prompts = self.rows, [self.prompts[i] for i in self.chosen(done + 1, self.rows)]
+                rows = self.sampled.rows[self.world.rank]
+                prompts = [self.prompts[i] for i in self.chosen(done + 1, rows)]
                 self.ahead.load(folder, self.exp.loop.sequences, rows, prompts, self.pair.student.device)
         if self.world.is_main:
             self.run.rewind(done if folder else -1)
@@ -167,14 +169,14 @@ class Session:
         return done
 
     @property
-    def rows(self) -> range:
-        """This process's responses, as indices in the whole step."""
-        return self.world.shard_rows(self.exp.loop.sequences)
+    def sampled(self) -> Dealing:
+        """Which responses of a step each process samples."""
+        return deal_in_turn(self.exp.loop.sequences, self.world.size)
 
     def sample_step(self, step: int, *, states: bool = False) -> Rollout:
         """The current student's responses to the prompts of a step, this process's rows."""
-        noise = Noise(self.exp.seed, step).substream("rollout")
-        return self.sample(self.chosen(step, self.rows), self.rows, noise, states=states)
+        noise, rows = Noise(self.exp.seed, step).substream("rollout"), self.sampled.rows[self.world.rank]
+        return self.sample(self.chosen(step, rows), rows, noise, states=states)
 
     def sample(self, chosen: Sequence[int], rows: Sequence[int], noise: Noise, *, states: bool) -> Rollout:
         """The current student's responses to the prompts of these numbers, or an agent's trajectories.
@@ -230,7 +232,7 @@ class Session:
         def fill(folder: Path) -> None:
             self.trainer.save(folder)
             if sampled and self.world.is_main:
-                write_batch(folder, sampled)
+                write_batch(folder, self.sampled.in_order(sampled))
 
         with self.world.shared_failure():
             if self.world.is_main:

@@ -12,6 +12,7 @@ from tipx.processes import take_fsdp_wish
 from tipx.runs.directory import Run
 from tipx.runs.place import run_path
 from tipx.runs.provenance import start_record
+from tipx.train.dealing import deal_in_turn
 from tipx.train.experiment import Experiment
 from tipx.train.loop import distill
 from tipx.train.session import Session, say_what_is_kept
@@ -40,7 +41,7 @@ def train_run(
     # Sums depend on the number of threads in their last bit, so a run goes on with those that it began with.
     threads = None if fresh else run.first_threads(processes)
     with say_what_is_kept(run), exp.hardware.start(exp.loop.precision, threads).closing() as world:
-        world.shard_rows(exp.loop.sequences)
+        deal_in_turn(exp.loop.sequences, world.size)
         if not world.is_main:
             if world.broadcast(run.finished):  # what the main process says, under the lock
                 return run, False
