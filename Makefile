@@ -11,7 +11,7 @@ ENGINE_ENV := $(ENV) TORCHDYNAMO_DISABLE=1 VLLM_NO_USAGE_STATS=1 HOME=$(ENGINE_H
 # Where torch's builds for a CPU are, which vLLM's build for a CPU asks for by name.
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: setup demo test test-all test-engine check-extras lint docs bench bench-full bench-widths bench-step bench-training
+.PHONY: setup demo test test-all test-engine check-extras lint docs bench bench-full bench-widths bench-step bench-training gpu-check
 
 setup: $(VENV)/.installed
 
@@ -84,3 +84,7 @@ bench-step: setup
 # Training from end to end beside TRL's: four minutes.
 bench-training: $(VENV)/.bench
 	$(ENV) $(BIN)/python -m bench.training
+
+# What one GPU does to tipx, at most ten minutes; `make gpu-check GPU_CHECK="--device cpu --small"` tries the script.
+gpu-check: $(VENV)/.bench
+	HF_HUB_OFFLINE=1 $(BIN)/python -m bench.gpu_check $(GPU_CHECK)

@@ -43,13 +43,24 @@ class Case:
         return [r for r in wanted if (self.every if r == 1 else self.rule is not None)]
 
 
-def inputs(tokens: int, vocab: int, hidden: int) -> tuple[Hidden, Hidden]:
-    """Random student and teacher. Logits of different scale, so that scores differ by more than rounding."""
-    made = torch.Generator().manual_seed(0)
-    states = [torch.randn(tokens, hidden, generator=made) for _ in range(2)]
-    weights = [torch.randn(vocab, hidden, generator=made) / hidden**0.5 for _ in range(2)]
-    scale_N1 = torch.linspace(0.5, 4, tokens)[torch.randperm(tokens, generator=made), None]
-    student, teacher = (Hidden(s * scale_N1, Head(w)) for s, w in zip(states, weights, strict=True))
+def inputs(
+    tokens: int,
+    vocab: int,
+    hidden: int,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Hidden, Hidden]:
+    """Random student and teacher. Logits of different scale, so that scores differ by more than rounding.
+
+    They are drawn on the device (None: the CPU) in fp32, and rounded to `dtype`.
+    """
+    made = torch.Generator(device or "cpu").manual_seed(0)
+    draw = partial(torch.randn, generator=made, device=device)
+    states = [draw(tokens, hidden) for _ in range(2)]
+    weights = [(draw(vocab, hidden) / hidden**0.5).to(dtype) for _ in range(2)]
+    order_N = torch.randperm(tokens, generator=made, device=device)
+    scale_N1 = torch.linspace(0.5, 4, tokens, device=device)[order_N, None]
+    student, teacher = (Hidden((s * scale_N1).to(dtype), Head(w)) for s, w in zip(states, weights, strict=True))
     student.states_ND.requires_grad_()
     student.head.weight_VD.requires_grad_()
     return student, teacher
@@ -67,10 +78,20 @@ def default_engine() -> Vocab:
     return engine
 
 
-def tipx(rule: str, divergence: TokenDivergence, student: Hidden, teacher: Hidden, kept: int) -> Tensor:
-    """This project: score in tiles what the rule asks for, keep, then the loss in tiles."""
-    engine, sums = default_engine(), None
-    weights_K = torch.full((kept,), 1 / kept)
+def tipx(
+    rule: str,
+    divergence: TokenDivergence,
+    student: Hidden,
+    teacher: Hidden,
+    kept: int,
+    engine: Vocab | None = None,
+) -> Tensor:
+    """This project: score in tiles what the rule asks for, keep, then the loss in tiles.
+
+    `engine` is None for that of a run by default.
+    """
+    engine, sums = engine or default_engine(), None
+    weights_K = torch.full((kept,), 1 / kept, device=student.states_ND.device)
     if kept < len(student):
         index, sums = choose(engine, rule, student, teacher, kept)
         student, teacher = student[index], teacher[index]
@@ -88,11 +109,12 @@ def choose(
     """The kept tokens, and what scoring left of them for the loss."""
     if rule == "prefix":
         return slice(kept), None
+    device = student.states_ND.device
     if rule == "random":
-        return torch.randperm(len(student), generator=torch.Generator().manual_seed(1))[:kept], None
-    scores = engine.compute_statistics(
-        student, teacher, torch.zeros(len(student), dtype=torch.long), NEEDS[rule], ReverseKL()
-    )
+        index_N = torch.randperm(len(student), generator=torch.Generator().manual_seed(1))
+        return index_N[:kept].to(device), None
+    tokens_N = torch.zeros(len(student), dtype=torch.long, device=device)
+    scores = engine.compute_statistics(student, teacher, tokens_N, NEEDS[rule], ReverseKL())
     ranked_N = torch.stack([scores.values[name] for name in sorted(NEEDS[rule])]).sum(0)
     index = first(ranked_N, kept)
     return index, scores.forward_sums and scores.forward_sums[index]
@@ -124,7 +146,7 @@ def paper(chunk: int, cache: torch.dtype, student: Hidden, teacher: Hidden, kept
         index = first(logit_scores(student_NV, teacher_NV, chunk), kept)
         student_NV, teacher_NV = student_NV[index], teacher_NV[index]
     waiting = [part.clone() for part in teacher_NV.split(chunk)]
-    total = torch.zeros(())
+    total = student_NV.new_zeros((), dtype=torch.float32)
     for start in range(0, kept, chunk):
         log_q_CV = waiting.pop(0).float().log_softmax(-1)
         log_p_CV = student_NV[start : start + chunk].float().log_softmax(-1)

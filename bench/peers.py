@@ -57,7 +57,7 @@ def trl_tiled(beta: float, tiles: tuple[int, int] | None, student: Hidden, teach
             teacher.states_ND[None],
             student.head.weight_VD,
             teacher.head.weight_VD,
-            torch.ones(1, kept, dtype=torch.long),
+            torch.ones(1, kept, dtype=torch.long, device=student.states_ND.device),
             beta,
         )
         loss.backward()
@@ -70,9 +70,8 @@ def trl_gkd(beta: float, student: Hidden, teacher: Hidden, kept: int) -> Tensor:
     trainer = importlib.import_module("trl.experimental.gkd").GKDTrainer
     with torch.no_grad():
         teacher_NV = teacher.logits()
-    loss = trainer.generalized_jsd_loss(
-        student.logits()[None], teacher_NV[None], labels=torch.zeros(1, kept, dtype=torch.long), beta=beta
-    )
+    labels_1N = torch.zeros(1, kept, dtype=torch.long, device=student.states_ND.device)
+    loss = trainer.generalized_jsd_loss(student.logits()[None], teacher_NV[None], labels=labels_1N, beta=beta)
     del teacher_NV
     loss.backward()
     return loss.detach()
@@ -89,7 +88,7 @@ def liger(beta: float, chunk: int, student: Hidden, teacher: Hidden, kept: int) 
         student.head.weight_VD,
         teacher.states_ND,
         teacher.head.weight_VD,
-        torch.zeros(kept, dtype=torch.long),
+        torch.zeros(kept, dtype=torch.long, device=student.states_ND.device),
     )
     loss.backward()
     return loss.detach()
@@ -116,7 +115,7 @@ def teacher_alone(student: Hidden, teacher: Hidden, kept: int) -> Tensor:
     """The teacher's part of the two losses below: no loss, and gradients of 0."""
     _, log_q_Nk = top_entries(teacher)
     for leaf in (student.states_ND, student.head.weight_VD):
-        leaf.grad = torch.zeros(()).expand_as(leaf)
+        leaf.grad = leaf.new_zeros(()).expand_as(leaf)
     return log_q_Nk.sum() / kept
 
 
@@ -159,7 +158,7 @@ def verl_top(student: Hidden, teacher: Hidden, kept: int) -> Tensor:
     its teacher is a server, whose pass is here part of the case; it splits the work over GPUs.
     """
     ids_Nk, log_q_Nk = top_entries(teacher)
-    loss = torch.zeros(())
+    loss = log_q_Nk.new_zeros(())
     for start in range(0, kept, ROWS):
         part = slice(start, start + ROWS)
         loss = loss + checkpoint(verl_chunk, student[part], ids_Nk[part], log_q_Nk[part], use_reentrant=False)

@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 
 import torch
@@ -57,8 +56,8 @@ class Result:
     weight_norm: float
 
 
-def measure(cell: Cell, watched: AbstractContextManager[object] | None = None) -> Result:
-    """Measure here, with loss and backward pass inside of `watched`: call it in a fresh process."""
+def measure(cell: Cell) -> Result:
+    """Measure here: call it in a fresh process."""
     torch.set_num_threads(1)
     case = listed()[cell.case]
     warm(case, cell)
@@ -67,7 +66,7 @@ def measure(cell: Cell, watched: AbstractContextManager[object] | None = None) -
     with meter.phase("before"):
         pass
     began = time.process_time()
-    with meter.phase("loss"), watched or nullcontext():
+    with meter.phase("loss"):
         loss = case.step(student, teacher, cell.kept)
     cpu_s = time.process_time() - began
     values = meter.read()

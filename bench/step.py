@@ -102,7 +102,7 @@ class SampledSession(Session):
 def open_session(trainer: Trainer) -> SampledSession:
     """Around a trainer, without a run's directory."""
     session = SampledSession(trainer.exp, Run(Path("unused")), trainer.world, Quiet())
-    session.trainer, session.pair, session.meter = trainer, trainer.pair, Meter(CPU)
+    session.trainer, session.pair, session.meter = trainer, trainer.pair, Meter(trainer.world.device)
     return session
 
 

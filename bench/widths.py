@@ -22,8 +22,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from rich.console import Console
@@ -31,7 +32,7 @@ from rich.progress import Progress
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import peers
+from bench import cases, peers
 from bench.cases import (
     ALL_TOKENS,
     FULL,
@@ -186,9 +187,15 @@ def measure_alone(row: Measured, cell: Cell) -> None:
 
 
 def print_alone(cell: Cell) -> None:
-    """In that process: MiB, and products in units of (all tokens x vocabulary x hidden size)."""
-    counter = ProductCounter()
-    result = measure(cell, counter)
+    """In that process: MiB, and products in units of (all tokens x vocabulary x hidden size).
+
+    Products are counted in a run of their own, with plain torch: no kernel can be compiled while a counter watches.
+    """
+    result, counter = measure(cell), ProductCounter()
+    student, teacher = inputs(cell.tokens, cell.vocab, cell.hidden)
+    plain = replace(cases.default_engine(), compile=False)
+    with patch.object(cases, "default_engine", lambda: plain), counter:
+        listed()[cell.case].step(student, teacher, cell.kept)
     products = counter.multiplications / (cell.tokens * cell.vocab * cell.hidden)
     print(json.dumps([result.mib, products]))  # noqa: T201
 

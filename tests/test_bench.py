@@ -254,6 +254,15 @@ def test_memory_and_products_are_of_a_process_of_its_own() -> None:
     assert row.mib >= 0
 
 
+def test_products_are_counted_where_kernels_are_compiled(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(widths, "measure", lambda _: Result(7, 0, 0, 0, 0, 0))
+    monkeypatch.setattr("tipx.vocab.SMALLEST_COMPILED", 1)
+    widths.print_alone(Cell(ALL_TOKENS, 20, 300, 16, 1))
+    assert capsys.readouterr().out == "[7, 4.0]\n"
+
+
 def test_a_step_is_the_mean_over_a_period_of_monitored_and_other_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
     for name in ("score", "rescore"):

@@ -10,7 +10,7 @@ import tipx
 
 # From the bottom. A module imports from layers below its own, a package also from itself; a new module is put in here.
 LAYERS = (
-    {"cores", "errors", "moved", "noise", "types"},
+    {"adapters", "cores", "errors", "moved", "noise", "types"},
     {"files"},
     {"spec", "signals", "slurm"},
     {"text", "stats", "grading"},
@@ -49,10 +49,11 @@ WRITERS = {
     "deepplanning/pull.py": "the benchmark's data, in a folder it is given",
     "models/gguf.py": "converted models, in the user's cache",
     "models/sharded.py": "a checkpoint's model, in the folder it is given, and links in a temporary folder",
+    "models/lora.py": "a checkpoint's model, in a folder it is given",
     "train/trainer.py": "a checkpoint's content, in the folder that `Run.save` moves into place",
     "rollout/colocated.py": "an engine's configuration, in a temporary folder, and its log in the run directory",
     "rollout/served.py": "the folder of a server's weights",
-    "rollout/weights_folder.py": "weights, in a folder it is given",
+    "rollout/weights_folder.py": "weights, or a model, in a folder it is given",
     "train/ahead.py": "a checkpoint's content, in the same folder",
     "display/config_yaml.py": "nothing: YAML as text",
     "display/plots.py": "nothing: matplotlib gives a picture as bytes",

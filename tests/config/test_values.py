@@ -14,7 +14,7 @@ from tipx.selectors.normalise import Normalise
 
 # key -> another value, and every other place that it reaches
 MOVES: dict[str, tuple[Any, list[str]]] = {
-    "seed": (3, []),
+    "seed": (3, ["model.student.lora.seed"]),
     "ratio": (0.25, ["selector.pick.ratio"]),
     "norm.entropy_clip": (0.5, ["selector.score.norm.entropy_clip"]),
     "selector.score.divergence": ("jsd", []),

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from tests.conftest import save_model
 from tipx.embedded.arithmetic.tokenizer import build_tokenizer, vocabulary
 from tipx.errors import ModelError
 from tipx.models.head import backbone, check_generation, check_head, lm_head
-from tipx.models.pair import ModelSource, Pair, Teacher, Template
+from tipx.models.pair import ModelSource, Pair, Student, Teacher, Template
 from tipx.train.start import train_run
 
 CPU = torch.device("cpu")
@@ -53,8 +53,8 @@ SMALL: dict[str, Any] = {
 }
 
 
-def source(path: Path | str, **more: Any) -> ModelSource:
-    return ModelSource(
+def source(path: Path | str, **more: Any) -> Student:
+    return Student(
         **{"path": str(path), "revision": None, "dtype": "float32", "attn": None, "keep_layers": None, **more}
     )
 
@@ -64,7 +64,8 @@ def pair(teacher: Path, student: Path) -> Pair:
 
 
 def as_teacher(model: ModelSource, offload: str = "none") -> Teacher:
-    return Teacher(**asdict(model), offload=offload)
+    common = {field.name: getattr(model, field.name) for field in fields(ModelSource)}  # type: ignore[arg-type]
+    return Teacher(**common, offload=offload)
 
 
 def tiny(config: PreTrainedConfig) -> PreTrainedModel:

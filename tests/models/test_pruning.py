@@ -20,7 +20,7 @@ from transformers import (
 from tests.conftest import save_model
 from tipx.errors import ModelError
 from tipx.models.head import check_head
-from tipx.models.pair import ModelSource, Pair, Teacher, Template
+from tipx.models.pair import Pair, Student, Teacher, Template
 from tipx.models.pruning import Layers, keep_layers, select_layers
 
 CPU = torch.device("cpu")
@@ -119,7 +119,7 @@ def test_a_source_prunes_and_a_checkpoint_is_not_pruned_again(pair_dir: Path, tm
     deep = save_model(tmp_path / "deep", 5, layers=4)
     common = {"revision": None, "dtype": "float32", "attn": None}
     teacher = Teacher(path=str(pair_dir / "teacher"), **common, keep_layers=None, offload="none")
-    student = ModelSource(path=str(deep), **common, keep_layers=["0-1", 3])
+    student = Student(path=str(deep), **common, keep_layers=["0-1", 3])
     pair = Pair(teacher=teacher, student=student, template=Template(chat=False, instruction="", thinking=None))
     loaded = pair.load(CPU, pair.load_tokenizer())
     assert loaded.student.config.num_hidden_layers == 3

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from tests.conftest import save_model
 from tests.rollout.stand_in import Served, Weights, serve
+from tipx.adapters import merged_weights
 from tipx.config import build, load
 from tipx.errors import ConfigError, RunFailed
+from tipx.models.lora import LoRA, add_adapter
 from tipx.models.pair import ModelSource
 from tipx.noise import Noise
 from tipx.rollout import RolloutRequest
@@ -104,6 +106,19 @@ def test_a_pruned_student_is_told_how_to_be_served(tmp_path: Path) -> None:
     found = re.search(written, str(error.value))
     assert found is not None
     assert AutoConfig.from_pretrained(found[1]).num_hidden_layers == 2
+
+
+def test_a_pruned_student_with_adapters_is_written_merged(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "deep", seed=3, layers=3)
+    model, tokenizer = load_student(folder, keep=[0, 2])
+    lora = LoRA(r=2, lora_alpha=4, target_modules="all-linear", use_rslora=False, seed=0)
+    add_adapter(model, lora, "model.student.lora")
+    with serve(Served(Weights(str(folder)))) as place, pytest.raises(ConfigError) as error:
+        backend(place, tmp_path)(model, tokenizer, ASK)
+    found = re.search(r"`vllm serve (\S+/tipx-student-\w+) ", str(error.value))
+    assert found is not None
+    again = AutoModelForCausalLM.from_pretrained(found[1])
+    assert list(again.state_dict()) == [name for name, _ in merged_weights(model)]
 
 
 def test_a_server_of_another_precision_is_refused(how: VLLMRollouts, state: Served, student: Student) -> None:

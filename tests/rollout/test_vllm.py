@@ -13,14 +13,17 @@ from transformers import PreTrainedModel
 from tests.conftest import save_model
 from tests.rollout.stand_in import LLM, Served, Weights, in_its_place, serve
 from tests.rows import undeclared
+from tipx.adapters import trained_parameters
 from tipx.config import build, load
 from tipx.errors import ConfigError, RunFailed, TipxError
 from tipx.evals.start import evaluate_target
-from tipx.models.pair import ModelSource
+from tipx.models.lora import LoRA
+from tipx.models.pair import ModelSource, Student
 from tipx.noise import Noise
 from tipx.rollout import RolloutRequest
 from tipx.rollout import vllm as vllm_rollouts
 from tipx.rollout.engines import close_engines, open_engines
+from tipx.rollout.inspection import list_shapes
 from tipx.rollout.vllm import VLLMRollouts
 from tipx.train.start import train_run
 
@@ -95,6 +98,40 @@ def check(model: PreTrainedModel, rollout: Any) -> None:
             log_p_LV = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
         own += [log_p_LV[i - 1, ids[i]] for i in range(len(prompt), len(ids))]
     torch.testing.assert_close(rollout.logprobs_N, torch.stack(own), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def adapted(pair_dir: Path) -> tuple[PreTrainedModel, Any]:
+    """A student with adapters that have learned something."""
+    lora = LoRA(r=4, lora_alpha=32, target_modules="all-linear", use_rslora=False, seed=0)
+    settings: dict[str, Any] = {"revision": None, "dtype": "float32", "attn": None, "keep_layers": None}
+    source = Student(path=str(pair_dir / "student"), lora=lora, **settings)
+    model = source.load("student", torch.device("cpu"))
+    with torch.no_grad():
+        for parameter in trained_parameters(model):
+            parameter.add_(0.2)
+    return model, source.load_tokenizer("student")
+
+
+def test_an_engine_samples_from_merged_adapters(vllm: type[LLM], adapted: tuple[PreTrainedModel, Any]) -> None:
+    how, (model, tokenizer) = rollouts("rollout.sleep=false"), adapted
+    check(model, how(model, tokenizer, ask(Noise(0))))
+    with torch.no_grad():
+        trained_parameters(model)[1].mul_(-2.0)  # one matrix of an adapter is enough to be pushed again
+    check(model, how(model, tokenizer, ask(Noise(0))))
+    (llm,) = vllm.made
+    assert llm.weights.reloads == 2
+
+
+def test_a_server_samples_from_merged_adapters(
+    served: tuple[Served, str], adapted: tuple[PreTrainedModel, Any], tmp_path: Path
+) -> None:
+    how, (model, tokenizer) = (
+        rollouts("rollout=vllm_server", f"rollout.server={served[1]}", f"rollout.sync_dir={tmp_path}"),
+        adapted,
+    )
+    check(model, how(model, tokenizer, ask(Noise(0))))
+    assert dict(list_shapes(model)) == dict(list_shapes(served[0].weights.model))
 
 
 @pytest.mark.usefixtures("vllm")

@@ -29,6 +29,7 @@ GOLDEN: dict[str, tuple[str, list[str]]] = {
     "2026-11-26-qwen3": ("02155755", ["experiment=qwen3", "selector=entropy_sampling", "ratio=0.2"]),
     "2026-11-29-llama_v1": ("a75f990a", ["experiment=llama", "norm=v1"]),
     "2026-11-29-topk": ("67073a90", ["divergence=topk", "loop.denominator=valid"]),
+    "2026-11-29-lora": ("ebbd14fc", ["model.student.lora.r=16", "seed=3"]),
     "2026-11-29-vllm_server": ("4fe0d9b3", [*LONG, "rollout=vllm_server", "eval=vllm"]),
 }
 
@@ -51,6 +52,7 @@ SAME = [
     ["optim.weight_decay=0"],
     ["rollout.temperature=1"],
     ["heldout.max_tokens=64"],
+    ["model.student.lora.lora_alpha=8", "model.student.lora.target_modules=[q_proj]"],  # of no adapters
 ]
 OTHER = [
     ["seed=1"],
@@ -81,6 +83,11 @@ OTHER = [
     ["divergence=topk", "divergence.k=8"],
     ["benchmark.size=256"],
     ["eval.n=8"],
+    ["model.student.lora.r=16"],
+    ["model.student.lora.r=32"],
+    ["model.student.lora.r=16", "model.student.lora.lora_alpha=16"],
+    ["model.student.lora.r=16", "model.student.lora.target_modules=[q_proj]"],
+    ["model.student.lora.r=16", "model.student.lora.use_rslora=true"],
 ]
 
 

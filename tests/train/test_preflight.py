@@ -45,7 +45,7 @@ def chats(folder: Path, template: str) -> None:
 def test_the_embedded_pair_has_nothing_to_say_about() -> None:
     findings = examine_facts(gather_facts(build(load(["data.size=64"]))))
     assert {finding.level for finding in findings} == {"ok"}
-    assert len({finding.check for finding in findings}) == len(CHECKS) == 13
+    assert len({finding.check for finding in findings}) == len(CHECKS) == 14
 
 
 def test_paddings_of_the_vocabulary_are_no_matter(overrides: Overrides, tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def take_steps(words: list[str], folder: Path, steps: int = 3) -> dict[str, Any]
 
     def spy(loss: float) -> Any:
         if not gradients:
-            gradients.update({n: whole_tensor(p.grad).clone() for n, p in student.named_parameters()})
+            gradients.update(
+                {n: whole_tensor(p.grad).clone() for n, p in student.named_parameters() if p.requires_grad}
+            )
         return apply(loss)
 
     session.trainer._apply_gradients = spy  # type: ignore[method-assign]
@@ -127,6 +129,7 @@ WAYS = {
     "recorded": ["loop.score_from=rollout"],
     "layers stay whole": ["hardware.reshard_after_forward=false"],
     "layers are left out": ["model.student.keep_layers=[0,2]"],
+    "adapters": ["model.student.lora.r=4", "optim.lr=1e-4"],
     "offload": ["model.teacher.offload=cpu", "hardware.cpu_offload=true"],
 }
 

@@ -384,6 +384,45 @@ def test_narrow_factors_give_fp32_logits_on_every_device(
         assert (other.double() - one.double()).norm() <= 0.005 * one.double().norm()
 
 
+class Allocated(TorchDispatchMode):
+    """Counts the tensors that are made of one shape, and notes the products' shapes."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape, self.count, self.products = shape, 0, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        self.count += name in ("empty_like", "zeros_like", "new_empty", "empty") and made.shape == self.shape
+        self.products += name in ("mm", "addmm", "addmm_")
+        return made
+
+
+@pytest.mark.parametrize("budget", [1, 512])
+@pytest.mark.parametrize("scored", [True, False])
+def test_a_frozen_head_gets_no_gradient_and_costs_none(budget: int, scored: bool) -> None:
+    w = world(n=200, v=3000, dtype=torch.float32, bias=False)
+    engine = Vocab(chunk="auto", budget_mib=budget, compile=False)
+    states, head = w.student.states_ND, w.student.head.weight_VD
+    states.requires_grad_()
+    seen, found = [], []
+    for trained in (True, False):
+        head.requires_grad_(trained)
+        sums = engine.compute_statistics(w.student, w.teacher, w.tokens_N, STATISTICS, ReverseKL()).forward_sums
+        with Allocated(tuple(head.shape)) as counted:
+            loss = engine.compute_loss(w.student, w.teacher, w.weights_N, ReverseKL(), sums if scored else None)
+            loss.backward()
+        seen.append(counted)
+        found.append(states.grad)
+        assert (head.grad is not None) == trained
+        states.grad = head.grad = None
+    assert found[0] is not None
+    assert torch.equal(found[0], found[1])
+    assert (seen[0].count, seen[1].count) == (1, 0)
+    assert seen[1].products < seen[0].products
+
+
 def replace_by_rounded(w: World) -> World:
     """The factors as products take them, rounded to bfloat16."""
     student, teacher = (

@@ -14,6 +14,9 @@ def export(
     words: RunsDirWords = None,
     *,
     checkpoint: Annotated[str, typer.Option(**WORDS, help="A step, or last")] = "last",
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="Of a run with LoRA: the adapters alone, for peft; else they are merged")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a model that is there")] = False,
     runs_dir: RunsDir = None,
 ) -> None:
@@ -26,5 +29,5 @@ def export(
 
     rest, place = take_runs_dir(words, runs_dir)
     refuse_words(rest, "export")
-    made, step = job(spell_run(run, place), folder, checkpoint, place, force=force)
+    made, step = job(spell_run(run, place), folder, checkpoint, place, force=force, adapter=adapter)
     console().print(f"{made.path.name}, step {step}\nmodel    {folder}", soft_wrap=True, highlight=False)

@@ -28,15 +28,27 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```"""
 
 
-def model_card(run: StoredRun, step: int, version: str, commit: str | None) -> str:
-    """README.md of the model at `step`, with the front matter that the hub reads."""
+ADAPTED = INTRODUCTION.replace(
+    """from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.""",
+    """from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+
+model = AutoPeftModelForCausalLM.""",
+)
+"""The same of adapters without their base."""
+
+
+def model_card(run: StoredRun, step: int, version: str, commit: str | None, *, adapter: bool = False) -> str:
+    """README.md of the model at `step`, with the front matter that the hub reads. `adapter`: it is adapters alone."""
     made = run.tree
     parents = {role: made["model"][role]["path"] for role in ("student", "teacher")}
     licences = {role: find_licence(path) for role, path in parents.items()}
     parts = [
-        front_matter(parents, licences, run, step),
+        front_matter(parents, licences, run, step, "peft" if adapter else "transformers"),
         f"# {escape_markdown(run.name)}, step {step}",
-        INTRODUCTION,
+        ADAPTED if adapter else INTRODUCTION,
         "## Parents",
         markdown_table(
             ["", "model", "licence"], [[role, shown_name(parents[role]), licences[role]] for role in parents]
@@ -54,12 +66,12 @@ def model_card(run: StoredRun, step: int, version: str, commit: str | None) -> s
     return "\n\n".join(parts) + "\n"
 
 
-def front_matter(parents: dict[str, str], licences: dict[str, str], run: StoredRun, step: int) -> str:
+def front_matter(parents: dict[str, str], licences: dict[str, str], run: StoredRun, step: int, library: str) -> str:
     """Metadata for the hub. A licence is claimed only where both parents' are known to be the same."""
     known = set(licences.values())
     hub = [path for path in dict.fromkeys(parents.values()) if shown_name(path) == path and path.count("/") == 1]
     data = ModelCardData(
-        library_name="transformers",
+        library_name=library,
         pipeline_tag="text-generation",
         license=known.pop() if len(known) == 1 and UNKNOWN not in known else None,
         base_model=hub or None,
@@ -76,6 +88,7 @@ def run_facts(made: Tree, step: int) -> Row:
     return {
         "steps": f"{step} of {loop['steps']}",
         "layers kept of the student": model["student"].get("keep_layers") or "all",
+        "LoRA": short_adapters(model["student"].get("lora")),
         "score": short_rule(made["selector"]["score"]),
         "pick": short_rule(made["selector"]["pick"]),
         "share of tokens": made["selector"]["pick"].get("ratio", 1.0),
@@ -90,6 +103,14 @@ def run_facts(made: Tree, step: int) -> Row:
         "instruction after each question": repr(model["template"]["instruction"]),
         "seed": made["seed"],
     }
+
+
+def short_adapters(lora: Tree | None) -> str:
+    """Adapters as in `r=16, lora_alpha=32, target_modules=all-linear`."""
+    if not lora or lora.get("r") is None:
+        return "no: all weights were trained"
+    names = ("r", "lora_alpha", "target_modules", "use_rslora")
+    return ", ".join(f"{name}={cell_text(lora.get(name))}" for name in names)
 
 
 def short_rule(section: Tree) -> str:

@@ -14,7 +14,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tipx.errors import ModelError
 from tipx.files.untrusted import RAISED, error_text
-from tipx.sharding import compute_device, run_inside
+from tipx.sharding import class_name, compute_device, run_inside
 from tipx.vocab import Head
 
 SHORT_PROMPT = [1, 2, 3, 4]
@@ -31,7 +31,7 @@ def lm_head(model: PreTrainedModel, rows: int | None = None) -> Head:
     """The model's LM head, cut to its first `rows` rows."""
     layer = model.get_output_embeddings()
     if not isinstance(layer, nn.Linear):
-        raise ModelError(f"model: {type(model).__name__} has no linear LM head, which tipx needs")
+        raise ModelError(f"model: {class_name(model)} has no linear LM head, which tipx needs")
     bias_V = None if layer.bias is None else layer.bias[:rows]
     config = model.config.get_text_config()
     # Cohere multiplies its logits, Granite divides them, Gemma 2 caps them. `check_head` finds any other change.
@@ -47,7 +47,7 @@ def backbone(model: PreTrainedModel) -> nn.Module:
     # Llama 4's text model has a base_model_prefix that names a missing part.
     parts = [part for part in model.children() if isinstance(part, PreTrainedModel)]
     if len(parts) != 1:
-        raise ModelError(f"model: {type(model).__name__} has no part of its own that ends at the hidden states")
+        raise ModelError(f"model: {class_name(model)} has no part of its own that ends at the hidden states")
     return parts[0]
 
 
@@ -89,7 +89,7 @@ def translate_forward_errors(
     except torch.OutOfMemoryError:  # not the fault of the model
         raise
     except RAISED as error:
-        raise ModelError(f"model.{role}: {type(model).__name__} cannot run ({error_text(error)}); {why}") from error
+        raise ModelError(f"model.{role}: {class_name(model)} cannot run ({error_text(error)}); {why}") from error
 
 
 @torch.no_grad()
@@ -103,7 +103,7 @@ def check_logits(role: str, model: PreTrainedModel, ids: Sequence[int]) -> None:
 
 def non_finite_error(role: str, model: PreTrainedModel) -> ModelError:
     return ModelError(
-        f"model.{role}: {type(model).__name__} gives logits that are not numbers; its weights are damaged, or do "
+        f"model.{role}: {class_name(model)} gives logits that are not numbers; its weights are damaged, or do "
         f"not fit model.{role}.dtype={str(model.dtype).removeprefix('torch.')}"
     )
 
@@ -128,7 +128,7 @@ def check_generation(role: str, model: PreTrainedModel, pad: int) -> None:
         with translate_forward_errors(role, model, "transformers' generate cannot use it"):
             alone_V, beside_V = (
                 model.generate(  # type: ignore[operator]
-                    input_ids=ids_RL, attention_mask=mask_RL, generation_config=settings
+                    input_ids=ids_RL, attention_mask=mask_RL, generation_config=settings, synced_gpus=False
                 ).logits[0][0]
                 for ids_RL, mask_RL in ((ids_2L[:1, PADDING:], mask_2L[:1, PADDING:]), (ids_2L, mask_2L))
             )
@@ -137,7 +137,7 @@ def check_generation(role: str, model: PreTrainedModel, pad: int) -> None:
     centred_V = alone_V.float() - alone_V.float().mean()
     if (beside_V.float() - alone_V.float()).norm() > READS_PADDING * centred_V.norm():
         raise ModelError(
-            f"model.{role}: {type(model).__name__} reads padding as text: the same prompt gives other logits beside a "
+            f"model.{role}: {class_name(model)} reads padding as text: the same prompt gives other logits beside a "
             "longer one; tipx samples prompts in batches, so it is refused"
         )
 
@@ -158,6 +158,6 @@ def check_head(role: str, model: PreTrainedModel) -> None:
         raise non_finite_error(role, model)
     if not torch.allclose(own_NV, expected_NV, atol=1e-2, rtol=1e-2):
         raise ModelError(
-            f"model.{role}: {type(model).__name__} changes its logits after the LM head in a way tipx does not know; "
+            f"model.{role}: {class_name(model)} changes its logits after the LM head in a way tipx does not know; "
             "its distribution would be wrong, so it is refused"
         )

@@ -59,6 +59,15 @@ def resolve_model_path(path: str, dtype: str | None, key: str) -> str:
     return str(convert_settings(file, key) if dtype is None else convert_model(file, dtype, key))
 
 
+def find_weights(path: str, revision: str | None, key: str) -> Path | None:
+    """The GGUF file, or the folder, that a model's weights come from. None if it is not downloaded yet."""
+    if path.startswith(PACKAGE):
+        path = str(find_in_package(path, key))
+    if path.endswith(SUFFIX) and not Path(path).is_dir():
+        return Path(path).expanduser()
+    return find_model_folder(resolve_model_path(path, None, key), revision)
+
+
 def embedded_folder(name: str) -> Path:
     """The folder of an embedded model, one of PAIRS."""
     role = name.removeprefix("agent/")

@@ -1,8 +1,9 @@
 """Teacher and student: loads both, and checks that they fit together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +18,35 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from tipx.adapters import is_adapted
 from tipx.agents.chat import Chat
 from tipx.errors import ModelError
 from tipx.files.untrusted import printable_text
 from tipx.models.folder import BrokenModel
 from tipx.models.head import check_generation, check_head, check_logits
-from tipx.models.locate import LocatedModel, guard_model_loading, resolve_model_path
+from tipx.models.locate import (
+    EMBEDDED,
+    PACKAGE,
+    LocatedModel,
+    find_weights,
+    guard_model_loading,
+    is_local,
+    resolve_model_path,
+    silence_libraries,
+)
+from tipx.models.lora import (
+    Base,
+    LoRA,
+    SavedAdapter,
+    add_adapter,
+    check_base,
+    check_same_adapters,
+    describe_targets,
+    fingerprint_weights,
+    import_peft,
+    load_adapter,
+    read_adapter,
+)
 from tipx.models.offload import OnDevice, park_on_cpu
 from tipx.models.pruning import Layers, keep_layers
 from tipx.models.sharded import allocate_shards, build_empty, find_weight_files, read_slices, take_whole
@@ -39,6 +63,8 @@ TEMPLATE_REMEDY = "give the tokenizer another chat_template, or type template@mo
 PROBE_TEXT = "The answer is \\boxed{42}. tom has 14 pens . then 14 + 8 = 22 . a : <|im_end|> é 数"
 
 
+Adapt = Callable[[PreTrainedModel], None]
+"""Adds adapters to a model, in place."""
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -62,8 +88,13 @@ class ModelSource:
     """true runs the Python code that comes with the model, with all rights of the user."""
 
     def load(self, role: str, device: torch.device) -> PreTrainedModel:
-        """The model in eval mode on `device`. Raises ModelError, which says what to do, if it cannot be loaded."""
+        """The model in eval mode on `device`. Raises ModelError, which says what to do, if it cannot be loaded.
+
+        A checkpoint with adapters becomes its base with these adapters.
+        """
         key = f"model.{role}.path"
+        if (saved := self.read_adapter(key)) is not None:
+            return self.load_adapted(saved, role, device)
         with self.guard_loading(key, self.attn, whole=True) as (located, options):
             if located.folder is not None:
                 config: PreTrainedConfig = AutoConfig.from_pretrained(located.folder, **options)
@@ -91,14 +122,23 @@ class ModelSource:
             keep_layers(model, self.keep_layers, f"model.{role}.keep_layers")
         return model.to(device).eval()
 
-    def load_sharded(self, role: str, world: World, sharding: Sharding, *, offload: bool) -> PreTrainedModel:
+    def load_sharded(
+        self, role: str, world: World, sharding: Sharding, *, offload: bool, adapt: Adapt | None = None
+    ) -> PreTrainedModel:
         """The model in eval mode, shared out over processes; all must call it. Raises ModelError.
 
         Each process reads its own slices. Weights that are not in safetensors files by the model's own names are read
-        by the main process, whole and into its memory, and sent to the others.
+        by the main process, whole and into its memory, and sent to the others. `adapt` adds adapters, which must be
+        there when the model is shared out.
         """
-        device = torch.device("cpu") if offload else world.device
-        with self.guard_loading(f"model.{role}.path", self.attn, whole=True) as (located, options):
+        key, device = f"model.{role}.path", torch.device("cpu") if offload else world.device
+        if (saved := self.read_adapter(key)) is not None:
+            base = self.find_base(saved, key)
+            check_base(saved.base, base.describe_base(key), saved.folder)
+            return base.load_sharded(
+                role, world, sharding, offload=offload, adapt=lambda model: load_adapter(model, saved, key)
+            )
+        with self.guard_loading(key, self.attn, whole=True) as (located, options):
             config: PreTrainedConfig = AutoConfig.from_pretrained(located.name_or_path, **options)
             check_sizes(config, located.weight_counts, code=self.trust_remote_code)
             if getattr(config, "quantization_config", None) is not None:
@@ -107,17 +147,23 @@ class ModelSource:
             names = {id(value): name for name, value in model.state_dict(keep_vars=True).items()}
             if self.keep_layers is not None:
                 keep_layers(model, self.keep_layers, f"model.{role}.keep_layers")
-            stored = {name: names[id(value)] for name, value in model.state_dict(keep_vars=True).items()}
             files = find_weight_files(located, self.revision)
+        if adapt is not None:
+            adapt(model)
+        kept = model.state_dict(keep_vars=True)
+        stored = {name: names[id(value)] for name, value in kept.items() if id(value) in names}
         sharding.shard(model, offload=offload)
         allocate_shards(model, device)
         tied = set(model.all_tied_weights_keys)
-        wanted = {stored[name]: value for name, value in model.state_dict().items() if name not in tied}
-        with self.guard_loading(f"model.{role}.path", self.attn, whole=True) as (located, options):
+        state = model.state_dict()
+        wanted = {stored[name]: state[name] for name in stored if name not in tied}
+        with self.guard_loading(key, self.attn, whole=True):
             read = read_slices(wanted, files)
         if not read:
             with world.shared_failure():
                 whole = self.load(role, torch.device("cpu")) if world.is_main else None
+                if whole is not None and adapt is not None and not is_adapted(whole):
+                    adapt(whole)
             take_whole(model, whole)
         return model
 
@@ -152,7 +198,7 @@ class ModelSource:
         with self.guard_loading(key) as (located, options):
             config: PreTrainedConfig = AutoConfig.from_pretrained(located.name_or_path, **options)
             counts = located.weight_counts
-            if counts is None and options["local_files_only"]:
+            if counts is None and options["local_files_only"] and self.read_adapter(key) is None:
                 raise BrokenModel("there are no weights in it, model.safetensors or pytorch_model.bin")
             check_sizes(config, counts, code=self.trust_remote_code)
             try:
@@ -163,6 +209,47 @@ class ModelSource:
                 generation = GenerationConfig.from_model_config(config)
             check_eos_tokens(generation)
         return config, generation
+
+    def load_adapted(self, saved: SavedAdapter, role: str, device: torch.device) -> PreTrainedModel:
+        """The base of adapters, with the adapters. Raises ModelError, also if the base is not what it was."""
+        key = f"model.{role}.path"
+        base = self.find_base(saved, key)
+        model = base.load(role, device)
+        check_base(saved.base, base.describe_base(key), saved.folder)
+        load_adapter(model, saved, key)
+        return model
+
+    def find_base(self, saved: SavedAdapter, key: str) -> "ModelSource":
+        """The model that saved adapters belong to. Raises ModelError."""
+        import_peft(key)
+        base = ModelSource(
+            path=saved.base.path,
+            revision=saved.base.revision,
+            dtype=self.dtype,
+            attn=self.attn,
+            keep_layers=saved.base.keep_layers,
+            trust_remote_code=self.trust_remote_code,
+        )
+        if base.read_adapter(key) is not None:
+            raise ModelError(
+                f"{key}: the base of the adapters in {self.path!r} holds adapters itself; merge those first"
+            )
+        return base
+
+    def read_adapter(self, key: str) -> SavedAdapter | None:
+        """What the folder says of its adapters; None for a whole model. Raises ModelError if that is damaged."""
+        try:
+            return read_adapter(Path(self.path))
+        except BrokenModel as error:
+            raise ModelError(f"{key}: {self.path!r} cannot be loaded ({error}); take another checkpoint") from error
+
+    def describe_base(self, key: str) -> Base:
+        """The model, as adapters that are trained on it name it."""
+        place, path = find_weights(self.path, self.revision, key), self.path
+        if is_local(path) and not path.startswith((EMBEDDED, PACKAGE)):
+            path = str(Path(path).expanduser().absolute())
+        sha256 = None if place is None else fingerprint_weights(place)
+        return Base(path, self.revision, self.keep_layers, sha256)
 
     def name_or_path(self, role: str) -> str:
         """The folder or hub id to give to libraries for the model's configuration."""
@@ -189,6 +276,80 @@ class Teacher(ModelSource):
     offload: Literal["none", "cpu"]
     """cpu keeps the teacher's body on the CPU and moves it to the device only while it works: less memory, more
     time. none leaves it there."""
+
+
+@spec
+class Student(ModelSource):
+    """The model that is trained."""
+
+    lora: LoRA | None = None
+    """Adapters of low rank that are trained in place of its own weights. null, or lora.r=null, trains these."""
+
+    @property
+    def adapters(self) -> LoRA | None:
+        """The adapters that are trained. None if the student's own weights are."""
+        return None if self.lora is None or self.lora.r is None else self.lora
+
+    def load(self, role: str, device: torch.device) -> PreTrainedModel:
+        key = f"model.{role}.lora"
+        if self.adapters is not None:
+            import_peft(key)  # before the weights
+        model = super().load(role, device)
+        if self.adapters is not None:
+            add_adapter(model, self.adapters, key)
+        return model
+
+    def load_sharded(
+        self, role: str, world: World, sharding: Sharding, *, offload: bool, adapt: Adapt | None = None
+    ) -> PreTrainedModel:
+        key, lora = f"model.{role}.lora", self.adapters
+        if lora is not None:
+            import_peft(key)
+            adapt = partial(add_adapter, lora=lora, key=key)
+        return super().load_sharded(role, world, sharding, offload=offload, adapt=adapt)
+
+    def describe_adapters(self, config: PreTrainedConfig) -> str:
+        """What of the student is trained, told without its weights. Raises ModelError."""
+        if self.adapters is None:
+            return "none: all weights of the student are trained"
+        key = "model.student"
+        import_peft(f"{key}.lora")
+        with silence_libraries(), torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=self.trust_remote_code)
+        if self.keep_layers is not None:
+            keep_layers(model, self.keep_layers, f"{key}.keep_layers")
+        return describe_targets(model, self.adapters, f"{key}.lora")
+
+    def read_adapter(self, key: str) -> SavedAdapter | None:
+        """None. Raises ModelError for a checkpoint with adapters: it must be clear what is trained."""
+        if super().read_adapter(key) is not None:
+            raise ModelError(
+                f"{key}: {self.path!r} holds adapters of a run; merge them into a model folder, and give that: "
+                "tipx export RUN DIR"
+            )
+        return None
+
+    def at_checkpoint(self, folder: Path) -> ModelSource:
+        """Where the weights of a checkpoint of this student come from. Raises ModelError if it is another student's."""
+        key, kinds = "model.student.path", {True: "a whole model", False: "adapters"}
+        source = ModelSource(
+            path=str(folder),
+            revision=None,
+            dtype=self.dtype,
+            attn=self.attn,
+            keep_layers=None,  # it is pruned already
+            trust_remote_code=self.trust_remote_code,
+        )
+        saved = source.read_adapter(key)
+        if (saved is None) != (self.adapters is None):
+            raise ModelError(
+                f"{folder} holds {kinds[saved is None]}, and model.student.lora wants {kinds[self.adapters is None]}; "
+                "train anew with --fresh"
+            )
+        if saved is not None and self.adapters is not None:
+            check_base(saved.base, self.describe_base(key), folder)
+            check_same_adapters(saved.lora, self.adapters, folder)
+        return source
 
 
 @spec
@@ -270,7 +431,7 @@ class Pair:
 
     teacher: Teacher
     """The model whose distributions are learned. It must share the student's tokens."""
-    student: ModelSource
+    student: Student
     """The model that is trained."""
     template: Template
     """How a question becomes a prompt, for both models."""
@@ -293,9 +454,7 @@ class Pair:
         `student_from` is a checkpoint folder. Its weights are loaded instead of the student's own. `world` says how
         weights are shared out, if they are; then every process must call it.
         """
-        source = self.student
-        if student_from is not None:  # a checkpoint is pruned already
-            source = replace(source, path=str(student_from), revision=None, keep_layers=None)
+        source = self.student if student_from is None else self.student.at_checkpoint(student_from)
         parked = self.teacher.offload == "cpu"
         awake: OnDevice = nullcontext
         sharding = None if world is None else world.sharding
@@ -314,14 +473,16 @@ class Pair:
         check_head("student", student)
         with whole_weights(student):
             check_generation("student", student, pad_id(tokenizer))
-        return LoadedPair(teacher, student, tokenizer, rows, awake)
+        base = None if self.student.adapters is None else self.student.describe_base("model.student.path")
+        return LoadedPair(teacher, student, tokenizer, rows, awake, base)
 
 
 @dataclass(frozen=True)
 class LoadedPair:
     """The loaded models. `rows` is the number of LM-head rows that mean the same token in both.
 
-    Use the teacher's backbone only inside `teacher_on_device()`. Its LM head may be used at any time.
+    `base` is what the student's adapters belong to, None without adapters. Use the teacher's backbone only inside
+    `teacher_on_device()`. Its LM head may be used at any time.
     """
 
     teacher: PreTrainedModel
@@ -329,6 +490,7 @@ class LoadedPair:
     tokenizer: PreTrainedTokenizerBase
     rows: int
     teacher_on_device: OnDevice = nullcontext
+    base: Base | None = None
 
 
 def check_eos_tokens(generation: GenerationConfig) -> None:

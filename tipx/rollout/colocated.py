@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from tipx.adapters import merged_weights
 from tipx.errors import ConfigError, RunFailed
 from tipx.files.atomic import make_folder
 from tipx.files.untrusted import RAISED, brings_code, printable_text
 from tipx.rollout.engines import HERE, Answer, Dtype, Engine
 from tipx.rollout.weights_folder import write_weights
+from tipx.sharding import plain_class, whole_tensor
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +150,7 @@ class Colocated(Engine):
         code = brings_code(model)
         if not code:
             config = deepcopy(model.config)
-            config.architectures = [type(model).__name__]  # a model that was never saved does not name it
+            config.architectures = [plain_class(model).__name__]  # a model that was never saved does not name it
             config.save_pretrained(self.folder.name)
             if self.shared:
                 write_weights(model, Path(self.folder.name), dtype)
@@ -188,8 +190,7 @@ class Colocated(Engine):
     def reload(self, model: PreTrainedModel) -> None:
         """Hand the weights over, or a folder with them where the engine's workers are other processes."""
         if not self.shared:
-            weights = ((name, value.detach()) for name, value in model.state_dict().items())
-            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": merged_weights(model, whole_tensor)})
             return
         with TemporaryDirectory(prefix="tipx-weights-") as folder:
             write_weights(model, Path(folder), self.dtype)

@@ -71,6 +71,7 @@ class Generator:
                 attention_mask=mask_RL,
                 generation_config=settings,
                 logits_processor=LogitsProcessorList([chosen]),
+                synced_gpus=False,  # on by itself where weights are shared out; then all would sample equally long
             )
         finally:
             self.model.generation_config = own

@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from tipx.adapters import base_name
+
 LINE = re.compile(r"( *)\((\w+(?:-\d+)?)\): (?:\d+ x )?(\w+)\(([^()]*)\)")
 FACT = re.compile(r"(\w+)=(\d+)")
 FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
@@ -74,9 +76,9 @@ def spell_out(path: list[str]) -> Iterator[str]:
 def list_shapes(model: PreTrainedModel) -> Iterator[tuple[str, Shape]]:
     """The same of the student, with the matrices that vLLM fuses fused."""
     shapes: dict[str, Any] = {
-        name.removesuffix(".weight"): tuple(value.shape)
+        plain.removesuffix(".weight"): tuple(value.shape)
         for name, value in model.named_parameters(remove_duplicate=False)
-        if name.endswith(".weight")
+        if (plain := base_name(name)) is not None and plain.endswith(".weight")
     }
     for name, shape in shapes.items():
         yield name, shape

@@ -23,7 +23,7 @@ from tipx.files.untrusted import brings_code, printable_text
 from tipx.rollout.colocated import check_lengths
 from tipx.rollout.engines import SAME, Answer, Dtype, Engine, mean_gap
 from tipx.rollout.inspection import Shape, compare_shapes, count_layers, list_shapes
-from tipx.rollout.weights_folder import FILES, write_weights
+from tipx.rollout.weights_folder import FILES, save_merged, take_part, write_weights
 
 log = logging.getLogger(__name__)
 
@@ -236,15 +236,17 @@ class Served(Engine):
             self.empty_folder()
             write_weights(model, self.folder, self.dtype)
             self.retry(self.give_weights)
+        else:
+            take_part(model)
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
         if not self.is_main:
             self.retry(self.meet)
 
-    def prove(self, model: PreTrainedModel) -> None:
+    def prove(self, own: Sequence[float]) -> None:
         def attempt() -> None:
             try:
-                super(Served, self).prove(model)
+                super(Served, self).prove(own)
             except ServerLost:
                 self.give_weights()
                 raise
@@ -277,7 +279,7 @@ class Served(Engine):
             return f"`vllm serve {path} {more}`"
         folder = self.folder.with_name(self.folder.name.replace("weights", "student"))
         with disk_errors(folder):
-            model.save_pretrained(folder)
+            save_merged(model, folder)
         return f"`vllm serve {folder} --tokenizer {path} {more}` (layers were taken out, so it was written there)"
 
     def empty_folder(self) -> None:

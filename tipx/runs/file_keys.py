@@ -297,6 +297,7 @@ SNAPSHOT = RunFile(
     ),
 )
 
+LORA = "model.student.lora.r"
 CHECKPOINT = RunFile(
     "checkpoints/<step>/",
     "A model folder of transformers, and what training needs to go on; whole or not there",
@@ -304,6 +305,13 @@ CHECKPOINT = RunFile(
         FileKey("config.json", "Configuration of the student"),
         FileKey("generation_config.json", "Its sampling and end-of-sequence tokens"),
         FileKey("model.safetensors", "Its weights; large ones are in several files with an index"),
+        FileKey("adapter/adapter_model.safetensors", "Its adapters, and no other weights, as peft writes them", LORA),
+        FileKey("adapter/adapter_config.json", "Settings of the adapters, as peft writes them", LORA),
+        FileKey(
+            "adapter/base.json",
+            "The model that they belong to: path, revision, keep_layers, and sha256 of parts of its weight files",
+            LORA,
+        ),
         FileKey("tokenizer.json", "Its tokenizer"),
         FileKey("tokenizer_config.json", "Settings of the tokenizer"),
         FileKey("chat_template.jinja", "The chat template", "models that have one"),

@@ -57,9 +57,9 @@ ALWAYS: dict[str, dict[str, Any]] = {
     },
 }
 """Keys that change no number, but were hashed once, by their first name: they count as this value, whatever it is."""
-SWITCHED_OFF: dict[str, dict[str, Any]] = {"Guard": {"enabled": False}, "HeldOut": {"texts": None}}
+SWITCHED_OFF: dict[str, dict[str, Any]] = {"Guard": {"enabled": False}, "HeldOut": {"texts": None}, "LoRA": {"r": None}}
 """A section whose key stands at this value does nothing, and counts as if it were not there."""
-FIRST_NAME = {"Teacher": "ModelSource"}
+FIRST_NAME = {"Teacher": "ModelSource", "Student": "ModelSource"}
 """Names under which renamed classes count."""
 FIRST_KEY = {"VLLMRollouts": {"gpu_memory_utilization": "memory", "max_model_len": "max_length"}}
 """Names under which renamed keys count, by class."""

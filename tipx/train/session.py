@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 from uuid import uuid4
 
+from tipx.adapters import trained_parameters
 from tipx.agents.loop import AgentRollouts
 from tipx.data import FromFiles, batch_indices
 from tipx.errors import ConfigError, Interrupted, RunError
@@ -149,7 +150,7 @@ class Session:
         done, folder = saved if saved is not None else (0, None)
         self.pair = self.exp.model.load(self.world.device, tokenizer, folder, self.world)
         self.trainer = Trainer(self.exp, self.pair, self.world)
-        share = weights.movable_share(weights.sample_weights(self.pair.student.parameters()), self.exp.optim.lr)
+        share = weights.movable_share(weights.sample_weights(trained_parameters(self.pair.student)), self.exp.optim.lr)
         self.findings.append(self.tell(preflight.check_movement(share, self.exp)))
         if self.world.is_main:
             self.run.save_preflight([finding.row() for finding in self.findings])

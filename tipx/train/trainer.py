@@ -24,12 +24,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tipx.adapters import trained_parameters
 from tipx.divergences import TokenDivergence
 from tipx.errors import RunError, RunFailed
 from tipx.files.untrusted import RAISED, error_text
 from tipx.models.head import backbone, gradient_checkpointing, lm_head
+from tipx.models.lora import save_student
 from tipx.models.pair import LoadedPair
-from tipx.models.sharded import save_model
 from tipx.processes import World
 from tipx.sharding import gather_weights, run_inside, whole_tensor
 from tipx.train import weights
@@ -97,7 +98,7 @@ class Trainer:
     def __init__(self, exp: Experiment, pair: LoadedPair, world: World) -> None:
         self.exp, self.pair, self.world = exp, pair, world
         self.bad_steps, self.sharded = 0, world.sharding is not None
-        optimizer = exp.optim.build(pair.student.parameters())
+        optimizer = exp.optim.build(trained_parameters(pair.student))
         self.schedule = exp.optim.build_schedule(optimizer, exp.loop.steps)
         # The schedule stays outside: accelerate would step it once per process.
         module = StudentLoss(pair.student, pair.rows, exp.vocab, exp.divergence)
@@ -252,7 +253,7 @@ class Trainer:
         norm = float(whole_tensor(clipped))
         lr = float(self.schedule.get_last_lr()[0])
         applied = bool(torch.isfinite(torch.tensor([loss, norm])).all())
-        before_W = weights.sample_weights(self.pair.student.parameters())
+        before_W = weights.sample_weights(trained_parameters(self.pair.student))
         if applied:
             self.optimizer.step()
         else:
@@ -262,12 +263,12 @@ class Trainer:
             # If the first step is skipped, torch warns of a wrong order of calls.
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
             self.schedule.step()
-        if self.world.any_rank(not weights.are_finite(self.pair.student.parameters())):
+        if self.world.any_rank(not weights.are_finite(trained_parameters(self.pair.student))):
             raise RunFailed(
                 f"stopped: the student's weights are not finite after a step with optim.lr={lr:g}; "
                 "the last checkpoint is from before; try a smaller optim.lr, or model.student.dtype=float32"
             )
-        moved = weights.changed_share(before_W, weights.sample_weights(self.pair.student.parameters()))
+        moved = weights.changed_share(before_W, weights.sample_weights(trained_parameters(self.pair.student)))
         return Update(loss, norm, lr, applied, self.bad_steps, moved)
 
     def save(self, folder: Path) -> None:
@@ -282,7 +283,7 @@ class Trainer:
         whole = gather_weights(self.pair.student)
         with self.world.shared_failure():
             if self.world.is_main:
-                save_model(self.pair.student, folder, whole)
+                save_student(self.pair.student, folder, whole, self.pair.base)
                 self.pair.tokenizer.save_pretrained(folder)
                 # Use Python's own file: an error of torch's does not say why the file could not be written.
                 with (folder / STATE).open("wb") as handle:
