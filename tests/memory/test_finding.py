@@ -71,14 +71,18 @@ def test_the_nearest_layout_is_named_and_fits() -> None:
 
 
 def test_processes_share_a_model_that_one_cannot_hold() -> None:
-    exp = build(load(["model=llama", "hardware=paper", "loop.processes=null"]))
-    alone, several = memory_finding(exp, target(139)), memory_finding(exp, target(139, 8))
-    assert alone.text.endswith(
+    alone = ["model=llama", "hardware=paper", "loop.processes=null"]
+    exp = build(load(alone))
+    found, several = memory_finding(exp, target(139)), memory_finding(exp, target(139, 8))
+    assert found.text.endswith(
         "no layout of one process fits; start several (loop.processes), or take a smaller student"
     )
     assert several.text.endswith("with loop.processes=8 hardware.strategy=fsdp")
     words = several.text.partition(" with ")[2].split()
-    assert memory_finding(build(load(["model=llama", "hardware=paper", "loop.processes=null", *words])), target(139)).level == "ok"
+    assert (
+        memory_finding(build(load(["model=llama", "hardware=paper", "loop.processes=null", *words])), target(139)).level
+        == "ok"
+    )
     none = memory_finding(exp, target(8, 8))
     assert none.text.endswith("no layout of 8 processes fits; start more (loop.processes), or take a smaller student")
 

@@ -8,6 +8,7 @@ little longer, and pieces of memory that nothing fits into.
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from torch.distributed.fsdp import FSDPModule
 from torch.profiler import record_function
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from tests.memory.measured import Marked, Shape, pair_of, peaks
+from tests.memory.measured import Marked, Shape, pair_of, peaks, real
 from tests.memory.test_against_measurement import TOLERANCE, predicted
 from tests.memory.worlds import Small
 from tests.ranks import run_ranks
 from tipx.memory.steps import PredictedStep
 from tipx.memory.tracker import Tracker
+from tipx.models.lora import add_adapter
 from tipx.noise import Noise
 from tipx.processes import World
 from tipx.rollout import RolloutRequest
@@ -44,6 +46,7 @@ CASES = {
     "bf16": Small(tied=False, precision="bf16", overrides=(FSDP,)),
     "bf16 as ddp rounds": Small(precision="bf16", overrides=(FSDP, "hardware.gather_dtype=float32")),
     "layers stay whole": Small(tied=False, overrides=(FSDP, "hardware.reshard_after_forward=false")),
+    "adapters": Small(tied=False, overrides=(FSDP, "model.student.lora.r=4")),
     "llama": Small(kind="llama", tied=False, tokens=96, overrides=(FSDP,)),
 }
 
@@ -65,6 +68,8 @@ def count_bytes(tensors: Iterable[Tensor]) -> int:
 def make_step(small: Small, processes: int, world: World) -> tuple[Watched, Callable[[], None]]:
     """The trainer of one process, and its step: rollouts, scores, update."""
     exp, pair = small.exp, pair_of(small.exp, small.teacher, small.student)
+    if exp.model.student.adapters is not None:
+        add_adapter(pair.student, exp.model.student.adapters, "model.student.lora")
     for model in (pair.teacher, pair.student) if world.sharding is not None else ():
         world.sharding.shard(model, offload=False)  # type: ignore[union-attr]
     trainer = Watched(exp, pair, world)
@@ -170,6 +175,44 @@ def test_states_are_those_of_real_processes(processes: int, tied: bool, tmp_path
     for part, size in expected.items():
         more = layer["teacher"] + head if part == "teacher" else layer["student"]
         assert size <= alone[part] / processes + more, part
+
+
+def test_of_adapters_alone_there_are_gradients_and_moments(tmp_path: Path) -> None:
+    small = Small(tied=False, overrides=(FSDP, "model.student.lora.r=4"))
+    (_, held), _ = run_ranks(2, partial(measure_processes, small, 2), tmp_path)
+    expected = predict_states(small, 2)
+    assert held == expected
+    assert expected["gradients"] < expected["student"] / 20
+
+
+class Allocated(Tracker):
+    """Counts tensors that have memory: not those on meta, nor what stands for a tensor of several processes."""
+
+    def _add(self, tensor: Tensor, part: str) -> None:
+        if not tensor.is_meta and type(tensor) in (Tensor, torch.nn.Parameter):
+            super()._add(tensor, part)
+
+
+def test_no_process_holds_a_whole_model_while_it_loads(tmp_path: Path) -> None:
+    small = Small(layers=8, tied=False)
+    real(small.teacher, "float32").save_pretrained(tmp_path / "teacher")
+    for processes in 2, 4:
+        found = run_ranks(processes, partial(load_teacher, small, tmp_path / "teacher"), tmp_path / str(processes))
+        largest = 4 * small.teacher.vocab_size * small.teacher.hidden_size
+        for highest, shards in found:
+            assert shards <= highest <= shards + largest + 2**20
+
+
+def load_teacher(small: Small, folder: Path) -> tuple[int, int]:
+    """Bytes of all tensors at the highest moment of loading, and of the shards that are left."""
+    exp = replace(small.exp, hardware=replace(small.exp.hardware, strategy="fsdp"))
+    world = exp.hardware.start("no")
+    assert world.sharding is not None
+    source = replace(exp.model.teacher, path=str(folder), dtype="float32")
+    with Allocated() as tracker:
+        tracker.begin("load", "teacher")
+        model = source.load_sharded("teacher", world, world.sharding, offload=False)
+    return sum(tracker.peaks["load"].values()), count_bytes(model.parameters())
 
 
 def test_what_ddp_holds_is_whole_and_a_copy_of_gradients(tmp_path: Path) -> None:

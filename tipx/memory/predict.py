@@ -177,7 +177,9 @@ class MemoryCase:
         )
 
     def saving_bytes(self) -> int:
-        """The student is whole on the CPU while it is written; of adapters nothing else is."""
+        """The student is whole on the CPU while it is written. Of adapters only these are, which is next to nothing."""
+        if self.exp.model.student.adapters is not None:
+            return 0
         return getattr(torch, self.exp.model.student.dtype).itemsize * count_weights(self.student)[0]
 
     def head_bytes(self, role: str) -> int:

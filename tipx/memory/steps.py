@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from tipx.adapters import trained_parameters
 from tipx.memory import materialise
 from tipx.memory.fakes import fake_ids, fake_model, grow_cache, iterate_storages, pad_vocabulary, replace_kernels
 from tipx.memory.layout import Sizes
@@ -69,7 +70,7 @@ class PredictedStep:
         """Models, and the optimizer's state as it is after the first step."""
         self.tracker.begin("setup", "other")
         self.teacher = fake_model(self.teacher_config, self.exp.model.teacher.dtype).requires_grad_(requires_grad=False)
-        self.student = fake_model(self.student_config, self.exp.model.student.dtype)
+        self.student = fake_model(self.student_config, self.exp.model.student.dtype, self.exp.model.student.adapters)
         self.tracker.tag(iterate_storages(self.teacher), "teacher")
         self.tracker.tag(iterate_storages(self.student), "student")
         self.share_weights()
@@ -114,7 +115,7 @@ class PredictedStep:
         """What the optimizer changes: the student's weights, or this process's shards of them."""
         if self.student in self.shards:
             return self.shards[self.student].trained_shards()
-        return [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+        return trained_parameters(self.student)
 
     @cached_property
     def vocab(self) -> Vocab:
@@ -252,7 +253,7 @@ class PredictedStep:
         """Gradients there already if an earlier micro-batch left some; sections for the parts of the backward pass."""
         if self.sizes.micro_batches > 1:
             self.fill_gradients()
-        for parameter in filter(lambda p: p.requires_grad, self.student.parameters()):
+        for parameter in trained_parameters(self.student):
             parameter.register_post_accumulate_grad_hook(lambda p: self.tracker.tag([p.grad], "gradients"))
         end = partial(self.reached, "embedding", "vocabulary")
         embedding = self.student.get_input_embeddings()

@@ -223,7 +223,8 @@ def check_movement(share: float, exp: Experiment) -> Finding:
 def check_room(facts: RunFacts, processes: int, memory: int) -> Finding:
     """What a process holds from step to step fits its `memory`: weights, gradients and Adam's two moments.
 
-    It is the least that any step takes, so nothing is refused that would fit; `tipx preflight` predicts the rest.
+    It is the least that any step takes, so nothing is refused that would fit; `tipx preflight` predicts the rest. Of
+    adapters only the frozen weights count.
     """
     on_gpu = facts.exp.hardware.device == "auto" and torch.cuda.is_available()
     try:
@@ -245,7 +246,9 @@ def state_bytes(facts: RunFacts, processes: int, *, on_gpu: bool) -> int:
     if model.teacher.offload == "none" and (on_gpu or shared):
         held += count_weights(facts.teacher.config, model.teacher) * getattr(torch, model.teacher.dtype).itemsize
     if not (hardware.cpu_offload and shared and on_gpu):
-        held += 4 * count_weights(facts.student.config, model.student) * getattr(torch, model.student.dtype).itemsize
+        copies = 4 if model.student.adapters is None else 1
+        weights = count_weights(facts.student.config, model.student)
+        held += copies * weights * getattr(torch, model.student.dtype).itemsize
     return held // size
 
 
