@@ -1,6 +1,7 @@
 """Processes and devices, through accelerate. A run with one process uses the same code as one with many."""
 
 import ctypes
+import os
 import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -80,6 +81,18 @@ class Hardware:
         if self.strategy == "ddp":
             return None
         processes = accelerator.num_processes
+        size = self.count_sharers(processes)
+        device, names = accelerator.device.type, ("replicate", "shard")
+        mesh = (
+            init_device_mesh(device, (size,), mesh_dim_names=names[1:])
+            if size == processes
+            else init_device_mesh(device, (processes // size, size), mesh_dim_names=names)
+        )
+        dtype = self.choose_whole_dtype(precision)
+        return Sharding(mesh, dtype, reshard=self.reshard_after_forward, offload=self.cpu_offload)
+
+    def count_sharers(self, processes: int) -> int:
+        """How many of so many processes share one copy of the models, with strategy=fsdp. Raises ConfigError."""
         if processes == 1:
             raise ConfigError(
                 "hardware.strategy=fsdp shares the weights out over processes, and there is one; start several, as "
@@ -90,14 +103,12 @@ class Hardware:
             raise ConfigError(
                 f"hardware.fsdp_size={size}: {processes} processes do not divide into groups of {size}; give a divisor"
             )
-        device, names = accelerator.device.type, ("replicate", "shard")
-        mesh = (
-            init_device_mesh(device, (size,), mesh_dim_names=names[1:])
-            if size == processes
-            else init_device_mesh(device, (processes // size, size), mesh_dim_names=names)
-        )
-        chosen = {"auto": torch.bfloat16 if precision == "bf16" else None, "bfloat16": torch.bfloat16, "float32": None}
-        return Sharding(mesh, chosen[self.gather_dtype], reshard=self.reshard_after_forward, offload=self.cpu_offload)
+        return size
+
+    def choose_whole_dtype(self, precision: str) -> torch.dtype | None:
+        """The type of weights while they are whole, with strategy=fsdp. None is their own."""
+        narrow = self.gather_dtype == "bfloat16" or (self.gather_dtype == "auto" and precision == "bf16")
+        return torch.bfloat16 if narrow else None
 
 
 class World:
@@ -118,6 +129,13 @@ class World:
     def device_name(self) -> str:
         """As a person knows it: cpu, or the name of a GPU."""
         return torch.cuda.get_device_name() if self.device.type == "cuda" else str(self.device)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that this process may take: its GPU's, or its share of the machine's."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.get_device_properties(self.device).total_memory)
+        return machine_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
     @property
     def threads(self) -> int:
@@ -224,6 +242,11 @@ def take_fsdp_wish(environ: MutableMapping[str, str]) -> bool:
     It is taken out of `environ`, so that accelerate does not shard what tipx shards itself.
     """
     return environ.pop("ACCELERATE_USE_FSDP", "").strip().lower() in ("1", "true", "t", "yes", "y", "on")
+
+
+def machine_memory() -> int:
+    """Bytes of RAM."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def keep_process_group() -> None:

@@ -52,12 +52,6 @@ class Sharding:
 
     def shard(self, model: PreTrainedModel, *, offload: bool) -> None:
         """Share out the weights, in place. Adapters must be there already: later ones would get no common gradient."""
-        layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-        if not layers:
-            raise ModelError(
-                f"hardware.strategy=fsdp: cannot tell which modules of a {type(model).__name__} are its layers; type "
-                "hardware.strategy=ddp"
-            )
         reduce = None if self.dtype is None else torch.float32
         policy: OffloadPolicy = (
             CPUOffloadPolicy(pin_memory=self.mesh.device_type == "cuda") if offload else OffloadPolicy()
@@ -65,19 +59,30 @@ class Sharding:
         divide = partial(
             fully_shard, mesh=self.mesh, mp_policy=MixedPrecisionPolicy(self.dtype, reduce), offload_policy=policy
         )
-        for layer in layers:
-            divide(layer, reshard_after_forward=self.reshard)
-        embedding: Any = model.get_input_embeddings()
-        head: Any = model.get_output_embeddings()
-        # In one group with the head it would double the largest buffer of the reduction, V x D in fp32.
-        if embedding is not None and (head is None or embedding.weight is not head.weight):
-            divide(embedding, reshard_after_forward=self.reshard)
+        for part in find_groups(model):
+            divide(part, reshard_after_forward=self.reshard)
         divide(model, reshard_after_forward=False)
         model.reshards_layers = self.reshard  # type: ignore[assignment]
         if self.mesh.device_type != "cpu":
             model.compute_device = torch.device(self.mesh.device_type, torch.accelerator.current_device_index())  # type: ignore[assignment]
         model.run_inside = MethodType(lambda _, work: work(), model)  # type: ignore[assignment]
         register_fsdp_forward_method(model, "run_inside")
+
+
+def find_groups(model: PreTrainedModel) -> list[nn.Module]:
+    """The parts of a model that become groups of their own; what is left is the root's. Raises ModelError."""
+    groups: list[nn.Module] = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not groups:
+        raise ModelError(
+            f"hardware.strategy=fsdp: cannot tell which modules of a {type(model).__name__} are its layers; type "
+            "hardware.strategy=ddp"
+        )
+    embedding: Any = model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()
+    # In one group with the head it would double the largest buffer of the reduction, V x D in fp32.
+    if embedding is not None and (head is None or embedding.weight is not head.weight):
+        groups.append(embedding)
+    return groups
 
 
 def is_sharded(model: nn.Module) -> bool:

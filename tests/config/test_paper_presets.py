@@ -7,6 +7,7 @@ import pytest
 from tipx.config import Tree, build, load, options, resolve
 from tipx.config.trees import leaf_keys, value_at
 from tipx.divergences import ReverseKL
+from tipx.runs.identity import identity
 from tipx.selectors.everything import Everything
 from tipx.selectors.q3 import Q3
 
@@ -29,8 +30,19 @@ def without_selection(tree: Tree) -> Tree:
 
 
 def test_every_pair_of_the_paper_and_the_embedded_one_is_a_preset() -> None:
-    assert set(options("experiment")) == {*PAPER, *DEEPPLANNING, "tiny", "tiny_agent"}
-    assert set(options("model")) == {*PAPER, "tiny", "tiny_agent", "base", "smollm2"}
+    assert set(options("experiment")) == {*PAPER, *DEEPPLANNING, "qwen3_32b", "tiny", "tiny_agent"}
+    assert set(options("model")) == {*PAPER, "qwen3_32b", "tiny", "tiny_agent", "base", "smollm2"}
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_32b", "qwen3_agent_32b", "deepplanning_32b"])
+def test_large_pairs_are_for_a_node_and_the_run_is_the_same(name: str) -> None:
+    cfg = load([f"experiment={name}"])
+    exp = build(cfg)
+    assert (exp.hardware.strategy, exp.hardware.fsdp_size, exp.loop.processes) == ("fsdp", "auto", 8)
+    assert (exp.hardware.micro_batch, exp.hardware.gradient_checkpointing) == (1, True)
+    on_one = load([f"experiment={name}", "hardware=paper", "loop.processes=null"])
+    assert build(on_one).hardware.strategy == "ddp"
+    assert identity(resolve(cfg)) == identity(resolve(on_one))
 
 
 @pytest.mark.parametrize("name", [name for name in PAPER if name not in AGENTS])

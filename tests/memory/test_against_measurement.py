@@ -36,9 +36,9 @@ def _precision_may_differ_between_tests() -> Iterator[None]:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def predicted(small: Small) -> dict[str, int]:
+def predicted(small: Small, processes: int = 1) -> dict[str, int]:
     """Bytes at the peak of each phase that a measurement can tell apart: scoring runs both models in turn."""
-    case = small.case()
+    case = small.case(processes=processes)
     held = {name: sum(case.laid_out(name, parts).values()) for name, parts in case.whole().items()}
     teacher = {"score": ("teacher", "score"), "train": ("train",)}
     if small.how == "materialise":  # the teacher's logits are made as part of training

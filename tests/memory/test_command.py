@@ -76,6 +76,13 @@ WRONG = {
     "an interval": (["ratio=interval(0,1)"], ["interval", "ratio=1,2"]),
     "no tokens": (["--tokens", "0"], ["--tokens", "greater than or equal to 1"]),
     "ranks that do not divide": (["--processes", "7"], ["--processes 7", "loop.prompts"]),
+    "groups that do not divide": (
+        ["--processes", "8", "--shard", "3", "loop.prompts=24"],
+        ["hardware.fsdp_size=3", "8"],
+    ),
+    "nobody to share with": (["hardware.strategy=fsdp"], ["hardware.strategy=fsdp", "loop.processes=2"]),
+    "unknown device": (["--on", "h1"], ["--on h1", "h200"]),
+    "two kinds of device": (["--on", "h100", "--time", "here"], ["--time here --on h100", "name one"]),
     "unknown offload": (["model.teacher.offload=disk"], ["model.teacher.offload", "'none' or 'cpu'", "disk"]),
     "out is a file": (["--out", "there"], ["--out there", "folder"]),
 }

@@ -25,6 +25,7 @@ UNIT = DeviceSpec(
     gpu=None,
     fp32_tflops=1e-12,
     bf16_tflops=1e-12,
+    memory_gib=1,
     bandwidth_gbs=1e12,
     operator_us=0,
     efficiency=1,

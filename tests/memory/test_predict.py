@@ -56,7 +56,7 @@ def test_the_table_gives_models_of_the_published_size(path: str) -> None:
 
 
 def test_every_preset_has_its_sizes_in_the_package() -> None:
-    presets = ("qwen3", "llama", "qwen2_5", "qwen3_agent_14b", "qwen3_agent_32b")
+    presets = ("qwen3", "llama", "qwen2_5", "qwen3_32b", "qwen3_agent_14b", "qwen3_agent_32b")
     pairs = [load([f"model={name}"]).model for name in presets]
     paths = {part.path for pair in pairs for part in (pair.teacher, pair.student)}
     assert paths == PARAMETERS.keys() == yaml.safe_load(TABLE.read_text()).keys()
@@ -111,19 +111,62 @@ def test_selection_saves_memory_only_where_logits_are_made_first() -> None:
     assert peaks["tiled"][0] < 0.7 * peaks["materialise"][1]
 
 
-def test_ranks_divide_what_is_sharded_and_nothing_else() -> None:
-    case = Small(layers=4).case()
-    alone = case.whole()["layers"]
-    head = case.head_bytes("student")
-    sharded = replace(case, layout=replace(case.layout, shard=4)).laid_out("layers", alone)
-    for part in ("teacher", "gradients", "optimizer"):
-        assert sharded[part] == alone[part] // 4
-    assert sharded["student"] == alone["student"] // 4 + head
-    assert sharded["activations"] == alone["activations"]
-    # Plain data parallelism divides nothing, and averages gradients in buckets of their size.
-    parallel = replace(case, layout=replace(case.layout, processes=4)).laid_out("layers", alone)
-    assert parallel["gradients"] == 2 * alone["gradients"]
-    assert parallel["optimizer"] == alone["optimizer"]
+FSDP = "hardware.strategy=fsdp"
+
+
+@pytest.mark.parametrize("small", [Small(tied=False, overrides=(FSDP,)), Small(checkpointing=True, overrides=(FSDP,))])
+def test_eight_layers_are_on_the_line_through_three_and_five(small: Small) -> None:
+    case = replace(small, layers=8, sequences=4).case(processes=2)
+    straight, traced = total(case.whole()), total(case.trace(case.teacher, case.student))
+    assert straight.keys() == traced.keys()
+    for name, size in traced.items():
+        assert straight[name] == pytest.approx(size, rel=0.002), name
+
+
+def test_processes_share_states_and_not_activations() -> None:
+    at_rest = {}
+    for name, small, processes in ("one", Small(), 1), ("ddp", Small(), 4), ("fsdp", Small(overrides=(FSDP,)), 4):
+        case = small.case(processes=processes)
+        at_rest[name] = case.laid_out("optimizer", case.whole()["optimizer"])
+    for part in ("student", "gradients", "optimizer"):
+        assert at_rest["fsdp"][part] == pytest.approx(at_rest["one"][part] / 4, rel=0.01), part
+    # Plain data parallelism divides nothing, and averages gradients in a second copy of them.
+    assert at_rest["ddp"]["gradients"] == 2 * at_rest["one"]["gradients"]
+    assert at_rest["ddp"]["optimizer"] == at_rest["one"]["optimizer"]
+
+
+def test_shards_that_are_offloaded_are_on_the_cpu_of_a_machine_with_a_gpu() -> None:
+    words = [FSDP, "loop.processes=4", "hardware.cpu_offload=true", "model.teacher.offload=cpu"]
+    there, away = (predict_memory(build(load(chosen)), Layout()) for chosen in (words[:2], words))
+    assert there.cpu["rest"] == 0
+    # The shards of 0.60 M weights, and of 0.37 M with gradients and two moments, all in fp32, on a process of four.
+    assert away.cpu["rest"] == pytest.approx((0.60e6 + 4 * 0.367e6), rel=0.02)
+    assert away.phases["optimizer"]["optimizer"] == away.phases["optimizer"]["gradients"] == 0
+    on_cpu = predict_memory(build(load(words)), Layout(device="cpu"))
+    assert on_cpu.cpu["rest"] == 0
+    assert on_cpu.phases["optimizer"]["optimizer"] > 0
+
+
+def test_layers_that_stay_whole_take_more() -> None:
+    words = [FSDP, "loop.processes=4"]
+    freed, kept = (
+        predict_memory(build(load([*words, f"hardware.reshard_after_forward={how}"])), Layout())
+        for how in ("true", "false")
+    )
+    assert kept.phases["train"]["weights"] > 1.2 * freed.phases["train"]["weights"]
+
+
+def test_an_engine_takes_its_share_of_the_device_while_it_samples() -> None:
+    exp = build(load(["model=qwen3", "rollout=vllm", "rollout.gpu_memory_utilization=0.5"]))
+    prediction = predict_memory(exp, Layout(memory=80 * 2**30))
+    assert prediction.phases["rollout"]["engine"] == 40 * 2**30
+    assert prediction.phases["train"]["engine"] == 0
+    # Where the memory is not known: the weights alone, 4.02 G in bfloat16.
+    assert predict_memory(exp, Layout()).phases["rollout"]["engine"] == pytest.approx(2 * 4.0225e9, rel=1e-3)
+    awake = replace(exp, rollout=replace(exp.rollout, sleep=False))
+    assert predict_memory(awake, Layout(memory=80 * 2**30)).phases["train"]["engine"] == 40 * 2**30
+    served = replace(exp, rollout=replace(exp.rollout, mode="server"))
+    assert predict_memory(served, Layout(memory=80 * 2**30)).phases["rollout"]["engine"] == 0
 
 
 def test_an_offloaded_teacher_is_there_to_score_and_leaves_its_head_to_the_loss() -> None:
@@ -149,7 +192,7 @@ def test_scoring_keeps_the_teachers_states_of_the_whole_step() -> None:
 
 def test_sizes_come_from_the_experiment_and_the_layout() -> None:
     exp = build(load(["model=qwen3", "selector=entropy_sampling", "ratio=0.2"]))
-    sized = step_sizes(exp, Layout(processes=8, shard=8))
+    sized = step_sizes(exp, Layout(processes=8))
     assert (sized.prompt, sized.tokens, sized.rollout_batch) == (2048, 8192, 16)
     assert (sized.micro_batch, sized.micro_batches, sized.kept) == (1, 16, 1638)
     assert sized.checkpointing
@@ -158,15 +201,17 @@ def test_sizes_come_from_the_experiment_and_the_layout() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "line"),
+    ("words", "processes", "line"),
     [
-        (Layout(processes=3), "--processes 3: loop.prompts .* = 64 sequences do not divide"),
-        (Layout(processes=8, shard=3), "--shard 3: expected a divisor of --processes 8"),
+        ([], 3, "--processes 3: loop.prompts .* = 64 sequences do not divide"),
+        (["loop.processes=3"], None, "loop.processes=3: loop.prompts .* = 64 sequences do not divide"),
+        ([FSDP, "hardware.fsdp_size=3"], 8, "hardware.fsdp_size=3: 8 processes do not divide into groups of 3"),
+        ([FSDP], None, "hardware.strategy=fsdp shares the weights out over processes, and there is one"),
     ],
 )
-def test_ranks_that_do_not_divide_are_one_line(layout: Layout, line: str) -> None:
+def test_processes_that_do_not_divide_are_one_line(words: list[str], processes: int | None, line: str) -> None:
     with pytest.raises(ConfigError, match=line):
-        step_sizes(build(load([])), layout)
+        step_sizes(build(load(words)), Layout(processes=processes))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,17 @@ from transformers import AutoTokenizer, GenerationConfig
 from tests.conftest import save_model
 from tipx.config import build, load
 from tipx.errors import ModelError
+from tipx.models.pair import ModelSource
 from tipx.train import preflight
-from tipx.train.preflight import CHECKS, Finding, examine_facts, gather_facts, raise_first_error
+from tipx.train.preflight import (
+    CHECKS,
+    Finding,
+    check_room,
+    count_weights,
+    examine_facts,
+    gather_facts,
+    raise_first_error,
+)
 from tipx.train.start import train_run
 
 Overrides = Callable[..., list[str]]
@@ -205,3 +215,45 @@ def test_whether_the_weights_can_move_is_said_and_logged(
         capsys.readouterr().err
     )
     assert warned == (level == "warning")
+
+
+@pytest.mark.parametrize(
+    ("words", "processes", "copies"),
+    [
+        ([], 1, (0, 4)),
+        (["hardware.strategy=fsdp"], 4, (1 / 4, 1)),
+        (["hardware.strategy=fsdp", "hardware.fsdp_size=2"], 4, (1 / 2, 2)),
+        (["hardware.strategy=fsdp", "model.teacher.offload=cpu"], 4, (0, 1)),
+        (["model.student.lora.r=2"], 1, (0, 1)),
+    ],
+)
+def test_what_no_step_can_do_without_must_fit(
+    words: list[str], processes: int, copies: tuple[float, float], overrides: Overrides
+) -> None:
+    facts = gather_facts(build(load(overrides("hardware.device=cpu", *words))))
+    weights = [count_weights(side.config, facts.exp.model.student) for side in (facts.teacher, facts.student)]
+    least = int(sum(4 * count * times for count, times in zip(weights, copies, strict=True)))
+    assert check_room(facts, processes, least + 4).level == "ok"
+    found = check_room(facts, processes, least - 4)
+    assert found.level == "error"
+    assert "name a layout that fits" in found.text
+
+
+def test_a_student_that_is_pruned_needs_less_room(overrides: Overrides, tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "three", seed=5, layers=3)
+    facts = gather_facts(build(load(overrides(f"model.student.path={folder}", "model.student.keep_layers=[0]"))))
+    student = facts.exp.model.student
+    pruned, whole = (
+        count_weights(facts.student.config, replace(student, keep_layers=keep)) for keep in (student.keep_layers, None)
+    )
+    assert pruned < whole
+    assert facts.student.config.num_hidden_layers == 3
+
+
+def test_training_is_refused_before_weights_are_loaded_where_states_do_not_fit(
+    overrides: Overrides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tipx.processes.machine_memory", lambda: 2**10)
+    monkeypatch.setattr(ModelSource, "load", None)
+    with pytest.raises(ModelError, match=r"hardware: weights, gradients and Adam take .* GiB of each process"):
+        train_run(overrides(), fresh=False, config_dir=None)

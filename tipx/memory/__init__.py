@@ -4,13 +4,14 @@ The real modules run on fake tensors with 2 and 4 layers; memory is a straight l
 off it.
 """
 
-from tipx.memory.devices import find_device
+from tipx.memory.devices import GIB, find_device
 from tipx.memory.layout import Layout
 from tipx.memory.predict import Prediction, predict_memory
 from tipx.memory.report import make_folder, memory_tables, save_report, time_tables
 from tipx.memory.table import memory_frame
 
 __all__ = [
+    "GIB",
     "Layout",
     "Prediction",
     "find_device",

@@ -12,10 +12,12 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from tipx import config
 from tipx.errors import ConfigError
+from tipx.processes import machine_memory
 from tipx.spec import NonNegative, Positive, Ratio, Words, spec
 
 HERE = "here"
 """The name of the device that is measured when it is asked for."""
+GIB = 2**30
 SIDE, ELEMENTS, TINY = 1024, 2**19, 32
 """What is measured: a product of square matrices, a pass over a tensor that stays in a cache, and a tiny model."""
 
@@ -34,6 +36,8 @@ class DeviceSpec:
     """Peak of matrix products in bfloat16, TFLOP/s."""
     bandwidth_gbs: Positive
     """Peak of bytes read and written, GB/s."""
+    memory_gib: Positive
+    """Memory that torch finds, GiB: a little less than the data sheet's figure."""
     operator_us: NonNegative
     """Microseconds that the host needs to start one operator."""
     efficiency: Ratio
@@ -48,13 +52,15 @@ def load_devices(settings: Sequence[str] = (), config_dir: Path | None = None) -
     return devices
 
 
-def find_device(name: str, settings: Sequence[str] = (), config_dir: Path | None = None) -> DeviceSpec:
+def find_device(
+    name: str, settings: Sequence[str] = (), config_dir: Path | None = None, option: str = "--time"
+) -> DeviceSpec:
     """The device of that name, or this machine's own; raises ConfigError for a name that is unknown."""
     devices = load_devices(settings, config_dir)
     if name == HERE:
         return find_own_device(gpu=torch.cuda.is_available())
     if name not in devices:
-        raise ConfigError(f"--time {name}: no such device; expected {', '.join([HERE, *devices])}")
+        raise ConfigError(f"{option} {name}: no such device; expected {', '.join([HERE, *devices])}")
     return devices[name]
 
 
@@ -62,6 +68,11 @@ def find_own_device(*, gpu: bool) -> DeviceSpec:
     """This machine's GPU by its name, if the table has it; else this machine, measured."""
     named = [spec for spec in load_devices().values() if gpu and spec.gpu and spec.gpu in torch.cuda.get_device_name()]
     return named[0] if named else measure_device(torch.device("cuda" if gpu else "cpu"))
+
+
+def device_memory(kind: str) -> int:
+    """Bytes of this machine's GPU, or of its RAM."""
+    return torch.cuda.mem_get_info()[1] if kind == "cuda" else machine_memory()
 
 
 def measure_device(device: torch.device) -> DeviceSpec:
@@ -82,6 +93,7 @@ def measure_device(device: torch.device) -> DeviceSpec:
         gpu=None,
         fp32_tflops=products[torch.float32],
         bf16_tflops=products[torch.bfloat16],
+        memory_gib=device_memory(device.type) / GIB,
         bandwidth_gbs=5 * ELEMENTS * x_N.element_size() / passes / 1e9,
         operator_us=measure_operator(device),
         efficiency=1.0,

@@ -20,7 +20,7 @@ from tipx.memory.architectures import load_architecture, with_layers
 from tipx.memory.costs import CostTracker, OperatorCost
 from tipx.memory.devices import DeviceSpec
 from tipx.memory.layout import Layout, Sizes, step_sizes
-from tipx.memory.predict import FEW, MORE
+from tipx.memory.predict import FEW, MORE, extrapolate_layers
 from tipx.memory.steps import AimedVocab, PredictedStep
 from tipx.models.head import gradient_checkpointing
 from tipx.rollout.vllm import VLLMRollouts
@@ -261,9 +261,3 @@ class TimeCase:
         with assume_fp32_products(wide), FakeTensorMode(), CostTracker() as tracker:
             models = with_layers(self.teacher, layers_t), with_layers(self.student, layers_s)
             return run(TimedStep(self.exp, sizes, self.device.kind, *models, tracker)), tracker
-
-
-def extrapolate_layers(low: float, high: float, layers: Sequence[int], depth: int) -> float:
-    """The value at `depth` on the line through those at two numbers of layers, which may be the same."""
-    first, second = layers
-    return high if first == second else low + (high - low) / (second - first) * (depth - first)

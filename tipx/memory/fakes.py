@@ -1,17 +1,20 @@
 """Models, token ids and caches that have shapes but no data. To be called inside a `FakeTensorMode`."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tipx.errors import ModelError
 from tipx.files.untrusted import RAISED, brings_code, error_text
 from tipx.memory.tracker import Tracker
+from tipx.models.lora import LoRA, add_adapter
 from tipx.rollout.cache import SHORT, RoomyLayer
 from tipx.vocab import fold
 from tipx.vocab.compiled import run_compiled
@@ -23,22 +26,44 @@ UNMASKED = "tipx_unmasked"
 AttentionInterface.register(UNMASKED, sdpa_attention_forward)
 
 
-def fake_model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
-    """The real modules, in eval mode as tipx has them."""
+def fake_model(config: PretrainedConfig, dtype: str, lora: LoRA | None = None) -> PreTrainedModel:
+    """The real modules, in eval mode as tipx has them, with adapters if there are any. Raises ModelError."""
+    # peft moves what it made to a device, which a tensor without data cannot do; one on meta can.
+    outside = nullcontext() if lora is None else unset_fake_temporarily()
     try:
-        made = AutoModelForCausalLM.from_config(
-            config,
-            dtype=getattr(torch, dtype),
-            attn_implementation="sdpa",
-            trust_remote_code=brings_code(config),
-        )
+        with outside:
+            with torch.device("cpu" if lora is None else "meta"):
+                made = AutoModelForCausalLM.from_config(
+                    config,
+                    dtype=getattr(torch, dtype),
+                    attn_implementation="sdpa",
+                    trust_remote_code=brings_code(config),
+                )
+            if lora is not None:
+                add_adapter(made, lora, "model.student.lora")
     except RAISED as error:
         raise ModelError(
             f"model: no {type(config).__name__} can be made to trace its memory ({error_text(error)}); see its "
             "config.json"
         ) from error
+    if lora is not None:
+        replace_storages(made)
     evaluated: PreTrainedModel = made.eval()
     return evaluated
+
+
+def replace_storages(model: nn.Module) -> None:
+    """Give the model tensors of its shapes and types that are made here. Those that are one stay one."""
+    made = dict[int, Any]()
+    for module in model.modules():
+        for own in module._parameters, module._buffers:  # noqa: SLF001 - a module's attributes are these
+            for name, old in own.items():
+                if old is not None and id(old) not in made:
+                    new = torch.empty(old.shape, dtype=old.dtype)
+                    is_weight = isinstance(old, nn.Parameter)
+                    made[id(old)] = old, nn.Parameter(new, requires_grad=old.requires_grad) if is_weight else new
+                if old is not None:
+                    own[name] = made[id(old)][1]
 
 
 def pad_vocabulary(of: PreTrainedModel, rows: int) -> PreTrainedModel:

@@ -1,28 +1,37 @@
 """Whether a step will fit the device, and how long the run will take, as checks before the first step."""
 
-import os
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 
 from tipx.errors import ModelError
-from tipx.memory.devices import DeviceSpec, find_own_device
+from tipx.memory.devices import GIB, DeviceSpec, device_memory, find_own_device
 from tipx.memory.duration import HOUR, RunTime, predict_server_rollout, predict_time
 from tipx.memory.layout import Layout
+from tipx.memory.nearest import find_nearest
 from tipx.memory.predict import predict_memory
 from tipx.rollout.hf import HFRollouts
 from tipx.train.experiment import Experiment
-from tipx.train.preflight import Finding
+from tipx.train.preflight import Finding, Level
 
-GIB = 2**30
-
-
+CLEARLY = 1.1
+"""Predictions are within 10 % of what was measured: beyond this share of the memory a run does not fit."""
 DAY_H = 24.0
 """What a choice has to cost before a better one is named, hours."""
 SPARSE = 10
 """The `loop.monitor_every` that is compared with a smaller one."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a run is to fit: a device's name, kind and bytes of memory for each of `processes`."""
+
+    name: str
+    kind: Literal["cuda", "cpu"]
+    memory: int
+    processes: int
 
 
 def runs_on_gpu(exp: Experiment) -> bool:
@@ -30,31 +39,59 @@ def runs_on_gpu(exp: Experiment) -> bool:
     return exp.hardware.device == "auto" and torch.cuda.is_available()
 
 
-def device_memory(on_gpu: bool) -> int:  # noqa: FBT001 - a yes/no is the whole argument
-    """Bytes that the run's device has."""
-    return torch.cuda.mem_get_info()[1] if on_gpu else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def find_target(exp: Experiment, device: DeviceSpec | None, name: str, processes: int | None) -> Target:
+    """A device of the table, or this machine with the processes that there would be: those asked for, or its GPUs."""
+    kind: Literal["cuda", "cpu"] = "cuda" if runs_on_gpu(exp) else "cpu"
+    asked = processes or exp.loop.processes
+    if device is not None:
+        return Target(name, device.kind, round(device.memory_gib * GIB), asked or 1)
+    there = asked or (torch.cuda.device_count() if kind == "cuda" else 1)
+    if kind == "cuda":
+        return Target("the GPU", kind, device_memory(kind), there)
+    return Target(
+        "this machine" if there == 1 else "a process of this machine", kind, device_memory(kind) // there, there
+    )
 
 
-def memory_finding(exp: Experiment) -> Finding:
-    """The predicted peak of one process at the lengths' limits, against what the run's device has."""
-    on_gpu = runs_on_gpu(exp)
-    there = device_memory(on_gpu)
+def memory_finding(exp: Experiment, target: Target | None = None) -> Finding:
+    """The predicted peak of one process at the lengths' limits, against what its device has.
+
+    An error, if it is clearly too much. Then the nearest layout is named that fits.
+    """
+    target = target or find_target(exp, None, "", None)
+    started = exp.loop.processes or 1
+    layout = Layout(device=target.kind, memory=target.memory, processes=started)
     try:
-        prediction = predict_memory(exp, Layout(device="cuda" if on_gpu else "cpu"))
+        prediction = predict_memory(exp, layout)
+        text = f"predicted peak {prediction.peak / GIB:.3g} GiB ({prediction.highest}) of each process"
+        text = text if started > 1 else text.removesuffix(" of each process")
+        text += f"; {target.name} has {target.memory / GIB:.3g}"
+        if prediction.peak <= target.memory:
+            return Finding("memory", "ok", text)
+        several = target.processes if exp.loop.sequences % target.processes == 0 else started
+        remedy = name_remedy(exp, replace(layout, processes=several), target, started)
     except ModelError as error:
         return Finding("memory", "warning", f"it cannot be predicted: {error}")
-    where = "the GPU" if on_gpu else "this machine"
-    text = f"predicted peak {prediction.peak / GIB:.3g} GiB ({prediction.highest}); {where} has {there / GIB:.3g}"
-    if prediction.peak <= there:
-        return Finding("memory", "ok", text)
-    remedy = "try hardware.micro_batch=1, hardware.gradient_checkpointing=true, a smaller rollout.batch_size"
-    return Finding("memory", "warning", f"{text}; {remedy}; `tipx memory` shows more")
+    level: Level = "error" if prediction.peak > CLEARLY * target.memory else "warning"
+    return Finding("memory", level, f"{text}; {remedy}")
 
 
-def time_finding(exp: Experiment) -> Finding:
+def name_remedy(exp: Experiment, layout: Layout, target: Target, started: int) -> str:
+    """What to type so that the run fits, or that nothing of the kind makes it fit."""
+    nearest = find_nearest(exp, layout, target.memory)
+    if nearest is None:
+        if layout.processes == 1:
+            return "no layout of one process fits; start several (loop.processes), or take a smaller student"
+        return f"no layout of {layout.processes} processes fits; start more (loop.processes), or take a smaller student"
+    words, prediction = nearest
+    words = [f"loop.processes={layout.processes}", *words] if layout.processes != started else words
+    return f"it fits ({prediction.peak / GIB:.3g} GiB) with {' '.join(words)}"
+
+
+def time_finding(exp: Experiment, device: DeviceSpec | None = None) -> Finding:
     """How long the run will take on its device, and what would save the most if that is days."""
-    on_gpu = runs_on_gpu(exp)
-    device, layout = find_own_device(gpu=on_gpu), Layout(device="cuda" if on_gpu else "cpu")
+    device = device or find_own_device(gpu=runs_on_gpu(exp))
+    layout = Layout(device=device.kind)
     try:
         time = predict_time(exp, layout, device)
     except ModelError as error:
@@ -77,7 +114,7 @@ def find_savings(exp: Experiment, layout: Layout, device: DeviceSpec, time: RunT
         if device.kind == "cuda":
             saved_s = time.phase("rollout") - predict_server_rollout(exp, layout, device)
             yield "rollout=vllm", time.steps * saved_s / HOUR
-        larger = find_larger_batch(exp, layout)
+        larger = find_larger_batch(exp, layout, round(device.memory_gib * GIB))
         if larger > rollout.batch_size:
             batched = replace(exp, rollout=replace(rollout, batch_size=larger))
             yield f"rollout.batch_size={larger}", time.run_h - predict_time(batched, layout, device).run_h
@@ -88,14 +125,14 @@ def find_savings(exp: Experiment, layout: Layout, device: DeviceSpec, time: RunT
         yield f"loop.monitor_every={SPARSE}", time.run_h - predict_time(rare, layout, device).run_h
 
 
-def find_larger_batch(exp: Experiment, layout: Layout) -> int:
+def find_larger_batch(exp: Experiment, layout: Layout, memory: int) -> int:
     """The most sequences, doubled from the run's `rollout.batch_size`, whose rollouts are predicted to fit."""
     rollout: Any = exp.rollout
     fits = size = int(rollout.batch_size)
     while size < exp.loop.sequences:
         size = min(2 * size, exp.loop.sequences)
         larger = replace(exp, rollout=replace(rollout, batch_size=size))
-        if sum(predict_memory(larger, layout).phases["rollout"].values()) > device_memory(layout.device == "cuda"):
+        if sum(predict_memory(larger, layout).phases["rollout"].values()) > memory:
             break
         fits = size
     return fits

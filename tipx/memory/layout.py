@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tipx.errors import ConfigError
+from tipx.memory.shards import Sharing, find_sharing
 from tipx.train.experiment import Experiment
 from tipx.train.step_metrics import monitored
 
@@ -16,22 +17,23 @@ class Layout:
     """What the experiment leaves open; None is the experiment's own.
 
     `tokens` of every response and `prompt_tokens` of every prompt (None: the limits). `processes` share a step's
-    sequences. `shard` of them share weights, gradients and optimizer state as ZeRO-3 or FSDP would; tipx itself is
-    data-parallel.
+    sequences. `memory` is what the device has, bytes, where that is known.
     """
 
     tokens: int | None = None
     prompt_tokens: int | None = None
-    processes: int = 1
-    shard: int = 1
+    processes: int | None = None
     device: Literal["cuda", "cpu"] = "cuda"
     rollout: bool = True
+    memory: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
     """One process's step. `kept` is response tokens of a micro-batch that the loss is on."""
 
+    processes: int
+    sharing: Sharing | None
     prompt: int
     tokens: int
     sequences: int
@@ -54,12 +56,11 @@ class Sizes:
 
 def step_sizes(exp: Experiment, layout: Layout) -> Sizes:
     """Sizes at the limits, or at the given lengths; raises ConfigError for what cannot be laid out."""
-    total, processes = exp.loop.sequences, max(layout.processes, layout.shard)
-    if processes % layout.shard:
-        raise ConfigError(f"--shard {layout.shard}: expected a divisor of --processes {layout.processes}")
+    total, processes = exp.loop.sequences, layout.processes or exp.loop.processes or 1
     if total % processes:
+        key = "loop.processes=" if layout.processes is None else "--processes "
         raise ConfigError(
-            f"--processes {processes}: loop.prompts * loop.rollouts = {total} sequences do not divide over them; "
+            f"{key}{processes}: loop.prompts * loop.rollouts = {total} sequences do not divide over them; "
             "choose a divisor, or another loop.prompts"
         )
     sequences = total // processes
@@ -68,6 +69,8 @@ def step_sizes(exp: Experiment, layout: Layout) -> Sizes:
     prompt = layout.prompt_tokens or exp.loop.max_prompt_tokens
     micro = min(exp.hardware.micro_batch, sequences)
     return Sizes(
+        processes=processes,
+        sharing=find_sharing(exp, processes),
         prompt=prompt,
         tokens=tokens,
         sequences=sequences,

@@ -30,9 +30,10 @@ LOOKS = {
     "vocabulary": (ORANGE, "xx"),
     "KV cache": ("#CC79A7", ".."),
     "kept states": ("#F0E442", "--"),
+    "engine": ("#D55E00", "oo"),
 }
 
-NAMES = ("model", "selector", "ratio", "implementation")
+NAMES = ("model", "selector", "ratio", "strategy", "implementation")
 SHORT = {
     "peak/gradients": "grads",
     "peak/optimizer": "optim",
@@ -47,14 +48,28 @@ SHORT = {
 def memory_tables(frame: pd.DataFrame, layout: Layout) -> list[FittedTable]:
     """Peaks of the phases with the paper's column if it has one, and what each peak consists of; GiB."""
     which = [c for c in NAMES if len(frame[c].unique()) > 1 or c == "ratio"]
-    there = [c for c in (*PHASES, "peak", PAPER_COLUMN) if frame[c].notna().any()]
+    there = [c for c in (*PHASES, "peak", "left", PAPER_COLUMN) if frame[c].notna().any()]
     phases = round_numbers(frame[[*which, *there]])
-    parts = round_numbers(frame[[*which, "at", *(f"peak/{part}" for part in PARTS)]])
+    used = [f"peak/{part}" for part in PARTS if part != "engine" or frame["peak/engine"].any()]
+    parts = round_numbers(frame[[*which, "at", *used]])
     parts.columns = [SHORT.get(str(name), str(name).removeprefix("peak/")) for name in parts.columns]
     return [
         show_frame(phases, f"predicted peak of one device, GiB ({describe_memory(frame, layout)})"),
         show_frame(parts, "what it consists of, GiB"),
+        *([show_cpu(frame[[*which, *CPU]])] if layout.device == "cuda" else []),
     ]
+
+
+CPU = {
+    "cpu/load": "a process while it loads",
+    "cpu/rest": "offloaded by a process",
+    "cpu/save": "the main process while it saves",
+}
+
+
+def show_cpu(frame: pd.DataFrame) -> FittedTable:
+    """What the CPU's memory is needed for."""
+    return show_frame(round_numbers(frame).rename(columns=CPU), "memory of the CPU, GiB")
 
 
 def time_tables(frame: pd.DataFrame, name: str, device: DeviceSpec) -> list[FittedTable]:
@@ -92,8 +107,8 @@ def describe_memory(frame: pd.DataFrame, layout: Layout) -> str:
     words = [str(name) for name in frame["model"].unique()]
     words += [f"{first.tokens} tokens a sequence", f"micro-batch {first.micro_batch}"]
     words += [f"checkpointing {'on' if first.gradient_checkpointing else 'off'}", layout.device]
-    words += [f"{max(layout.processes, layout.shard)} processes"] if max(layout.processes, layout.shard) > 1 else []
-    words += [f"sharded over {layout.shard}"] if layout.shard > 1 else []
+    words += [f"{first.processes} processes"] if first.processes > 1 else []
+    words += [f"weights shared by {first.sharers:.0f}"] if pd.notna(first.sharers) else []
     words += [] if layout.rollout else ["rollouts elsewhere"]
     words += ["teacher offloaded"] if first.offload == "cpu" else []
     return ", ".join(words)

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from tipx.adapters import trained_parameters
 from tipx.memory import materialise
 from tipx.memory.fakes import fake_ids, fake_model, grow_cache, iterate_storages, pad_vocabulary, replace_kernels
 from tipx.memory.layout import Sizes
+from tipx.memory.shards import FakeShards, Sharing
 from tipx.memory.tracker import Tracker
 from tipx.models.head import backbone, lm_head
 from tipx.rollout.cache import Architecture
@@ -59,6 +61,7 @@ class PredictedStep:
     teacher_config: PretrainedConfig
     student_config: PretrainedConfig
     tracker: Tracker
+    sharing: Sharing | None = None
     teacher: PreTrainedModel = field(init=False)
     student: PreTrainedModel = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
@@ -67,18 +70,52 @@ class PredictedStep:
         """Models, and the optimizer's state as it is after the first step."""
         self.tracker.begin("setup", "other")
         self.teacher = fake_model(self.teacher_config, self.exp.model.teacher.dtype).requires_grad_(requires_grad=False)
-        self.student = fake_model(self.student_config, self.exp.model.student.dtype)
+        self.student = fake_model(self.student_config, self.exp.model.student.dtype, self.exp.model.student.adapters)
         self.tracker.tag(iterate_storages(self.teacher), "teacher")
         self.tracker.tag(iterate_storages(self.student), "student")
-        self.optimizer = self.exp.optim.build(self.student.parameters())
+        self.share_weights()
+        self.optimizer = self.exp.optim.build(self.trained)
         for group in self.optimizer.param_groups:
             # What torch chooses by itself: on CUDA all parameters at once, with temporaries for all of them.
             group["foreach"] = self.device == "cuda"
         self.fill_gradients()
         self.optimizer.step()
         states = [t for state in self.optimizer.state.values() for t in state.values()]
-        self.tracker.tag([t for t in states if isinstance(t, Tensor)], "optimizer")
+        self.tracker.tag([t for t in states if isinstance(t, Tensor)], self.rests_as("optimizer"))
         self.optimizer.zero_grad()
+
+    def share_weights(self) -> None:
+        """What this process has of models that are shared out. The head of the teacher stays whole between steps."""
+        self.shards: dict[PreTrainedModel, FakeShards] = {}
+        self.buckets: list[Tensor] = []
+        if self.sharing is None:
+            if self.sizes.processes > 1:
+                # DistributedDataParallel averages gradients in a second copy of them, which it keeps.
+                self.buckets = [torch.empty_like(parameter) for parameter in self.trained]
+                self.tracker.tag(self.buckets, "gradients")
+            return
+        on_gpu, roles = self.device == "cuda", (("teacher", self.teacher), ("student", self.student))
+        for (role, model), away in zip(roles, (self.sharing.teacher_away, self.sharing.student_away), strict=True):
+            self.shards[model] = FakeShards(model, self.sharing, role, self.tracker, away=away and on_gpu)
+        with self.inside(self.teacher, "setup"):
+            for group in () if self.sharing.reshard else self.shards[self.teacher].groups:
+                self.shards[self.teacher].gather(group, forward=True)
+
+    def inside(self, of: PreTrainedModel, section: str) -> AbstractContextManager[None]:
+        """A forward pass of the whole model, as `tipx.sharding.run_inside` makes it."""
+        self.tracker.begin(section, "activations")
+        return self.shards[of].inside() if of in self.shards else nullcontext()
+
+    def rests_as(self, part: str) -> str:
+        """What gradients and the optimizer's state count as between the phases."""
+        return self.shards[self.student].rests_as(part) if self.shards else part
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """What the optimizer changes: the student's weights, or this process's shards of them."""
+        if self.student in self.shards:
+            return self.shards[self.student].trained_shards()
+        return trained_parameters(self.student)
 
     @cached_property
     def vocab(self) -> Vocab:
@@ -91,20 +128,23 @@ class PredictedStep:
         return min(int(config.vocab_size) for config in (self.teacher_config, self.student_config))
 
     def autocast(self) -> AbstractContextManager[Any]:
-        on = self.exp.loop.precision == "bf16"
+        narrow = self.sharing is not None and self.sharing.dtype is not None
+        on = self.exp.loop.precision == "bf16" and not narrow
         return torch.autocast("cpu", torch.bfloat16) if on else nullcontext()
 
     def fill_gradients(self) -> None:
         """Gradients as an earlier micro-batch leaves them."""
         self.tracker.begin("setup", "other")
-        for parameter in self.student.parameters():
+        for parameter in self.trained:
             parameter.grad = torch.empty_like(parameter)
-        self.tracker.tag([p.grad for p in self.student.parameters()], "gradients")
+        self.tracker.tag([p.grad for p in self.trained], self.rests_as("gradients"))
 
     @torch.no_grad()
     def rollout(self) -> None:
         """Prompts, then the last token of the responses, when the cache is longest."""
-        with self.autocast():
+        self.tracker.begin("setup", "other")
+        whole = self.shards[self.student].all_whole() if self.shards else nullcontext()
+        with whole, self.autocast():
             cache = self.prefill()
             self.decode(cache, self.sizes.length, "decode")
 
@@ -143,10 +183,12 @@ class PredictedStep:
     @torch.no_grad()
     def score(self) -> tuple[Hidden, ForwardSums | None]:
         """The teacher's hidden states, and what scoring leaves for the loss."""
-        teacher = self.hidden(self.teacher, "teacher")
+        with self.inside(self.teacher, "teacher"):
+            teacher = self.hidden(self.teacher, "teacher")
         self.tracker.tag([teacher.states_ND], "kept")
         tokens_N, student = torch.zeros(self.sizes.predicted, dtype=torch.long), None
-        with self.autocast():
+        inside = self.inside(self.student, "score") if self.sizes.scored - TEACHER_ONLY else nullcontext()
+        with self.autocast(), inside:
             if self.sizes.scored - TEACHER_ONLY:
                 student = self.hidden(self.student, "score")
             self.tracker.begin("statistics", "vocabulary")
@@ -162,7 +204,7 @@ class PredictedStep:
         """The last micro-batch of a step, and before it its scores; returns what lives until the optimizer is done."""
         teacher, sums = self.score()
         index_K = torch.zeros(self.sizes.kept, dtype=torch.long)
-        with self.autocast(), self.watch_gradients():
+        with self.autocast(), self.inside(self.student, "forward"), self.watch_gradients():
             student = self.hidden(self.student, "forward")[index_K]
             student.states_ND.register_hook(partial(self.reached, "layers", "activations"))
             self.tracker.begin("loss", "vocabulary")
@@ -170,18 +212,18 @@ class PredictedStep:
             weights_K = torch.empty(self.sizes.kept)
             loss = self.vocab.compute_loss(student, teacher[index_K], weights_K, self.exp.divergence, kept)
         del student
-        loss.backward()
+        self.go_back(loss)
         return teacher, sums, loss
 
     def train_materialised(self) -> Held:
         """The usual way: both models' logits of every token, then the selection."""
-        with torch.no_grad():
+        with torch.no_grad(), self.inside(self.teacher, "teacher"):
             teacher = self.hidden(self.teacher, "teacher")
             self.tracker.begin("teacher_logits", "vocabulary")
             teacher_NV = materialise.full_logits(teacher)
         del teacher
         index_K = torch.zeros(self.sizes.kept, dtype=torch.long)
-        with self.autocast(), self.watch_gradients():
+        with self.autocast(), self.inside(self.student, "forward"), self.watch_gradients():
             student = self.hidden(self.student, "forward")
             student.states_ND.register_hook(partial(self.reached, "layers", "activations"))
             self.tracker.begin("loss", "vocabulary")
@@ -194,19 +236,33 @@ class PredictedStep:
             student_NV, teacher_NV = (materialise.rows_of(x, index_K) for x in (student_NV, teacher_NV))
             loss = materialise.chunked_loss(student_NV, teacher_NV)
         del student_NV, teacher_NV
-        loss.backward()
+        self.go_back(loss)
         return (loss,)
+
+    def go_back(self, loss: Tensor) -> None:
+        """The backward pass."""
+        shards = self.shards.get(self.student)
+        if shards is not None:
+            shards.begin_backward()
+        loss.backward()
+        if shards is not None:
+            shards.end_backward()
 
     @contextmanager
     def watch_gradients(self) -> Iterator[None]:
         """Gradients there already if an earlier micro-batch left some; sections for the parts of the backward pass."""
         if self.sizes.micro_batches > 1:
             self.fill_gradients()
-        for parameter in self.student.parameters():
+        for parameter in trained_parameters(self.student):
             parameter.register_post_accumulate_grad_hook(lambda p: self.tracker.tag([p.grad], "gradients"))
         end = partial(self.reached, "embedding", "vocabulary")
         embedding = self.student.get_input_embeddings()
-        handle = embedding.register_forward_hook(lambda _module, _inputs, out: out.register_hook(end) and None)
+
+        def watch(_module: nn.Module, _inputs: Any, out: Tensor) -> None:
+            if out.requires_grad:  # not if it is frozen
+                out.register_hook(end)
+
+        handle = embedding.register_forward_hook(watch)
         yield
         handle.remove()
 
@@ -217,6 +273,8 @@ class PredictedStep:
     def update(self) -> None:
         """Clip and apply."""
         self.tracker.begin("optimizer", "optimizer")
-        nn.utils.clip_grad_norm_(self.student.parameters(), self.exp.optim.clip, foreach=self.device == "cuda")
+        if self.shards and self.shards[self.student].away:
+            return  # it is done on the CPU
+        nn.utils.clip_grad_norm_(self.trained, self.exp.optim.clip, foreach=self.device == "cuda")
         self.optimizer.step()
         self.optimizer.zero_grad()

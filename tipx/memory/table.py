@@ -9,7 +9,7 @@ import pandas as pd
 from tipx import config
 from tipx.errors import ConfigError
 from tipx.memory.architectures import load_architecture
-from tipx.memory.devices import DeviceSpec
+from tipx.memory.devices import GIB, DeviceSpec
 from tipx.memory.duration import predict_time
 from tipx.memory.layout import Implementation, Layout, kept_share
 from tipx.memory.predict import PARTS, PHASES, Prediction, predict_memory
@@ -21,7 +21,6 @@ from tipx.runs.place import run_path
 from tipx.runs.reader import StoredRun
 from tipx.train.experiment import Experiment
 
-GIB = 2**30
 SHAPE = (
     "model_type",
     "vocab_size",
@@ -56,23 +55,27 @@ def memory_frame(
         times = time_cells(exp, layout, device, run_path(config.resolve(cfg), chosen)) if device else {}
         for how in hows:
             row = {"model": chosen["model"], "selector": chosen["selector"], "ratio": exp.ratio}
-            row["implementation"] = how
-            row |= prediction_cells(predict_memory(exp, layout, how)) | {"offload": exp.model.teacher.offload}
+            row |= {"strategy": exp.hardware.strategy, "implementation": how}
+            row |= prediction_cells(predict_memory(exp, layout, how), layout) | {"offload": exp.model.teacher.offload}
             papers = papers_models(chosen["model"], exp.model)
             row[PAPER_COLUMN] = paper_gb(chosen["model"], chosen["selector"], kept_share(exp)) if papers else None
             rows.append(row | times)
     return pd.DataFrame(rows)
 
 
-def prediction_cells(prediction: Prediction) -> dict[str, Any]:
-    """Peaks of the phases, the highest of them, and what it consists of, GiB."""
+def prediction_cells(prediction: Prediction, layout: Layout) -> dict[str, Any]:
+    """Peaks of the phases, the highest of them, what it consists of, what it leaves, and what the CPU holds; GiB."""
     phases = {name: sum(parts.values()) / GIB for name, parts in prediction.phases.items()}
     at_peak = prediction.phases[prediction.highest]
     return (
         {name: phases.get(name) for name in PHASES}
         | {"peak": prediction.peak / GIB, "at": prediction.highest}
+        | {"left": None if layout.memory is None else (layout.memory - prediction.peak) / GIB}
         | {f"peak/{part}": at_peak[part] / GIB for part in PARTS}
+        | {f"cpu/{when}": size / GIB for when, size in prediction.cpu.items()}
         | {
+            "processes": prediction.sizes.processes,
+            "sharers": None if prediction.sizes.sharing is None else prediction.sizes.sharing.size,
             "tokens": prediction.sizes.length,
             "micro_batch": prediction.sizes.micro_batch,
             "gradient_checkpointing": prediction.sizes.checkpointing,

@@ -17,6 +17,8 @@ from torch.utils._pytree import tree_leaves
 Parts = dict[str, int]
 """Bytes by part: what the memory is for."""
 
+AWAY = {"teacher on the CPU", "student on the CPU"}
+"""Parts that rest on the CPU while the device is another one. They are known, and in no peak."""
 INHERITS = {torch.ops.aten.cat.default: "cache", torch.ops.aten._to_copy.default: "student"}  # noqa: SLF001
 """A cache that grows is a cache again, and autocast's copy of a weight is a weight, whenever they are made."""
 
@@ -38,17 +40,23 @@ class Tracker(TorchDispatchMode):
     def begin(self, section: str, part: str) -> None:
         """What follows is `section`, where a new tensor is counted as `part`."""
         self.section, self.part = section, part
-        self._highest = max(0, sum(self.peaks.get(section, {}).values()))
+        self._highest = sum(size for name, size in self.peaks.get(section, {}).items() if name not in AWAY)
         self._note()
 
     def tag(self, tensors: Iterable[Tensor | None], part: str) -> None:
-        """Count these tensors' storages as `part` from now on."""
+        """Count these tensors' storages as `part` from now on. A part in `AWAY` is not on the device."""
         for key in {id(tensor.untyped_storage()) for tensor in tensors if tensor is not None}:
             if key in self._known:
                 old, size = self._known[key]
                 self.live[old] -= size
                 self.live[part] += size
+                self._total += size * ((old in AWAY) - (part in AWAY))
                 self._known[key] = part, size
+
+    def ignore(self, tensors: Iterable[Tensor]) -> None:
+        """Count these tensors' storages no more: they stand for something that is elsewhere."""
+        for tensor in tensors:
+            self._forget(tensor)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -98,7 +106,7 @@ class Tracker(TorchDispatchMode):
     def _drop(self, key: int) -> None:
         part, size = self._known.pop(key)
         self.live[part] -= size
-        self._total -= size
+        self._total -= 0 if part in AWAY else size
 
     def _note(self) -> None:
         if self._total > self._highest or self.section not in self.peaks:

@@ -7,17 +7,21 @@ An error stops the run, a warning is shown and kept with it. To add a check, wri
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, NamedTuple
 
-from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from tipx.agents.loop import check_chat, check_tasks
 from tipx.errors import ConfigError, DataError, ModelError
 from tipx.evals.contamination import Contamination, normalise_spelling
 from tipx.evals.heldout import encode_texts
+from tipx.files.untrusted import RAISED, error_text
+from tipx.models.locate import silence_libraries
 from tipx.models.pair import ModelSource, check_rows, check_tokenizers
-from tipx.models.pruning import select_layers
+from tipx.models.pruning import keep_layers, select_layers
 from tipx.rollout.vllm import VLLMRollouts, check_one_engine
 from tipx.text.encoding import special_tokens
 from tipx.text.token_ids import count_rows
@@ -27,6 +31,7 @@ from tipx.types import Prompt
 Level = Literal["ok", "warning", "error"]
 MOVABLE = 0.5
 """The share of weights that a step has to be able to move."""
+GIB = 2**30
 SHOWN = 6
 """Tokens of a prompt that are shown, at either end."""
 
@@ -213,6 +218,47 @@ def check_movement(share: float, exp: Experiment) -> Finding:
         return Finding("movement", "ok", shown)
     text = f"{shown}: to the others it is less than half the distance to the next number; type "
     return Finding("movement", "warning", f"{text}model.student.dtype=float32 loop.precision=bf16, or raise optim.lr")
+
+
+def check_room(facts: RunFacts, processes: int, memory: int) -> Finding:
+    """What a process holds from step to step fits its `memory`: weights, gradients and Adam's two moments.
+
+    It is the least that any step takes, so nothing is refused that would fit; `tipx preflight` predicts the rest. Of
+    adapters only the frozen weights count.
+    """
+    on_gpu = facts.exp.hardware.device == "auto" and torch.cuda.is_available()
+    try:
+        least = state_bytes(facts, processes, on_gpu=on_gpu)
+    except RAISED as error:
+        return Finding("room", "warning", f"the weights cannot be counted before they are loaded ({error_text(error)})")
+    text = f"weights, gradients and Adam take {least / GIB:.3g} GiB of each process, which has {memory / GIB:.3g}"
+    if least <= memory:
+        return Finding("room", "ok", text)
+    return Finding("room", "error", f"hardware: {text}; the same words after `tipx preflight` name a layout that fits")
+
+
+def state_bytes(facts: RunFacts, processes: int, *, on_gpu: bool) -> int:
+    """The least of a process. A CPU may leave a teacher of whole weights in its file, so that one counts nothing."""
+    model, hardware = facts.exp.model, facts.exp.hardware
+    shared = hardware.strategy == "fsdp"
+    size = hardware.count_sharers(processes) if shared else 1
+    held = 0
+    if model.teacher.offload == "none" and (on_gpu or shared):
+        held += count_weights(facts.teacher.config, model.teacher) * getattr(torch, model.teacher.dtype).itemsize
+    if not (hardware.cpu_offload and shared and on_gpu):
+        copies = 4 if model.student.adapters is None else 1
+        weights = count_weights(facts.student.config, model.student)
+        held += copies * weights * getattr(torch, model.student.dtype).itemsize
+    return held // size
+
+
+def count_weights(config: PreTrainedConfig, source: ModelSource) -> int:
+    """Elements of a model of this configuration with the layers that are kept."""
+    with silence_libraries(), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(deepcopy(config), trust_remote_code=source.trust_remote_code)
+    if source.keep_layers is not None:
+        keep_layers(model, source.keep_layers, "model")
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def check_endings(facts: RunFacts) -> Finding:

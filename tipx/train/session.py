@@ -89,7 +89,8 @@ class Session:
         self.facts = preflight.gather_facts(self.exp, None if noted is None else Contamination(**noted))
         if before is not None:
             self.refuse_other_prompts(before)
-        self.findings = preflight.examine_facts(self.facts)
+        room = self.world.broadcast(preflight.check_room(self.facts, self.world.size, self.world.memory))
+        self.findings = [*preflight.examine_facts(self.facts), room]
         preflight.raise_first_error(self.findings)
         self.prompts, self.questions = self.facts.prompts, [asked.question for asked in self.facts.fit]
         for finding in self.findings:

@@ -232,7 +232,9 @@ class Trainer:
                 # Sharded gradients are added up shard by shard: whole ones would be kept between micro-batches.
                 last = self.sharded or batch is batches[-1]
                 with nullcontext() if last else self.world.accelerator.no_sync(self.module):
-                    loss, statistics = self.module(batch, scored, weights_N)
+                    # Of a module that accelerate prepared, the forward pass enters mixed precision by itself.
+                    with self.world.autocast() if self.sharded else nullcontext():
+                        loss, statistics = self.module(batch, scored, weights_N)
                     loss = loss / count
                     # The processes' gradients are averaged, but L is a sum over processes: undo the division.
                     self.world.accelerator.backward(loss * self.world.size)
