@@ -175,10 +175,10 @@ def test_without_idle_micro_batches_it_would_not_end(overrides: Overrides, pair_
         run_ranks(2, partial(take_uneven_steps, chosen, tmp_path, padded=False), tmp_path / "two", within_s=8)
 
 
-def test_bf16_rounds_as_ddp_does_or_a_little_more(overrides: Overrides, student: Path, tmp_path: Path) -> None:
+def test_bf16_rounds_as_ddp_does_where_layers_are_whole_in_fp32(overrides: Overrides, student: Path, tmp_path: Path) -> None:
     chosen = words(overrides, student, "loop.precision=bf16")
     ((one,),) = run(1, [chosen], tmp_path)
-    for more, share in (["hardware.gather_dtype=float32"], 0.02), ([], 0.1):
+    for more, share in (["hardware.gather_dtype=float32"], 0.008), ([], 0.08):
         found = run(2, [chosen], tmp_path, FSDP, *more)[0][0]
         for name, value in found["gradients"].items():
             assert (value - one["gradients"][name]).norm() <= share * one["gradients"][name].norm(), name
