@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.conftest import save_model
 from tests.ranks import free_port
+from tests.rollout.stand_in import Served, Weights, serve
 from tests.rows import lasting
 from tests.train.test_processes import WITHIN_S, environment, results, same, the_run
 from tests.warm import Process, Server
@@ -231,3 +232,30 @@ def test_asking_one_to_stop_stops_all(args: list[str], straight: Straight, serve
     assert {code for code, *_ in ended} <= {143, 0}, ended
     assert [code for code, *_ in finish(begin_ranks(server, 2, mine, tmp_path))] == [0, 0]
     assert [lasting(row) for row in run.rows()] == [lasting(row) for row in straight["fsdp2"].rows()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_server_gets_weights_that_are_shared_out(ahead: int, args: list[str], server: Server, tmp_path: Path) -> None:
+    """Once an update: an evaluation by the same server, or a batch of the same weights, is no reason for another."""
+    student = next(word for word in args if word.startswith("model.student.path=")).partition("=")[2]
+    runs, pushes = list[Run](), list[int]()
+    for layout in ("one", "fsdp2"):
+        state, place, (size, more) = Served(Weights(student)), tmp_path / layout, LAYOUTS[layout]
+        place.mkdir()
+        with serve(state) as address:
+            by_server = [
+                *("rollout=vllm_server", f"rollout.server={address}", f"rollout.ahead={ahead}"),
+                *("eval=vllm", "eval.sampling.mode=server", f"eval.sampling.server={address}"),
+            ]
+            mine = [*args, *more, *by_server, f"runs_dir={place / 'runs'}"]
+            ended = finish(begin_ranks(server, size, mine, place))
+        assert [code for code, *_ in ended] == [0] * size, ended
+        runs.append(the_run(place / "runs"))
+        pushes.append(sum(body.get("method") == "reload_weights" for where, body in state.asked if where == "/collective_rpc"))
+    one, two = runs
+    assert [row["rollout/staleness"] for row in two.rows()] == [0, *[ahead] * 3]
+    assert max(row["rollout/push_gap"] for row in two.rows()) < 1e-5
+    same(two, one)
+    assert results(two) == results(one)
+    assert pushes == [5, 5]
