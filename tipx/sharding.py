@@ -134,6 +134,13 @@ def whole_weights(model: nn.Module, *, wanted: bool = True) -> Iterator[None]:
             group.reshard()
 
 
+def free_copies(model: nn.Module) -> None:
+    """Free whole weights that a forward pass left behind; not to be called in `whole_weights`."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def whole_tensor(value: Tensor) -> Tensor:
     """The tensor of which this process has a shard; every process must ask for it."""
     return value.full_tensor() if isinstance(value, DTensor) else value

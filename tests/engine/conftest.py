@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
+from tipx.adapters import Gather, base_name, trained_parameters
 from tipx.config import build, load
 from tipx.embedded.arithmetic.tokenizer import build_tokenizer
+from tipx.models.lora import LoRA, add_adapter
 from tipx.models.pair import ModelSource
 from tipx.noise import Noise
 from tipx.rollout import RolloutRequest
@@ -148,6 +151,27 @@ def load_student(folder: Path, keep: list[Any] | None = None) -> tuple[PreTraine
     return source.load("student", torch.device("cpu")), source.load_tokenizer("student")
 
 
+def load_adapted(folder: Path) -> tuple[PreTrainedModel, Any]:
+    """The student with adapters that have learned something."""
+    model, tokenizer = load_student(folder)
+    add_adapter(model, LoRA(r=4, lora_alpha=32, target_modules="all-linear", use_rslora=False, seed=0), "lora")
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for value in trained_parameters(model):
+            value.add_(torch.randn_like(value), alpha=0.03)
+    return model, tokenizer
+
+
+def bare_weights(model: PreTrainedModel, gather: Gather) -> Iterator[tuple[str, torch.Tensor]]:
+    """In place of `merged_weights`: the weights without the adapters."""
+    for name, value in model.state_dict().items():
+        if (plain := base_name(name)) is not None:
+            yield plain, gather(value.detach())
+
+
+NOT_PROVEN = r"nats from the trainer's, more than rollout.tolerance=0.002"
+
+
 def build_backend(*words: str) -> Any:
     return build(load([*words, "rollout.max_new_tokens=16"])).rollout
 
@@ -192,6 +216,44 @@ def command(pair: Path, runs: Path, *words: str) -> list[str]:
         *("optim.lr=1e-2", "optim.warmup_steps=0"),
         *words,
     ]
+
+
+SHARED_OUT = ("loop.processes=2", "hardware.strategy=fsdp")
+LORA = "model.student.lora.r=4"
+
+
+@pytest.fixture(scope="session")
+def of_one(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Where the run of one process is that has an engine in it and these words; made when it is first asked for."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def find(*words: str) -> Path:
+        if words not in made:
+            made[words] = tmp_path_factory.mktemp("one")
+            subprocess.run(command(pair, made[words], "rollout=vllm", SMALL, *SAMPLED, *words), check=True)
+        return made[words]
+
+    return find
+
+
+SAMPLED = ("loop.steps=3", "loop.sample_every=1")
+
+
+def check_runs(runs: Path, one: Path) -> None:
+    """A run samples the tokens of another to the last update, and its engine says of them what the trainer says."""
+    rows, others = read_rows(runs), read_rows(one)
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    for row, other in zip(rows, others, strict=True):
+        assert row["rollout/push_gap"] < 1e-5
+        assert row["rollout/mismatch_abs_mean"] < 1e-5
+        assert row["train/loss"] == pytest.approx(other["train/loss"], rel=1e-4)
+    tokens, wanted = (
+        [np.load(file)["tokens_N"] for file in sorted(place.glob("runs/solo/*/rollouts/*.npz"))]
+        for place in (runs, one)
+    )
+    assert len(tokens) == len(wanted) == 3
+    for step, other in zip(tokens, wanted, strict=True):
+        np.testing.assert_array_equal(step, other)
 
 
 def read_rows(runs: Path) -> list[dict[str, Any]]:

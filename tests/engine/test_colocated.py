@@ -8,7 +8,21 @@ import pytest
 import torch
 
 from tests.agents.toy import CountTo, build_model, build_tokenizer
-from tests.engine.conftest import SMALL, build_backend, check_samples, load_student, read_rows
+from tests.engine.conftest import (
+    ASK,
+    LORA,
+    NOT_PROVEN,
+    SAMPLED,
+    SHARED_OUT,
+    SMALL,
+    bare_weights,
+    build_backend,
+    check_runs,
+    check_samples,
+    load_adapted,
+    load_student,
+    read_rows,
+)
 from tipx.agents.chat import Chat
 from tipx.agents.loop import AgentRollouts
 from tipx.errors import ConfigError, RunFailed
@@ -55,8 +69,20 @@ def test_weights_that_do_not_arrive_stop_the_run(pair: Path) -> None:
     engine.push = lambda _: None  # type: ignore[method-assign]
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(1.1)
-    with pytest.raises(RunFailed, match=r"nats from the trainer's, more than rollout.tolerance=0.002"):
+    with pytest.raises(RunFailed, match=NOT_PROVEN):
         how(model, tokenizer, ask)
+
+
+def test_adapters_reach_the_engine_merged(pair: Path) -> None:
+    model, tokenizer = load_adapted(pair / "student")
+    check_samples(build_backend("rollout=vllm", "rollout.temperature=0", SMALL), model, tokenizer)
+
+
+def test_an_engine_without_the_adapters_stops_the_run(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = load_adapted(pair / "student")
+    monkeypatch.setattr("tipx.rollout.colocated.merged_weights", bare_weights)
+    with pytest.raises(RunFailed, match=NOT_PROVEN):
+        build_backend("rollout=vllm", SMALL)(model, tokenizer, ASK)
 
 
 def test_a_wrong_setting_of_the_engine_is_one_line(pair: Path) -> None:
@@ -93,6 +119,16 @@ def test_two_processes_have_an_engine_each(tipx: Tipx, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for row in read_rows(tmp_path):
         assert row["rollout/mismatch_abs_mean"] < 1e-5
+    assert len(list((tmp_path / "runs").glob("solo/*/vllm*.log"))) == 2
+
+
+@pytest.mark.parametrize("more", [(), (LORA,)], ids=["all weights", "adapters"])
+def test_an_engine_each_gets_weights_that_are_shared_out(
+    more: tuple[str, ...], of_one: Callable[..., Path], tipx: Tipx, tmp_path: Path
+) -> None:
+    done = tipx("rollout=vllm", SMALL, *SAMPLED, *SHARED_OUT, *more)
+    assert done.returncode == 0, done.stderr
+    check_runs(tmp_path, of_one(*more))
     assert len(list((tmp_path / "runs").glob("solo/*/vllm*.log"))) == 2
 
 

@@ -14,15 +14,22 @@ import torch
 
 from tests.engine.conftest import (
     ASK,
+    LORA,
+    NOT_PROVEN,
+    SAMPLED,
+    SHARED_OUT,
     Serving,
+    bare_weights,
     build_backend,
+    check_runs,
     check_samples,
     command,
+    load_adapted,
     load_student,
     read_rows,
     save_wide,
 )
-from tipx.errors import ConfigError
+from tipx.errors import ConfigError, RunFailed
 from tipx.evals.start import evaluate_target
 from tipx.models.locate import AGENTS
 from tipx.rollout.engines import ENGINES, close_engines
@@ -126,6 +133,27 @@ def test_a_run_on_a_server(server: Serving, tipx: Tipx, tmp_path: Path) -> None:
     for row in read_rows(tmp_path):
         assert row["rollout/push_gap"] < 1e-5
         assert row["rollout/mismatch_abs_mean"] < 1e-5
+
+
+@pytest.mark.parametrize("more", [(), (LORA,)], ids=["all weights", "adapters"])
+def test_a_server_gets_weights_that_are_shared_out(
+    more: tuple[str, ...], server: Serving, of_one: Callable[..., Path], tipx: Tipx, tmp_path: Path
+) -> None:
+    done = tipx(*ask_server(server.address, tmp_path, *SAMPLED, *SHARED_OUT, *more))
+    assert done.returncode == 0, done.stderr
+    check_runs(tmp_path, of_one(*more))
+
+
+def test_a_server_without_the_adapters_stops_the_run(
+    server: Serving, pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = load_adapted(pair / "student")
+    how = build_backend(*ask_server(server.address, tmp_path))
+    how(model, tokenizer, ASK)
+    close_engines()
+    monkeypatch.setattr("tipx.rollout.weights_folder.merged_weights", bare_weights)
+    with pytest.raises(RunFailed, match=NOT_PROVEN):
+        how(model, tokenizer, ASK)
 
 
 def test_two_runs_on_one_server(server: Serving, pair: Path, tipx: Tipx, tmp_path: Path) -> None:

@@ -63,6 +63,18 @@ def ask(noise: Noise, rows: Sequence[int] = range(5)) -> RolloutRequest:
     return RolloutRequest(prompts=[PROMPTS[row] for row in rows], rows=rows, noise=noise)
 
 
+def test_samples_lie_where_the_student_computes(vllm: type[LLM], student: tuple[PreTrainedModel, Any]) -> None:
+    """The weights of one that is offloaded rest elsewhere."""
+    how, (model, tokenizer) = rollouts(), student
+    live = how.find_engine(model)
+    model.to("meta").compute_device = torch.device("cpu")
+    made = how.sample(live, model, tokenizer, ask(Noise(0)))
+    assert made.response_BT.device.type == made.logprobs_N.device.type == "cpu"
+    close_engines()
+    how.find_engine(model)
+    assert vllm.made[-1].kwargs["enforce_eager"] is True
+
+
 @pytest.mark.parametrize("sleep", ["true", "false"])
 def test_a_colocated_engine_samples_from_the_current_student(
     sleep: str, vllm: type[LLM], student: tuple[PreTrainedModel, Any]

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.conftest import save_model
 from tests.ranks import free_port
+from tests.rollout.stand_in import Served, Weights, serve
 from tests.rows import lasting
 from tests.train.test_processes import WITHIN_S, by_value, environment, results, same, the_run
 from tests.warm import Process, Server
@@ -273,3 +274,36 @@ def test_asking_one_to_stop_stops_all(args: list[str], straight: Straight, serve
     assert {code for code, *_ in ended} <= {143, 0}, ended
     assert [code for code, *_ in finish(begin_ranks(server, 2, mine, tmp_path))] == [0, 0]
     assert [lasting(row) for row in run.rows()] == [lasting(row) for row in straight["fsdp2"].rows()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_server_gets_weights_that_are_shared_out(ahead: int, args: list[str], server: Server, tmp_path: Path) -> None:
+    """Each update's once, also where layers stay whole after a forward pass as that of the held-out texts.
+
+    An evaluation and the next batch are of the same weights. With `ahead` nothing samples by those after step 3.
+    """
+    student = next(word for word in args if word.startswith("model.student.path=")).partition("=")[2]
+    runs, pushes = list[Run](), list[int]()
+    for layout in ("one", "fsdp2"):
+        state, place, (size, more) = Served(Weights(student)), tmp_path / layout, LAYOUTS[layout]
+        place.mkdir()
+        with serve(state) as address:
+            by_server = [
+                *("rollout=vllm_server", f"rollout.server={address}", f"rollout.ahead={ahead}"),
+                *("eval=vllm", "eval.sampling.mode=server", f"eval.sampling.server={address}"),
+            ]
+            often = ["heldout.every=1", "loop.save_every=4", "hardware.reshard_after_forward=false"]
+            mine = [*args, *more, *by_server, *often, f"runs_dir={place / 'runs'}"]
+            ended = finish(begin_ranks(server, size, mine, place))
+        assert [code for code, *_ in ended] == [0] * size, ended
+        runs.append(the_run(place / "runs"))
+        calls = [body["method"] for where, body in state.asked if where == "/collective_rpc"]
+        pushes.append(calls.count("reload_weights"))
+    one, two = runs
+    trained = [row for row in two.rows() if row["step"]]
+    assert [row.get("rollout/staleness", 0) for row in trained] == [0, *[ahead] * 3]
+    assert max(row["rollout/push_gap"] for row in trained) < 1e-5
+    same(two, one)
+    assert results(two) == results(one)
+    assert pushes == [5 - ahead] * 2

@@ -27,6 +27,7 @@ from tipx.rollout.decode import Response
 from tipx.rollout.hf import HFRollouts
 from tipx.rollout.recorder import Recorder
 from tipx.rollout.vllm import VLLMRollouts
+from tipx.sharding import compute_device
 from tipx.spec import spec
 from tipx.types import Prompt, Rollout, StopReason
 
@@ -54,7 +55,7 @@ class AgentRollouts(Rules):
 
     def rollout(self, model: PreTrainedModel, chat: Chat, tasks: Sequence[Task], request: RolloutRequest) -> Rollout:
         """A trajectory for each task; see `play`."""
-        return collected(self.play(model, chat, tasks, request), model.device)
+        return collected(self.play(model, chat, tasks, request), compute_device(model))
 
     def play(self, model: PreTrainedModel, chat: Chat, tasks: Sequence[Task], request: RolloutRequest) -> list[Episode]:
         """An episode for each task, to its end. The prompts of the request are what `chat.start` makes of the tasks.

@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tipx.errors import RunFailed
-from tipx.sharding import compute_device
+from tipx.sharding import compute_device, free_copies
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Answer = tuple[list[int], list[float]]
@@ -89,7 +89,12 @@ def computing_dtype(model: PreTrainedModel) -> Dtype:
 
 
 def weights_version(model: PreTrainedModel) -> tuple[int, int]:
-    """Changes whenever a weight is written."""
+    """Changes whenever a weight is written, and only then.
+
+    What is counted are writes to the weights that rest in this process. Copies that a forward pass gathered and left
+    are other tensors, whose writes nobody counted.
+    """
+    free_copies(model)
     return id(model), sum(p._version for p in model.parameters())  # noqa: SLF001 - torch's own counter of writes
 
 

@@ -22,6 +22,7 @@ from tipx.rollout.colocated import OWN, Colocated, check_package
 from tipx.rollout.engines import TOLERANCES, Answer, Dtype, Engine, computing_dtype, find_engine
 from tipx.rollout.hf import eos_ids
 from tipx.rollout.served import Served
+from tipx.sharding import compute_device
 from tipx.spec import (
     Auto,
     Count,
@@ -180,7 +181,7 @@ class VLLMRollouts:
             if self.mode == "server":
                 addresses = [self.server] if isinstance(self.server, str) else self.server
                 return Served(addresses, dtype, tolerance, self.sync_dir, timeout_s=self.timeout_s, wait_s=self.wait_s)
-            options = self.engine_options(on_cpu=model.device.type == "cpu")
+            options = self.engine_options(on_cpu=compute_device(model).type == "cpu")
             return Colocated(model, dtype, tolerance, options, sleep=self.sleep)
 
         return find_engine(f"{self.machine!r} {shape}", start)
@@ -220,9 +221,10 @@ class VLLMRollouts:
                 f"rollout: the engine sampled a token that the tokenizer has not; it has {known}, the model's head "
                 f"{known + len(unknown)} rows, and vLLM can exclude {MOST_BIASES}; type rollout=hf"
             )
-        rollout = collect(prompts, [ids for ids, _ in answers], eos, model.device)
+        device = compute_device(model)
+        rollout = collect(prompts, [ids for ids, _ in answers], eos, device)
         logprobs = [p for (_, own), n in zip(answers, rollout.lengths, strict=True) for p in own[:n]]
-        return replace(rollout, logprobs_N=torch.tensor(logprobs, device=model.device))
+        return replace(rollout, logprobs_N=torch.tensor(logprobs, device=device))
 
     def params(self, eos: Sequence[int], unknown: Sequence[int], seed: int, limit: int) -> dict[str, Any]:
         """Everything that shapes sampling, also what a server's defaults would fill from the model's own file.

@@ -53,4 +53,5 @@ def save_merged(model: PreTrainedModel, folder: Path) -> None:
     with torch.device("meta"):
         plain = kind(deepcopy(model.config)).to(model.dtype)
     plain.generation_config = model.generation_config
-    plain.save_pretrained(folder, state_dict=dict(merged_weights(model, whole_tensor)))
+    weights = {name: value.cpu() for name, value in merged_weights(model, whole_tensor)}
+    plain.save_pretrained(folder, state_dict=weights)

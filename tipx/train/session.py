@@ -162,7 +162,7 @@ class Session:
             if folder is not None and done < self.exp.loop.steps:
                 rows = self.sampled.rows[self.world.rank]
                 prompts = [self.prompts[i] for i in self.chosen(done + 1, rows)]
-                self.ahead.load(folder, self.exp.loop.sequences, rows, prompts, self.pair.student.device)
+                self.ahead.load(folder, self.exp.loop.sequences, rows, prompts, self.world.device)
         if self.world.is_main:
             self.run.rewind(done if folder else -1)
             self.sink.resume(RowStream(self.run.metrics_file))
