@@ -114,6 +114,7 @@ def test_scoring_both_models_is_a_head_product_of_each() -> None:
     assert case(replace(small, sequences=8)).training_parts()["student"] == pytest.approx(2 * parts["student"])
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_monitored_scores_only_what_its_rule_needs() -> None:
     def head_scores(every: int) -> float:
         exp = build(load(["selector=random", f"loop.monitor_every={every}", "loop.prompts=2"]))

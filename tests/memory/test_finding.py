@@ -70,6 +70,7 @@ def test_the_nearest_layout_is_named_and_fits() -> None:
     assert found.text.endswith("with hardware.micro_batch=2")
 
 
+@pytest.mark.slow
 def test_processes_share_a_model_that_one_cannot_hold() -> None:
     alone = ["model=llama", "hardware=paper", "loop.processes=null"]
     exp = build(load(alone))
@@ -95,6 +96,7 @@ def test_processes_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch
     assert on_h100 == Target("h100", "cuda", 79 * GIB, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gpu")
 def test_a_larger_batch_is_one_that_fits() -> None:
     exp, layout = of(*SHORT, "rollout.batch_size=4"), Layout(device="cuda")

@@ -37,6 +37,7 @@ def children() -> Iterator[list["subprocess.Popen[str]"]]:
         one.communicate()
 
 
+@pytest.mark.slow
 def test_two_nodes_are_one_process(
     overrides: Overrides, children: list["subprocess.Popen[str]"], tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from tipx.rollout.scripted import ScriptedRollouts
 from tipx.runs.directory import Run
 from tipx.selectors import Selector
 from tipx.sharding import local_tensor, whole_tensor
+from tipx.train import loop
 from tipx.train.batching import idle_batch, micro_batches
 from tipx.train.loggers import Silence
 from tipx.train.loop import one_step
@@ -134,7 +135,20 @@ WAYS = {
 }
 
 
+FEW = ("soft_or", "adapters", "offload")
+
+
 def test_shared_weights_take_the_step_of_one_process(overrides: Overrides, student: Path, tmp_path: Path) -> None:
+    cases = [words(overrides, student, *WAYS[name]) for name in FEW]
+    (expected,) = run(1, [[word for word in case if "cpu_offload" not in word] for case in cases], tmp_path)
+    for rank in run(2, cases, tmp_path, FSDP):
+        for found, one in zip(rank, expected, strict=True):
+            compare(found, one)
+            assert found["bytes"] <= one["bytes"] * 0.55
+
+
+@pytest.mark.slow
+def test_it_is_so_in_every_way(overrides: Overrides, student: Path, tmp_path: Path) -> None:
     cases = [words(overrides, student, *way) for way in WAYS.values()]
     (expected,) = run(1, [[word for word in case if "cpu_offload" not in word] for case in cases], tmp_path)
     for size, more in (2, []), (2, [FSDP]), (4, [FSDP, "hardware.fsdp_size=2"]):
@@ -145,15 +159,17 @@ def test_shared_weights_take_the_step_of_one_process(overrides: Overrides, stude
                 assert found["bytes"] <= one["bytes"] * (0.55 if more else 1), name
 
 
-def keep_of_the_last_rows_only(_self: Any, _stats: Any, valid_BT: Tensor, _noise: Any) -> Tensor:
-    """Weights with which the first of two processes keeps no token, and the second has several micro-batches."""
+def keep_of_every_other_row(_self: Any, _stats: Any, valid_BT: Tensor, _noise: Any) -> Tensor:
+    """Weights with which the first of two processes, which samples every other row, keeps no token."""
     weights_BT = valid_BT.float()
-    weights_BT[: B // 2] = 0
+    weights_BT[::2] = 0
     return weights_BT
 
 
 def take_uneven_steps(chosen: list[str], folder: Path, *, padded: bool) -> dict[str, Any]:
-    Selector.__call__ = keep_of_the_last_rows_only  # type: ignore[method-assign]
+    """The second process has several micro-batches and the first one none: rows are not dealt out by tokens."""
+    Selector.__call__ = keep_of_every_other_row  # type: ignore[method-assign]
+    loop.share_work = lambda _world, rollout, sampled: (rollout, sampled, {})  # type: ignore[assignment]
     if not padded:
         Trainer._micro_batches = lambda self, rollout, wanted_BT: (  # type: ignore[method-assign]
             list(micro_batches(rollout, wanted_BT, self.exp.hardware.micro_batch)) or [idle_batch(rollout)]
@@ -175,7 +191,9 @@ def test_without_idle_micro_batches_it_would_not_end(overrides: Overrides, pair_
         run_ranks(2, partial(take_uneven_steps, chosen, tmp_path, padded=False), tmp_path / "two", within_s=8)
 
 
-def test_bf16_rounds_as_ddp_does_where_layers_are_whole_in_fp32(overrides: Overrides, student: Path, tmp_path: Path) -> None:
+def test_bf16_rounds_as_ddp_does_where_layers_are_whole_in_fp32(
+    overrides: Overrides, student: Path, tmp_path: Path
+) -> None:
     chosen = words(overrides, student, "loop.precision=bf16")
     ((one,),) = run(1, [chosen], tmp_path)
     for more, share in (["hardware.gather_dtype=float32"], 0.008), ([], 0.08):
