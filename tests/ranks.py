@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 
 WITHIN_S = 120.0
 
@@ -56,6 +57,8 @@ def run_ranks(size: int, work: Callable[[], Any], folder: Path, within_s: float 
 def be_rank(rank: int, size: int, port: str, work: Callable[[], Any], folder: Path) -> None:
     """The life of one process."""
     code = 1
+    # accelerate remembers for the life of a process how many there are.
+    AcceleratorState._reset_state(reset_partial_state=True)
     try:
         own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
         os.environ |= {key: str(value) for key, value in own.items()}

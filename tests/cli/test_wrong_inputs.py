@@ -34,7 +34,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "ratio 0": ([*TRAIN, "ratio=0"], ["ratio", "greater than 0", "got 0"]),
     "ratio that is all but 0": ([*TRAIN, "ratio=1e-300"], ["ratio", "at least 1e-06", "got 1e-300"]),
     "ratio without end": ([*TRAIN, "ratio=inf"], ["ratio", "a finite number", "got inf"]),
-    "seed that is true": ([*TRAIN, "seed=true"], ["seed: must be a number, got True"]),
+    "seed that is true": ([*TRAIN, "seed=true"], ["seed", "must be a number, got True"]),
     "seed of 64 bits": ([*TRAIN, "seed=9223372036854775808"], ["seed", "less than or equal to 9223372036854775807"]),
     "a step of all sequences": (
         [*TRAIN, "loop.prompts=1e6", "loop.rollouts=1e6"],

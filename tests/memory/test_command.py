@@ -111,6 +111,7 @@ def test_they_are_beside_the_papers_models_alone(tmp_path: Path) -> None:
     assert not papers_models("tiny", build(load(["model=tiny"])).model)
 
 
+@pytest.mark.slow
 def test_time_is_told_for_a_device(tmp_path: Path) -> None:
     words = ["model=tiny", "ratio=1,0.1", "loop.eval_every=0", "--tokens", "8", "--prompt-tokens", "8"]
     done = call(tmp_path, "memory", *words, "--time", "h100", columns=100)

@@ -104,6 +104,7 @@ def test_six_layers_are_on_the_line_through_two_and_four() -> None:
         assert seconds == pytest.approx(sum(tracker.seconds(section, timed.device)), rel=1e-3), section
 
 
+@pytest.mark.slow
 def test_scoring_both_models_is_a_head_product_of_each() -> None:
     small = Small(vocab=8192)
     tokens, vocab = small.sequences * small.tokens, 8192
@@ -151,6 +152,7 @@ def test_batches_are_sampled_one_after_another() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_whole_run_is_its_steps_and_evaluations() -> None:
     exp = build(load(["loop.steps=100", "loop.eval_every=50", "eval.n=1", "eval.greedy=false", "eval.limit=10"]))
     time = predict_time(exp, Layout(tokens=8, prompt_tokens=8), UNIT)

@@ -41,6 +41,7 @@ def of(*words: str) -> Any:
     return build(load(["model=qwen3", *words]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gpu")
 def test_a_choice_that_costs_days_is_named_with_a_better_one() -> None:
     found = time_finding(of())

@@ -161,7 +161,7 @@ def predict_states(small: Small, processes: int) -> dict[str, int]:
         return {part: tracker.live[part] for part in ("teacher", "student", "gradients", "optimizer")}
 
 
-@pytest.mark.parametrize(("processes", "tied"), [(2, True), (2, False), (4, False)])
+@pytest.mark.parametrize(("processes", "tied"), [(2, True), (2, False), pytest.param(4, False, marks=pytest.mark.slow)])
 def test_states_are_those_of_real_processes(processes: int, tied: bool, tmp_path: Path) -> None:
     small = Small(tied=tied, overrides=(FSDP,))
     found = run_ranks(processes, partial(measure_processes, small, processes), tmp_path / "fsdp")

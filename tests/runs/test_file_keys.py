@@ -24,8 +24,9 @@ pytestmark = pytest.mark.long(40)
 
 TEXTS = [{"q": "ann has 2 shells .", "s": "finds 7 ."}, {"q": "tom has 8 cups .", "s": "buys 9 . how many ?"}]
 SMALL = ["hardware.device=cpu", "loop.steps=2", "loop.save_every=1", "loop.sample_every=1", "loop.eval_every=2"]
-UNSEEN = {files.RESULT: {"server"}}
-"""What takes a server."""
+
+UNSEEN = {files.RESULT: {"server"}, files.PROVENANCE: {"starts[].fsdp_size", "starts[].gather_dtype"}}
+"""What takes a server, or several processes."""
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,9 @@ def undeclared(file: RunFile, values: list[Any]) -> list[str]:
 
 def test_checkpoints_hold_what_is_declared(folder: Path) -> None:
     there = {path.name for path in folder.glob("*/*/checkpoints/000002/*")}
-    assert there == {key.name for key in files.CHECKPOINT.keys if key.when not in ("rollout.ahead=1", files.LORA)}
+    assert there == {
+        key.name for key in files.CHECKPOINT.keys if key.when not in ("rollout.ahead=1", files.LORA, files.FSDP)
+    }
 
 
 def test_every_file_of_a_run_is_declared(folder: Path) -> None:

@@ -231,7 +231,9 @@ def test_what_no_step_can_do_without_must_fit(
     words: list[str], processes: int, copies: tuple[float, float], overrides: Overrides
 ) -> None:
     facts = gather_facts(build(load(overrides("hardware.device=cpu", *words))))
-    weights = [count_weights(side.config, facts.exp.model.student) for side in (facts.teacher, facts.student)]
+    weights = [
+        count_weights(side.config, facts.exp.model.student, "student") for side in (facts.teacher, facts.student)
+    ]
     least = int(sum(4 * count * times for count, times in zip(weights, copies, strict=True)))
     assert check_room(facts, processes, least + 4).level == "ok"
     found = check_room(facts, processes, least - 4)
@@ -244,7 +246,8 @@ def test_a_student_that_is_pruned_needs_less_room(overrides: Overrides, tmp_path
     facts = gather_facts(build(load(overrides(f"model.student.path={folder}", "model.student.keep_layers=[0]"))))
     student = facts.exp.model.student
     pruned, whole = (
-        count_weights(facts.student.config, replace(student, keep_layers=keep)) for keep in (student.keep_layers, None)
+        count_weights(facts.student.config, replace(student, keep_layers=keep), "student")
+        for keep in (student.keep_layers, None)
     )
     assert pruned < whole
     assert facts.student.config.num_hidden_layers == 3

@@ -130,7 +130,7 @@ def go_on(run: Run, place: Path) -> Run:
     return copy
 
 
-FAST = [("one", "fsdp2"), ("fsdp2", "fsdp2")]
+FAST = [("fsdp2", "fsdp2")]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ CONFIG, METRICS, PROVENANCE = "run_config.yaml", "metrics.jsonl", "provenance.js
 CURVE, PAGE = "curve.png", "report.html"
 TOLD = {
     "run": ("starts", "choices", "overrides", "guard", "data"),
-    "start": ("argv", "commit", "dirty", "versions", "python", "platform", "device", "cores", "processes"),
+    "start": ("argv", "commit", "dirty", "versions", "python", "platform", "device", "cores", "processes", "strategy"),
 }
 """What is told of the provenance; what else somebody noted there is not."""
 

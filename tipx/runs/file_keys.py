@@ -216,6 +216,9 @@ PROVENANCE = RunFile(
         FileKey("starts[].cores", "Processor cores of the machine"),
         FileKey("starts[].processes", "Processes that trained together"),
         FileKey("starts[].threads", "torch threads of each process on the CPU"),
+        FileKey("starts[].strategy", "ddp, or fsdp where processes share the weights out"),
+        FileKey("starts[].fsdp_size", "Processes that share one copy of the models", FSDP),
+        FileKey("starts[].gather_dtype", "Type of weights while they are whole; own is that of the weights", FSDP),
         FileKey("choices.<group>", "Which file each config group took"),
         FileKey("overrides", "The overrides that were typed"),
         FileKey("guard.checked.<benchmark>", "Problems that training prompts were compared with, by benchmark"),
@@ -298,6 +301,7 @@ SNAPSHOT = RunFile(
 )
 
 LORA = "model.student.lora.r"
+FSDP = "hardware.strategy=fsdp"
 CHECKPOINT = RunFile(
     "checkpoints/<step>/",
     "A model folder of transformers, and what training needs to go on; whole or not there",
@@ -315,7 +319,8 @@ CHECKPOINT = RunFile(
         FileKey("tokenizer.json", "Its tokenizer"),
         FileKey("tokenizer_config.json", "Settings of the tokenizer"),
         FileKey("chat_template.jinja", "The chat template", "models that have one"),
-        FileKey("trainer.pt", "State of optimizer, schedule and random numbers"),
+        FileKey("trainer.pt", "State of the schedule, and of the optimizer"),
+        FileKey("optimizer/", "State of the optimizer in place of that in trainer.pt, a file for each process", FSDP),
         FileKey(
             "next_batch.jsonl",
             "The next step's batch, a response a line: tokens, valid, stop, logprobs, numbers",

@@ -244,20 +244,22 @@ def state_bytes(facts: RunFacts, processes: int, *, on_gpu: bool) -> int:
     size = hardware.count_sharers(processes) if shared else 1
     held = 0
     if model.teacher.offload == "none" and (on_gpu or shared):
-        held += count_weights(facts.teacher.config, model.teacher) * getattr(torch, model.teacher.dtype).itemsize
+        held += (
+            count_weights(facts.teacher.config, model.teacher, "teacher") * getattr(torch, model.teacher.dtype).itemsize
+        )
     if not (hardware.cpu_offload and shared and on_gpu):
         copies = 4 if model.student.adapters is None else 1
-        weights = count_weights(facts.student.config, model.student)
+        weights = count_weights(facts.student.config, model.student, "student")
         held += copies * weights * getattr(torch, model.student.dtype).itemsize
     return held // size
 
 
-def count_weights(config: PreTrainedConfig, source: ModelSource) -> int:
+def count_weights(config: PreTrainedConfig, source: ModelSource, role: str) -> int:
     """Elements of a model of this configuration with the layers that are kept."""
     with silence_libraries(), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(deepcopy(config), trust_remote_code=source.trust_remote_code)
     if source.keep_layers is not None:
-        keep_layers(model, source.keep_layers, "model")
+        keep_layers(model, source.keep_layers, f"model.{role}.keep_layers")
     return sum(parameter.numel() for parameter in model.parameters())
 
 
