@@ -199,6 +199,8 @@ TEXTS = RunFile(
 CONFIG = RunFile("config.yaml", "The whole configuration, resolved: the keys of [configuration](configuration.md)")
 METRICS = RunFile("metrics.jsonl", "One line a step: the keys of [metrics](metrics.md)")
 
+FSDP = "hardware.strategy=fsdp"
+
 PROVENANCE = RunFile(
     "provenance.json",
     "How the run was made",
@@ -301,7 +303,6 @@ SNAPSHOT = RunFile(
 )
 
 LORA = "model.student.lora.r"
-FSDP = "hardware.strategy=fsdp"
 CHECKPOINT = RunFile(
     "checkpoints/<step>/",
     "A model folder of transformers, and what training needs to go on; whole or not there",
