@@ -357,6 +357,7 @@ def test_a_loss_that_is_another_is_found(work: Work) -> None:
     assert failed(work) == ["loss of tipx, full, D = 8, relative error"]
 
 
+@pytest.mark.slow
 def test_the_loss_stage_is_a_row_for_each_way(work: Work) -> None:
     sizes = loss.Sizes(24, 300, (8,), (8,), (1,), (1,), 1)
     student, teacher = inputs(24, 300, 8, dtype=torch.bfloat16)

@@ -156,6 +156,7 @@ def test_layers_that_stay_whole_take_more() -> None:
     assert kept.phases["train"]["weights"] > 1.2 * freed.phases["train"]["weights"]
 
 
+@pytest.mark.slow
 def test_an_engine_takes_its_share_of_the_device_while_it_samples() -> None:
     exp = build(load(["model=qwen3", "rollout=vllm", "rollout.gpu_memory_utilization=0.5"]))
     prediction = predict_memory(exp, Layout(memory=80 * 2**30))

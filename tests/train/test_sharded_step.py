@@ -191,6 +191,7 @@ def test_without_idle_micro_batches_it_would_not_end(overrides: Overrides, pair_
         run_ranks(2, partial(take_uneven_steps, chosen, tmp_path, padded=False), tmp_path / "two", within_s=5)
 
 
+@pytest.mark.slow
 def test_bf16_rounds_as_ddp_does_where_layers_are_whole_in_fp32(
     overrides: Overrides, student: Path, tmp_path: Path
 ) -> None:
