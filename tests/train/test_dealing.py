@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.ranks import free_port
 from tests.rows import undeclared
-from tests.train.test_processes import WITHIN_S, environment, free_port, same, the_run
+from tests.train.test_processes import WITHIN_S, environment, same, the_run
 from tests.warm import Server
 from tipx.errors import ConfigError
 from tipx.rollout.collect import from_lists

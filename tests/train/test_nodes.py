@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.train.test_processes import WITHIN_S, environment, free_port, same, the_run
+from tests.ranks import free_port
+from tests.train.test_processes import WITHIN_S, environment, same, the_run
 from tests.warm import Server
 from tipx.runs.directory import SEEN
 from tipx.runs.sweep_folder import SweepFolder

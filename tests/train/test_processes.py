@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import save_model
+from tests.ranks import free_port
 from tests.rollout.stand_in import Served, Weights, serve
 from tests.rows import lasting
 from tests.warm import Process, Server
@@ -44,12 +44,6 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     here = str(Path(__file__).parents[2])
     fixed = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(home), "COLUMNS": "240", "PYTHONPATH": here}
     return os.environ | fixed | more
-
-
-def free_port() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ what is wrong with it.
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -144,6 +144,17 @@ def find_shards(folder: Path, index: str, content: Mapping[str, Any]) -> list[Pa
     return [folder / name for name in names]
 
 
+def list_parts(folder: Path, name: str) -> list[Path]:
+    """The files that hold the weights, where the first file that transformers looks for is `name`: it, or its parts."""
+    return find_shards(folder, name, read_json(folder / name)) if name.endswith(".json") else [folder / name]
+
+
+def list_weight_files(folder: Path, names: Sequence[str] = WEIGHT_FILES) -> list[Path]:
+    """The weight files that transformers reads in a folder; [] if none of `names` is there."""
+    first = next((name for name in names if (folder / name).exists()), None)
+    return [] if first is None else list_parts(folder, first)
+
+
 def count_weights(folder: Path, config: Mapping[str, Any]) -> WeightCounts | None:
     """The counts of the weights on disk. None if there are no weights.
 
@@ -157,7 +168,7 @@ def count_weights(folder: Path, config: Mapping[str, Any]) -> WeightCounts | Non
         facts = read_json(folder / GGUF_FACTS) if (folder / GGUF_FACTS).exists() else {}
         complete = all(type(facts.get(name)) is int for name in ("tensors", "elements"))
         return WeightCounts(facts["tensors"], facts["elements"]) if complete else None
-    files = find_shards(folder, first, read_json(folder / first)) if first.endswith(".json") else [folder / first]
+    files = list_parts(folder, first)
     size = sum(file.stat().st_size for file in files)
     packed = any(key == "quantization_config" and value for key, value in walk_items(config))
     if first in (PICKLED, PICKLED_INDEX):

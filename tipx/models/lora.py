@@ -31,7 +31,7 @@ from tipx.adapters import OWN, is_adapted
 from tipx.errors import ModelError
 from tipx.files.atomic import make_folder, write_json
 from tipx.files.untrusted import error_text, printable_text
-from tipx.models.folder import ADAPTER, WEIGHT_FILES, BrokenModel, check_file, find_shards, read_json
+from tipx.models.folder import ADAPTER, BrokenModel, check_file, list_weight_files, read_json
 from tipx.models.locate import silence_libraries
 from tipx.models.pruning import Layers
 from tipx.models.sharded import save_model
@@ -192,7 +192,7 @@ def fingerprint_weights(place: Path) -> str:
     few weights of a large file may not be.
     """
     digest = hashlib.sha256()
-    for file in list_weight_files(place):
+    for file in [place] if place.is_file() else list_weight_files(place):
         size = file.stat().st_size
         digest.update(f"{file.name} {size}\n".encode())
         with file.open("rb") as handle:
@@ -201,16 +201,6 @@ def fingerprint_weights(place: Path) -> str:
                 handle.seek(size * sample // SAMPLES)
                 digest.update(handle.read(BLOCK))
     return digest.hexdigest()
-
-
-def list_weight_files(place: Path) -> list[Path]:
-    """The file itself, or the weight files that transformers reads in a folder."""
-    if place.is_file():
-        return [place]
-    first = next((name for name in WEIGHT_FILES if (place / name).exists()), None)
-    if first is None:
-        return []
-    return find_shards(place, first, read_json(place / first)) if first.endswith(".json") else [place / first]
 
 
 def check_base(expected: Base, given: Base, folder: Path) -> None:

@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from torch.distributed.checkpoint.state_dict_loader import load
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from tipx.models.folder import SAFETENSORS, SAFETENSORS_INDEX, find_shards, read_json
+from tipx.models.folder import SAFETENSORS, SAFETENSORS_INDEX, list_weight_files
 from tipx.models.locate import LocatedModel
 from tipx.sharding import plain_class
 
@@ -49,11 +49,7 @@ def find_weight_files(located: LocatedModel, revision: str | None) -> list[Path]
     if folder is None or not Path(located.name_or_path).is_dir():
         patterns = ["*.safetensors", SAFETENSORS_INDEX]
         folder = Path(snapshot_download(located.name_or_path, revision=revision, allow_patterns=patterns))
-    if (folder / SAFETENSORS).exists():
-        return [folder / SAFETENSORS]
-    if (folder / SAFETENSORS_INDEX).exists():
-        return find_shards(folder, SAFETENSORS_INDEX, read_json(folder / SAFETENSORS_INDEX))
-    return []
+    return list_weight_files(folder, (SAFETENSORS, SAFETENSORS_INDEX))
 
 
 @contextmanager
