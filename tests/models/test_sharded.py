@@ -61,8 +61,9 @@ def in_files(folder: Path) -> Path:
         file.unlink()
     model.save_pretrained(folder, max_shard_size="10KB")
     assert len(list(folder.glob("model-*.safetensors"))) > 2
-    name, value = next(iter(model.state_dict().items()))
-    save_file({name: torch.zeros_like(value)}, folder / "consolidated.safetensors")
+    zeros = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+    for other in ("consolidated", "weights"):  # before and after the real ones
+        save_file(zeros, folder / f"{other}.safetensors")
     return folder
 
 
